@@ -69,7 +69,9 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     maps = _local_maps(
         circuit, theta[..., 1:, :, :, :], x.unsqueeze(-3) if circuit.reuploading else None
     )
-    blocks = [_kronecker(group) for group in maps.tensor_split(-(-n // GROUP), dim=-3)]
+    # real maps may follow a complex embedding
+    groups = maps.to(psi.dtype).tensor_split(-(-n // GROUP), dim=-3)
+    blocks = [_kronecker(group) for group in groups]
     if not circuit.reuploading and 2**n < x.shape[-2]:
         # What follows the embedding is the same for every sample: multiply it out once.
         basis = torch.eye(2**n, dtype=psi.dtype, device=psi.device)
@@ -98,7 +100,8 @@ def _apply(block: Tensor, psi: Tensor, left: int) -> Tensor:
         return (block.unsqueeze(-3) @ psi.unflatten(-1, (left, size, -1))).flatten(-3)
     rows = psi.unflatten(-1, (left, size))
     if block.shape[-3] == 1:  # one matrix for all samples: one product
-        return (rows.flatten(-3, -2) @ block.squeeze(-3).mT).reshape(*rows.shape[:-2], -1)
+        flat = rows.flatten(-3, -2) @ block.squeeze(-3).mT
+        return flat.unflatten(-2, rows.shape[-3:-1]).flatten(-2)
     return (rows @ block.mT).flatten(-2)
 
 
@@ -139,12 +142,9 @@ def _rot(angles: Tensor) -> Tensor:
     phi, theta, omega = angles.unbind(-1)
     c, s = (theta / 2).cos(), (theta / 2).sin()
     plus, minus = (phi + omega) / 2, (phi - omega) / 2
-    entries = [
-        torch.polar(c, -plus),
-        -torch.polar(s, minus),
-        torch.polar(s, -minus),
-        torch.polar(c, plus),
-    ]
+    # the magnitude stays outside: the derivative of torch.polar is wrong for a negative one
+    p, m = torch.polar(torch.ones_like(c), plus), torch.polar(torch.ones_like(c), minus)
+    entries = [c * p.conj(), -s * m, s * m.conj(), c * p]
     return torch.stack(entries, -1).unflatten(-1, (2, 2))
 
 

@@ -1,0 +1,36 @@
+"""The quantum part: circuits as data, and engines that run them."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import Tensor
+
+from qmoe_fed.circuits import statevector
+from qmoe_fed.circuits.circuit import Circuit
+from qmoe_fed.errors import unknown
+
+__all__ = ["Circuit", "Engine", "engine"]
+
+Engine = Callable[[Circuit, Tensor, Tensor], Tensor]
+"""``run(circuit, x, theta)``, as ``statevector.run``."""
+
+
+def engine(name: str) -> Engine:
+    """Return the function that runs circuits.
+
+    Args:
+        name: ``statevector``, or ``pennylane:<device>`` for a device that PennyLane offers.
+
+    Raises:
+        UserError: There is no such engine or device.
+    """
+    if name == "statevector":
+        return statevector.run
+    kind, _, device = name.partition(":")
+    if kind != "pennylane" or not device:
+        raise unknown("circuit engine", name, ["statevector", "pennylane:<device>"])
+    # imported only here: PennyLane takes seconds and hundreds of megabytes
+    from qmoe_fed.circuits import pennylane
+
+    pennylane.check_device(device)
+    return partial(pennylane.run, device=device)
