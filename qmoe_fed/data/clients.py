@@ -1,0 +1,67 @@
+"""The data of any clients of a federation, by their ids.
+
+What a client holds depends on the settings and its id, never on which clients are loaded with it.
+Ids from ``num-clients`` on are the unseen clients, which never train.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qmoe_fed.config import Config
+from qmoe_fed.data import moons, shares
+from qmoe_fed.data.preprocessing import Projection
+from qmoe_fed.data.samples import ClientData
+from qmoe_fed.errors import UserError
+
+
+@dataclass(frozen=True)
+class Shape:
+    """Number of features of a sample and of classes it can belong to."""
+
+    features: int
+    classes: int
+
+
+def shape_of(config: Config) -> Shape:
+    """Return the shape of the configured data, without loading any."""
+    if config.data.dataset == "moons":
+        return Shape(features=2, classes=2)
+    return Shape(features=config.model.qubits, classes=10)
+
+
+def fit_projection(config: Config) -> Projection:
+    """Return the projection the server sends to all clients before the first round.
+
+    For Two Moons it follows from the settings; for images it is fitted on the public split.
+
+    Raises:
+        UserError: The images cannot be loaded, or the public split does not suffice.
+    """
+    if config.data.dataset == "moons":
+        return moons.bounds(config)
+    return shares.fit(config, shape_of(config).features)
+
+
+def load_clients(config: Config, clients: Sequence[int], projection: Projection) -> ClientData:
+    """Return the data of some clients, one row each, in the order asked for.
+
+    Args:
+        clients: Ids in 0 … ``num-clients`` + ``num-unseen-clients`` - 1.
+        projection: What ``fit_projection`` returned on the server.
+
+    Raises:
+        UserError: There is no client of that id, or the images cannot be loaded or shared out.
+    """
+    ids = np.asarray(clients, dtype=np.int64)
+    total = config.federation.num_clients + config.federation.num_unseen_clients
+    strangers = ids[(ids < 0) | (ids >= total)]
+    if len(strangers):
+        raise UserError(f"no client {strangers[0]}: the federation has clients 0 to {total - 1}")
+    if config.data.dataset != "moons":
+        return shares.load(config, ids, projection)
+    return ClientData(
+        train=moons.draw(config, ids, projection, "train", config.data.train_samples),
+        test=moons.draw(config, ids, projection, "test", config.data.test_samples),
+    )
