@@ -1,0 +1,119 @@
+"""The command line ``qmoe-fed``."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import NoReturn
+
+from qmoe_fed.errors import UserError
+
+EXAMPLES = """\
+examples:
+  qmoe-fed run simulations/moons_fed
+  qmoe-fed run simulations/moons_fed --run-config "num-clients=100 router='linear'"
+  qmoe-fed run simulations/moons_fed --run-config my.toml --run-config seed=1
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        The exit status: 0, all done; 1, the run failed; 2, what the user asked for cannot be
+        done; 128 + n, stopped by signal n.
+    """
+    try:
+        options = _parser().parse_args(arguments)
+        status: int = options.command(options)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return status
+
+
+def run(options: argparse.Namespace) -> int:
+    """Run a Flower app from start to end and say where its results are."""
+    from qmoe_fed.flower_app import FlowerApp, parse_run_config, settle
+    from qmoe_fed.flower_run import RunFailed, run_on_superlink
+    from qmoe_fed.processes import Stopped, stoppable
+
+    app = FlowerApp.read(Path(options.app).expanduser())
+    settings = settle(app, parse_run_config(options.run_config), options.output_dir)
+    results = settings.output_dir
+    try:
+        with stoppable():
+            if settings.config.federation.engine == "local":
+                from qmoe_fed.federated.local import run_app
+
+                run_app(app.path, {**app.settings, **settings.overrides})
+            else:
+                run_on_superlink(
+                    app.path, settings.overrides, results, options.supernodes, options.verbose
+                )
+    except RunFailed as error:
+        print(f"error: {error}\nlog: {results / 'flower.log'}", file=sys.stderr)
+        return 1
+    except Stopped as stop:
+        print(f"stopped; results so far: {results}", file=sys.stderr)
+        return 128 + stop.signal
+    print(f"results: {results}")
+    return 0
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports bad arguments like every other mistake of the user: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="qmoe-fed", description="Federated mixtures of private experts.")
+    parser.add_argument("--version", action="version", version=f"qmoe-fed {version('qmoe-fed')}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+
+    command = commands.add_parser(
+        "run",
+        help="run a Flower app",
+        description="Run a Flower app; exit with 0 only if it wrote complete results.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(command=run)
+    command.add_argument("app", metavar="APP", help="directory of the app")
+    command.add_argument(
+        "--run-config",
+        action="append",
+        default=[],
+        metavar="SETTINGS",
+        help="settings that replace the app's own: 'key=value …' as for flwr run, or a TOML file; "
+        "may be repeated, what comes later wins",
+    )
+    command.add_argument(
+        "--supernodes",
+        type=_count,
+        default=2,
+        metavar="N",
+        help="number of SuperNodes that share the clients when engine is 'flower' (default: 2)",
+    )
+    command.add_argument(
+        "--output-dir",
+        metavar="DIR",
+        help="directory of the results (default: the setting output-dir, or runs/APP-DATE-TIME)",
+    )
+    command.add_argument(
+        "--verbose", action="store_true", help="also show what Flower says about itself"
+    )
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

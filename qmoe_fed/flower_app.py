@@ -1,0 +1,169 @@
+"""A Flower app directory and the settings of one run of it, checked before anything starts."""
+
+import re
+import time
+import tomllib
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from qmoe_fed.config import Config, Scalar, read_toml
+from qmoe_fed.errors import UserError
+
+REQUIRED = (
+    "project.name",
+    "project.version",
+    "tool.flwr.app.publisher",
+    "tool.flwr.app.components.serverapp",
+    "tool.flwr.app.components.clientapp",
+)
+# Flower's own rule: what --run-config means here, it also means to `flwr run`.
+PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
+
+
+@dataclass(frozen=True)
+class FlowerApp:
+    """A Flower app on disk.
+
+    Attributes:
+        path: Its directory, absolute.
+        name: Its project name.
+        settings: What its ``[tool.flwr.app.config]`` says.
+    """
+
+    path: Path
+    name: str
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def read(cls, path: Path) -> "FlowerApp":
+        """Read the description of an app.
+
+        Raises:
+            UserError: There is no Flower app at the path.
+        """
+        pyproject = path / "pyproject.toml"
+        if not path.is_dir():
+            raise UserError(f"no directory {path}: expected the directory of a Flower app")
+        if not pyproject.is_file():
+            raise UserError(f"{path} is no Flower app: it has no pyproject.toml")
+        content = read_toml(pyproject)
+        for key in REQUIRED:
+            if not isinstance(_look_up(content, key), str):
+                raise UserError(f"{path} is no Flower app: its pyproject.toml lacks {key}")
+        settings = _look_up(content, "tool.flwr.app.config") or {}
+        return cls(path.resolve(), content["project"]["name"], settings)
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The settings of one run.
+
+    Attributes:
+        overrides: What replaces the app's own settings; paths are absolute.
+        config: All settings together.
+        output_dir: The directory of the results, absolute; it exists.
+    """
+
+    overrides: Mapping[str, Scalar]
+    config: Config
+    output_dir: Path
+
+
+def settle(app: FlowerApp, overrides: Mapping[str, Any], output_dir: str | None) -> RunSettings:
+    """Check the settings of a run and make the directory of its results.
+
+    Relative paths are taken from the working directory.
+
+    Args:
+        app: The app to run.
+        overrides: Settings that replace the app's own.
+        output_dir: Where the results go; None: as the settings say, by default a new directory
+            under ``runs``.
+
+    Raises:
+        UserError: A setting is unknown, wrong, or one Flower would refuse to replace; or the
+            output directory already holds a run or cannot be made.
+    """
+    config = Config.from_flat({**app.settings, **overrides})
+    if unlisted := sorted({*overrides, "output-dir"} - app.settings.keys()):
+        raise UserError(
+            f"{app.path / 'pyproject.toml'} must list {', '.join(unlisted)} in "
+            "[tool.flwr.app.config]: Flower replaces only settings that stand there"
+        )
+    directory = _make_directory(output_dir or config.results.output_dir, app.name)
+    paths = {"output-dir": str(directory)}
+    if data_dir := config.results.data_dir:
+        paths["data-dir"] = str(_absolute(data_dir))
+    overrides = {**overrides, **paths}
+    return RunSettings(overrides, Config.from_flat({**app.settings, **overrides}), directory)
+
+
+def parse_run_config(arguments: Iterable[str]) -> dict[str, Any]:
+    """Return the settings in ``--run-config`` arguments; what comes later wins.
+
+    Args:
+        arguments: Each one a TOML file, or pairs ``key=value`` with TOML values.
+
+    Raises:
+        UserError: A file cannot be read, or an argument holds something else than pairs.
+    """
+    settings: dict[str, Any] = {}
+    for argument in arguments:
+        if argument.endswith(".toml"):
+            settings |= read_toml(Path(argument).expanduser())
+        else:
+            settings |= _parse_pairs(argument)
+    return settings
+
+
+def _parse_pairs(text: str) -> dict[str, Any]:
+    if rest := PAIR.sub("", text).strip():
+        raise UserError(f"--run-config {text!r}: expected key=value or a .toml file, got {rest!r}")
+    settings = {}
+    for key, value in PAIR.findall(text):
+        try:
+            settings[key] = tomllib.loads(f"value = {value}")["value"]
+        except tomllib.TOMLDecodeError as error:
+            raise UserError(
+                f"--run-config {key}={value}: not a TOML value; strings need quotes of their own, "
+                f"as in --run-config \"{key}='text'\""
+            ) from error
+    return settings
+
+
+def _look_up(content: Mapping[str, Any], key: str) -> Any:
+    value: Any = content
+    for part in key.split("."):
+        value = value.get(part) if isinstance(value, Mapping) else None
+    return value
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _make_directory(name: str, app: str) -> Path:
+    """Make the named directory, or a new one named after the app and the time."""
+    try:
+        if not name:
+            return _new_directory(Path.cwd() / "runs" / f"{app}-{time.strftime('%Y%m%d-%H%M%S')}")
+        directory = _absolute(name)
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make output-dir {error.filename}: {error.strerror}") from error
+    if (directory / "config.json").exists():
+        raise UserError(f"output-dir {directory} already holds a run; name another directory")
+    return directory
+
+
+def _new_directory(stem: Path) -> Path:
+    for number in count(1):
+        directory = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
+        with suppress(FileExistsError):
+            directory.mkdir(parents=True)
+            return directory
+    raise AssertionError

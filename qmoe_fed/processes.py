@@ -1,0 +1,97 @@
+"""Ends every process a run started, however deep it is in the process tree.
+
+Flower and Ray detach what they start, so neither the process tree nor the process group leads to
+all of it. A directory that belongs to one run alone does: its path stands in the environment
+that every process hands down, and those that overwrite theirs (Ray's agents) log into it.
+"""
+
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import FrameType
+
+import psutil
+
+MARK = "QMOE_FED_SCRATCH"
+GRACE = 3.0  # seconds
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+LONGEST_PARENT = 24  # characters; Ray's sockets add 80, and a socket's path has at most 104
+
+
+class Stopped(BaseException):
+    """A signal asked this process to stop; ``signal`` is its number."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = number
+
+
+@contextmanager
+def stoppable() -> Iterator[None]:
+    """Turn Ctrl-C, SIGTERM and SIGHUP into the exception ``Stopped``, so that all is cleaned up."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def scratch_directory() -> Iterator[Path]:
+    """Yield a new directory; on leaving, end every process that belongs to it and remove it.
+
+    A process belongs to it if it was started, directly or not, with ``MARK`` set to the
+    directory in its environment, or has a file open in it.
+
+    Raises:
+        RuntimeError: A process survived being killed.
+    """
+    parent = os.path.realpath(tempfile.gettempdir())
+    short = parent if len(parent) <= LONGEST_PARENT else os.path.realpath("/tmp")
+    directory = Path(tempfile.mkdtemp(prefix="qmoe-", dir=short))
+    try:
+        yield directory
+    finally:
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            end_all(directory)
+            shutil.rmtree(directory)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
+
+
+def belonging_to(directory: Path) -> list[psutil.Process]:
+    """Return the living processes that belong to a scratch directory."""
+    found = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):  # gone meanwhile, or another user's
+            if process.environ().get(MARK) == str(directory) or any(
+                Path(file.path).is_relative_to(directory) for file in process.open_files()
+            ):
+                found.append(process)
+    return found
+
+
+def end_all(directory: Path) -> None:
+    """Ask every process of a scratch directory to end, and kill those that do not.
+
+    Raises:
+        RuntimeError: A process survived being killed.
+    """
+    for end in (psutil.Process.terminate, psutil.Process.kill, psutil.Process.kill):
+        processes = belonging_to(directory)
+        for process in processes:
+            with suppress(psutil.NoSuchProcess):
+                end(process)
+        psutil.wait_procs(processes, timeout=GRACE)
+    if left := belonging_to(directory):
+        raise RuntimeError(f"processes of the run do not end: {left}")
