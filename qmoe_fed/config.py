@@ -96,18 +96,54 @@ class FederationConfig(Section):
     round_timeout: float = setting(600.0, _positive)  # seconds
 
 
+_MOONS_PARTITIONS = ("iid", "dirichlet", "concept-shift", "rotation")
+_IMAGE_PARTITIONS = (
+    "iid",
+    "dirichlet",
+    "concept-shift",
+    "pathological",
+    "shard",
+    "inner-dirichlet",
+)
+
+
 @dataclass(frozen=True)
 class DataConfig(Section):
     """What each client holds."""
 
-    dataset: str = setting("moons", _one_of("moons", "digits"))
-    partition: str = setting("dirichlet", _one_of("iid", "dirichlet", "rotation"))
+    dataset: str = setting("moons", _one_of("moons", "digits", "mnist", "fashion-mnist"))
+    partition: str = setting("dirichlet", _one_of(*_MOONS_PARTITIONS, *_IMAGE_PARTITIONS))
     dirichlet_alpha: float = setting(1.0, _positive)
     train_samples: int = setting(64, _between(1))  # per client; moons only
     test_samples: int = setting(64, _between(1))  # per client; moons only
     noise: float = setting(0.1, _between(0))  # standard deviation; moons only
     test_fraction: float = setting(0.25, _between(0.01, 0.99))  # of each client's share; images
     public_samples: int = setting(200, _between(2))  # fits the projection; images
+    features: int = setting(0, _between(0))  # 0: one per qubit; images
+    classes: str = setting("all")  # or those in use, e.g. "0,1"; images
+    classes_per_client: int = setting(2, _between(1))  # pathological; shards of one class: shard
+    concept_groups: int = setting(2, _between(2))  # clients that name classes alike; concept-shift
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        try:
+            labels = self.labels
+        except ValueError:
+            labels = ()
+        if len(labels) < 2 or len(set(labels)) < len(labels) or not set(labels) <= set(range(10)):
+            raise UserError(
+                f"classes = {self.classes!r}: expected 'all' or at least two different labels from "
+                "0 to 9 separated by commas, e.g. '0,1'"
+            )
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The labels in use, in the order in which they are numbered as classes 0, 1, …"""
+        if self.dataset == "moons":
+            return (0, 1)
+        if self.classes == "all":
+            return tuple(range(10))
+        return tuple(int(part) for part in self.classes.split(","))
 
 
 @dataclass(frozen=True)
@@ -136,7 +172,11 @@ class ModelConfig(Section):
             raise unknown(
                 "circuit-engine", self.circuit_engine, ["statevector", "pennylane:<device>"]
             )
-        if self.router == "quantum" and self.readout == "probs" and self.num_experts > 2**self.qubits:
+        if (
+            self.router == "quantum"
+            and self.readout == "probs"
+            and self.num_experts > 2**self.qubits
+        ):
             raise UserError(
                 f"num-experts = {self.num_experts}: {self.qubits} qubits have only "
                 f"{2**self.qubits} basis states to read; use more qubits, fewer experts or "
@@ -307,8 +347,12 @@ def parse_options(key: str, text: str) -> dict[str, Any]:
 
 def _check_combinations(config: Config) -> None:
     federation, data, model = config.federation, config.data, config.model
-    if data.partition == "rotation" and data.dataset != "moons":
-        raise UserError(f"partition = 'rotation' turns Two Moons; dataset is {data.dataset!r}")
+    _check_data(data)
+    if model.router == "quantum" and data.features > model.qubits:
+        raise UserError(
+            f"features = {data.features}: qubits = {model.qubits} can hold at most one feature "
+            "each; use more qubits or fewer features"
+        )
     if data.dataset == "moons" and model.router == "quantum" and model.qubits < 2:
         raise UserError("qubits = 1: Two Moons has 2 features, one qubit each; use qubits >= 2")
     if federation.num_unseen_clients and data.dataset == "moons":
@@ -324,4 +368,26 @@ def _check_combinations(config: Config) -> None:
         raise UserError(
             f"circuit-engine = {model.circuit_engine!r} cannot run in execution = 'vmap'; "
             "set execution = 'serial'"
+        )
+
+
+def _check_data(data: DataConfig) -> None:
+    moons = data.dataset == "moons"
+    allowed = _MOONS_PARTITIONS if moons else _IMAGE_PARTITIONS
+    if data.partition not in allowed:
+        raise UserError(
+            f"partition = {data.partition!r} is not for dataset = {data.dataset!r}; allowed "
+            f"there: {', '.join(allowed)}"
+        )
+    if moons and (data.classes != "all" or data.features):
+        raise UserError("classes and features are for images; Two Moons has 2 classes, 2 features")
+    if data.partition == "concept-shift" and data.concept_groups > len(data.labels):
+        raise UserError(
+            f"concept-groups = {data.concept_groups}: {len(data.labels)} classes can be renamed "
+            f"in {len(data.labels)} ways that differ on every sample; use at most so many groups"
+        )
+    if data.partition == "pathological" and data.classes_per_client > len(data.labels):
+        raise UserError(
+            f"classes-per-client = {data.classes_per_client}: there are only {len(data.labels)} "
+            "classes"
         )

@@ -5,14 +5,16 @@ Ids from ``num-clients`` on are the unseen clients, which never train.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import moons, shares
 from qmoe_fed.data.preprocessing import Projection
-from qmoe_fed.data.samples import ClientData
+from qmoe_fed.data.samples import ClientData, Samples
 from qmoe_fed.errors import UserError
 
 
@@ -26,9 +28,9 @@ class Shape:
 
 def shape_of(config: Config) -> Shape:
     """Return the shape of the configured data, without loading any."""
-    if config.data.dataset == "moons":
-        return Shape(features=2, classes=2)
-    return Shape(features=config.model.qubits, classes=10)
+    on_request = config.data.features or config.model.qubits
+    features = 2 if config.data.dataset == "moons" else on_request
+    return Shape(features, len(config.data.labels))
 
 
 def fit_projection(config: Config) -> Projection:
@@ -59,9 +61,21 @@ def load_clients(config: Config, clients: Sequence[int], projection: Projection)
     strangers = ids[(ids < 0) | (ids >= total)]
     if len(strangers):
         raise UserError(f"no client {strangers[0]}: the federation has clients 0 to {total - 1}")
-    if config.data.dataset != "moons":
-        return shares.load(config, ids, projection)
-    return ClientData(
-        train=moons.draw(config, ids, projection, "train", config.data.train_samples),
-        test=moons.draw(config, ids, projection, "test", config.data.test_samples),
-    )
+    if config.data.dataset == "moons":
+        train = moons.draw(config, ids, projection, "train", config.data.train_samples)
+        test = moons.draw(config, ids, projection, "test", config.data.test_samples)
+    else:
+        train, test = shares.load(config, ids, projection)
+    if config.data.partition == "concept-shift":
+        train, test = (_rename(samples, ids, config) for samples in (train, test))
+    return ClientData(train, test)
+
+
+def _rename(samples: Samples, ids: NDArray[np.int64], config: Config) -> Samples:
+    """Let clients of group g = id mod ``concept-groups`` call class c what is c + g mod C.
+
+    Any two groups disagree on every sample.
+    """
+    group = torch.from_numpy(ids % config.data.concept_groups)
+    y = (samples.y + group[:, None]) % shape_of(config).classes
+    return replace(samples, y=y * samples.mask)

@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 
 from qmoe_fed import rng
 from qmoe_fed.config import DataConfig
+from qmoe_fed.data.flower_partitions import inner_dirichlet, pathological, shard
 from qmoe_fed.errors import UserError
 
 Labels = NDArray[np.int64]
 Owners = NDArray[np.int64]
-"""Client id of each sample, shape ``(n,)``."""
+"""Client id of each sample, -1 for nobody's, shape ``(n,)``."""
 
 SMALLEST_SHARE = 2
 
@@ -41,7 +42,7 @@ def partition(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> 
             f"most {largest} clients"
         )
     owners = _PARTITIONS[data.partition](labels, num_clients, data, seed)
-    smallest = np.bincount(owners, minlength=num_clients).min()
+    smallest = np.bincount(owners[owners >= 0], minlength=num_clients).min()
     if smallest < SMALLEST_SHARE:
         raise UserError(
             f"partition = {data.partition!r} leaves a client with {smallest} of "
@@ -103,4 +104,8 @@ def _draw(weights: NDArray[np.float64], generator: np.random.Generator) -> Label
 _PARTITIONS: dict[str, Callable[[Labels, int, DataConfig, int], Owners]] = {
     "iid": iid,
     "dirichlet": dirichlet,
+    "concept-shift": iid,  # clients differ in what they call the classes
+    "pathological": pathological,
+    "shard": shard,
+    "inner-dirichlet": inner_dirichlet,
 }

@@ -1,26 +1,97 @@
-"""Finite sets of labelled images that clients share out among themselves."""
+"""Finite sets of labelled images that clients share out among themselves.
+
+Clients of an image dataset share its training files; each splits its share into samples to train
+on and samples to be tested on. The official test files stay whole, for centralized baselines.
+"""
+
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qmoe_fed.config import Config, DataConfig
+from qmoe_fed.data import idx
+from qmoe_fed.data.download import cache_dir, download
+from qmoe_fed.errors import UserError
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
+_FILES = {
+    "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
+    "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
+}
+
 
 def load_pool(config: Config) -> tuple[Pixels, Labels]:
-    """Return all samples of the configured dataset, those of the public split included.
+    """Return what clients share: the training files, or all the digits.
 
     Returns:
-        Pixels, shape ``(n, D)``, and classes 0 … C-1, shape ``(n,)``.
+        Pixels, shape ``(n, D)``, and classes 0 … C-1, shape ``(n,)``; the public split is among
+        them.
+
+    Raises:
+        UserError: The files are missing and cannot be downloaded, or they are damaged.
     """
     return read_pool(config.data, config.results.data_dir)
 
 
+def load_test(config: Config) -> tuple[Pixels, Labels]:
+    """Return the official test files, which no client holds; shapes and errors as ``load_pool``.
+
+    Raises:
+        UserError: The dataset has none.
+    """
+    if config.data.dataset not in ("mnist", "fashion-mnist"):
+        raise UserError(
+            f"{config.data.dataset} has no official test files; use the clients' test samples"
+        )
+    return _choose(*_read_files(config.data, config.results.data_dir, "test"), config.data)
+
+
 def read_pool(data: DataConfig, data_dir: str) -> tuple[Pixels, Labels]:
     """Return what ``load_pool`` does, from the settings it depends on."""
-    from sklearn.datasets import load_digits  # slow to import, and not every dataset needs it
+    if data.dataset == "digits":
+        from sklearn.datasets import load_digits  # slow to import
 
-    x, y = load_digits(return_X_y=True)
-    return x.astype(np.uint8), y.astype(np.int64)
+        pixels, labels = load_digits(return_X_y=True)
+        return _choose(pixels.astype(np.uint8), labels, data)
+    return _choose(*_read_files(data, data_dir, "train"), data)
+
+
+def _choose(pixels: Pixels, labels: NDArray[np.integer], data: DataConfig) -> tuple[Pixels, Labels]:
+    """Keep the labels in use and number them 0 … C-1, in the order of ``classes``."""
+    number = np.full(256, -1)
+    number[list(data.labels)] = np.arange(len(data.labels))
+    classes = number[labels]
+    chosen = classes >= 0
+    return pixels[chosen].reshape(chosen.sum(), -1), classes[chosen]
+
+
+def _read_files(data: DataConfig, data_dir: str, split: str) -> tuple[Pixels, Pixels]:
+    folder = (Path(data_dir).expanduser().absolute() if data_dir else cache_dir()) / data.dataset
+    paths = [folder / name for name in _FILES[split]]
+    found = [next(filter(Path.exists, (p, p.with_name(f"{p.name}.gz"))), None) for p in paths]
+    images, labels = found
+    if images is None or labels is None:
+        if data_dir:
+            raise _missing(data.dataset, folder, "")
+        images, labels = paths
+        try:
+            download(data.dataset, split, images, labels)
+        except Exception as error:  # the hub's clients have no common base for their errors
+            raise _missing(
+                data.dataset, folder, f" and could not be downloaded ({error})"
+            ) from error
+    x, y = idx.read(images, labels)
+    if y.max(initial=0) > 9:
+        raise UserError(f"{labels} holds the label {y.max()}; {data.dataset} has labels 0 to 9")
+    return x, y
+
+
+def _missing(dataset: str, folder: Path, further: str) -> UserError:
+    names = ", ".join(name for pair in _FILES.values() for name in pair)
+    return UserError(
+        f"the files of {dataset} are not in {folder}{further}. Expected there, each with or "
+        f"without .gz: {names}. Set data-dir to the folder that holds {dataset}/ with these files"
+    )

@@ -12,7 +12,7 @@ from qmoe_fed.config import Config, DataConfig
 from qmoe_fed.data.partitions import partition
 from qmoe_fed.data.pools import load_pool, read_pool
 from qmoe_fed.data.preprocessing import Array, Projection, principal_components
-from qmoe_fed.data.samples import ClientData, Samples
+from qmoe_fed.data.samples import Samples
 from qmoe_fed.errors import UserError
 
 Index = NDArray[np.int64]
@@ -23,6 +23,8 @@ _BLOCK = 4096  # images projected at a time: pixels are bytes, and all of them a
 @dataclass(frozen=True)
 class _Shares:
     """A pool as angles, sorted by owner and in random order for each owner.
+
+    Rows that nobody owns come first.
 
     Attributes:
         angles: Shape ``(n, d)``.
@@ -46,8 +48,8 @@ def fit(config: Config, features: int) -> Projection:
     return principal_components(x[public], features)
 
 
-def load(config: Config, clients: Index, projection: Projection) -> ClientData:
-    """Return the samples of the given clients; ``test-fraction`` of each share is for testing.
+def load(config: Config, clients: Index, projection: Projection) -> tuple[Samples, Samples]:
+    """Return what the given clients train on and what they are tested on.
 
     Raises:
         UserError: The pool cannot be shared out as configured.
@@ -63,10 +65,8 @@ def load(config: Config, clients: Index, projection: Projection) -> ClientData:
     starts = shares.starts[clients]
     counts = shares.starts[clients + 1] - starts
     tests = np.rint(counts * config.data.test_fraction).astype(np.int64).clip(1, counts - 1)
-    return ClientData(
-        train=_gather(shares, starts + tests, counts - tests),
-        test=_gather(shares, starts, tests),
-    )
+    train = _gather(shares, starts + tests, counts - tests)
+    return train, _gather(shares, starts, tests)
 
 
 @lru_cache(maxsize=1)

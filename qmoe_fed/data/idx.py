@@ -1,0 +1,65 @@
+"""Images and labels in the IDX format of MNIST (LeCun, Cortes & Burges), gzipped or not."""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qmoe_fed.errors import UserError
+
+Bytes = NDArray[np.uint8]
+
+_DIMENSIONS = {"images": 3, "labels": 1}
+_MAGIC = {what: bytes([0, 0, 8, count]) for what, count in _DIMENSIONS.items()}
+
+
+def read(images: Path, labels: Path) -> tuple[Bytes, Bytes]:
+    """Return images, shape ``(n, height, width)``, and their labels, shape ``(n,)``.
+
+    Raises:
+        UserError: A file cannot be read, is damaged or holds something else, or the two do not
+            have the same number of entries.
+    """
+    x, y = _read(images, "images"), _read(labels, "labels")
+    if len(x) != len(y):
+        raise UserError(f"{images} holds {len(x)} images, but {labels} holds {len(y)} labels")
+    return x, y
+
+
+def write(path: Path, array: Bytes) -> None:
+    """Write images ``(n, height, width)`` or labels ``(n,)``, not gzipped."""
+    header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">u4").tobytes()
+    path.write_bytes(header + array.tobytes())
+
+
+def _read(path: Path, expected: str) -> Bytes:
+    try:
+        content = path.read_bytes()
+        if path.suffix == ".gz":
+            content = gzip.decompress(content)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise UserError(f"{path} is damaged ({error}); fetch it again") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}") from error
+
+    magic = content[:4]
+    for what in _MAGIC.keys() - {expected}:
+        if magic == _MAGIC[what]:
+            raise UserError(f"{path} holds {what}, not {expected}; were two files swapped?")
+    if magic != _MAGIC[expected]:
+        raise UserError(
+            f"{path} is not an IDX file of {expected}: it begins with the bytes "
+            f"{magic.hex(' ')!r}, expected {_MAGIC[expected].hex(' ')!r}"
+        )
+    start = 4 + 4 * _DIMENSIONS[expected]
+    shape = [int.from_bytes(content[i : i + 4]) for i in range(4, start, 4)]
+    size = start + math.prod(shape)
+    if len(content) != size:
+        raise UserError(
+            f"{path} is damaged: its header announces {size} bytes, it has {len(content)}; "
+            "fetch it again"
+        )
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)
