@@ -13,6 +13,7 @@ Nothing else travels: no sample, and no parameter that ``share`` does not name.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from torch import Tensor
 from qmoe_fed.federated.hosts import Hosts
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
-CLIENTS, CLIENT, EXAMPLES, LOSS = "clients", "client", "num-examples", "train-loss"
+ROUND, CLIENTS = "server-round", "clients"
+CLIENT, EXAMPLES, LOSS = "client", "num-examples", "train-loss"
 
 Layout = Mapping[str, tuple[int, ...]]
 """Shape of each shared parameter, in the order in which they are laid out in a vector."""
@@ -55,7 +57,7 @@ class Cohort:
     def select(self, keep: Sequence[bool]) -> "Cohort":
         """Return the cohort of the clients marked True."""
         mask = torch.tensor(list(keep), dtype=torch.bool)
-        clients = tuple(c for c, k in zip(self.clients, keep, strict=True) if k)
+        clients = tuple(compress(self.clients, keep))
         return Cohort(clients, self.updates[mask], self.weights[mask], self.losses[mask])
 
 
@@ -80,6 +82,11 @@ def to_arrays(vector: Tensor, layout: Layout) -> ArrayRecord:
             for (name, shape), part in zip(layout.items(), parts, strict=True)
         }
     )
+
+
+def to_tensors(arrays: ArrayRecord) -> dict[str, Tensor]:
+    """Return the arrays of a record as tensors."""
+    return {name: torch.from_numpy(array.numpy()) for name, array in arrays.items()}
 
 
 def cohort_messages(

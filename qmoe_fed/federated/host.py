@@ -1,0 +1,162 @@
+"""What happens on one SuperNode: the clients it hosts, their data, and their private parameters.
+
+Everything here works on the rows of many clients at once and knows nothing of messages.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from qmoe_fed.config import Config
+from qmoe_fed.data import ClientData, shape_of
+from qmoe_fed.learning import Scores, Task, evaluate, train
+from qmoe_fed.learning.optimizers import State
+from qmoe_fed.learning.replicas import apply, expand
+from qmoe_fed.models import Mixture, Parameters, angle_names, build_model, initial_parameters
+
+
+@dataclass(frozen=True)
+class Model:
+    """The mixture of a run, and which of its parameters travel.
+
+    Attributes:
+        config: The run.
+    """
+
+    config: Config
+
+    @cached_property
+    def module(self) -> Mixture:
+        """A module for one client; its own parameters are never used."""
+        torch.set_num_threads(self.config.training.threads)
+        shape = shape_of(self.config)
+        module = build_model(self.config.model, shape.features, shape.classes)
+        return module.to(self.config.training.device)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of all parameters, in order."""
+        return tuple(name for name, _ in self.module.named_parameters())
+
+    @cached_property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the parameters that travel, as ``share`` says."""
+        share = self.config.federation.share
+        groups = {"router": ("router.",), "experts": ("experts.",), "all": ("",), "none": ()}
+        return tuple(name for name in self.names if name.startswith(groups[share]))
+
+    @cached_property
+    def local(self) -> tuple[str, ...]:
+        """Names of the parameters that stay with the client."""
+        return tuple(name for name in self.names if name not in self.shared)
+
+    @cached_property
+    def angles(self) -> frozenset[str]:
+        """Names of the parameters that are angles."""
+        return angle_names(self.module)
+
+    def initial(self, names: Sequence[str], clients: Sequence[int]) -> Parameters:
+        """Return the initial values of some parameters, one row per client."""
+        shape = shape_of(self.config)
+        full = initial_parameters(
+            lambda: build_model(self.config.model, shape.features, shape.classes),
+            self.config.federation.seed,
+            clients,
+        )
+        return {name: full[name].to(self.config.training.device) for name in names}
+
+    def task(self, trainable: Sequence[str]) -> Task:
+        """Return the training task for some of the parameters."""
+        return Task(
+            self.module,
+            frozenset(trainable),
+            self.config.training,
+            self.config.federation.seed,
+            frozenset(self.shared),
+        )
+
+
+def wrap_angle(difference: Tensor) -> Tensor:
+    """Return differences of angles in (-π, π]."""
+    return torch.pi - (torch.pi - difference).remainder(2 * torch.pi)
+
+
+@dataclass(frozen=True)
+class LocalUpdate:
+    """What a round of local training yields, one row per client.
+
+    Attributes:
+        updates: Local minus shared value of each shared parameter, ``(k, *shape)``; differences
+            of angles in (-π, π].
+        local: New values of the parameters that stay, ``(k, *shape)``.
+        state: Optimiser state.
+        examples: Number of training samples, ``(k,)``.
+        loss: Mean training loss, ``(k,)``.
+    """
+
+    updates: Parameters
+    local: Parameters
+    state: State
+    examples: Tensor
+    loss: Tensor
+
+
+def train_clients(
+    model: Model,
+    data: ClientData,
+    shared: Parameters,
+    local: Parameters,
+    clients: Sequence[int],
+    server_round: int,
+    state: State | None = None,
+    proximal_mu: float | None = None,
+) -> LocalUpdate:
+    """Train some clients from the shared parameters and their own local ones.
+
+    Args:
+        model: The run's model.
+        data: The clients' samples.
+        shared: Shared parameters, ``(*shape)`` each.
+        local: The clients' own parameters, ``(k, *shape)`` each.
+        clients: Their ids.
+        server_round: The round.
+        state: Optimiser state to go on with, if the run keeps it.
+        proximal_mu: Takes the place of the config's ``proximal-mu``.
+    """
+    parameters = {**expand(shared, len(clients)), **local}
+    task = model.task(model.names)
+    if proximal_mu is not None:
+        task = replace(task, settings=replace(task.settings, proximal_mu=float(proximal_mu)))
+    trained = train(task, parameters, data.train, clients, server_round, state)
+    differences = {name: trained.parameters[name] - shared[name] for name in model.shared}
+    updates = {
+        name: wrap_angle(values) if name in model.angles else values
+        for name, values in differences.items()
+    }
+    new_local = {name: trained.parameters[name] for name in model.local}
+    return LocalUpdate(updates, new_local, trained.state, data.train.counts, trained.loss)
+
+
+def score_clients(
+    model: Model, data: ClientData, shared: Parameters, local: Parameters
+) -> tuple[Scores, Tensor]:
+    """Score clients on their own test samples with the shared and their local parameters.
+
+    Returns:
+        The scores, and each client's expert load: its mean routing weights ``(k, N)``.
+    """
+    parameters = {**expand(shared, len(data.test.counts)), **local}
+    execution = model.config.training.execution
+    scores = evaluate(model.module, parameters, data.test, execution)
+    router = {
+        name.removeprefix("router."): values
+        for name, values in parameters.items()
+        if name.startswith("router.")
+    }
+    with torch.no_grad():
+        weights = apply(model.module.router, router, data.test.x, execution)
+    mask = data.test.mask.unsqueeze(-1)
+    return scores, (weights * mask).sum(1) / data.test.counts.clamp(min=1).unsqueeze(1)

@@ -1,0 +1,37 @@
+"""Runs a Flower app in this process, without Ray or a SuperLink."""
+
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Context, RecordDict
+
+from qmoe_fed.federated.direct_grid import RUN_ID, task_identity
+from qmoe_fed.federated.local_grid import LocalGrid
+from qmoe_fed.loading import load_object
+
+
+def run_app(app_dir: Path, run_config: dict[str, Any], supernodes: int = 1) -> None:
+    """Run a Flower app to its end.
+
+    Args:
+        app_dir: Directory of the app, with a ``pyproject.toml`` that names its components.
+        run_config: Flat settings.
+        supernodes: Number of SuperNodes to play.
+
+    Raises:
+        UserError: The settings cannot work.
+        Exception: Whatever the ServerApp raises.
+    """
+    project = tomllib.loads((app_dir / "pyproject.toml").read_text())
+    components = project["tool"]["flwr"]["app"]["components"]
+    sys.path.insert(0, str(app_dir))
+    try:
+        server_app = load_object(components["serverapp"], "serverapp")
+        client_app = load_object(components["clientapp"], "clientapp")
+    finally:
+        sys.path.remove(str(app_dir))
+    context = Context(RUN_ID, 0, {}, RecordDict(), run_config)
+    with task_identity():
+        server_app(LocalGrid(client_app, run_config, supernodes), context)

@@ -1,0 +1,160 @@
+"""The ServerApp: join, rounds of training, unseen clients, results."""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import Strategy
+
+from qmoe_fed.config import Config
+from qmoe_fed.data import fit_projection
+from qmoe_fed.errors import UserError
+from qmoe_fed.federated.host import Model
+from qmoe_fed.federated.hosts import Hosts
+from qmoe_fed.federated.join import join_hosts
+from qmoe_fed.federated.records import CONFIG
+from qmoe_fed.federated.rounds import Federation, RunState, describe, run_rounds
+from qmoe_fed.results.progress import say
+from qmoe_fed.results.run_directory import RunDirectory
+from qmoe_fed.results.summary import headline_size, print_summary
+
+MakeStrategy = Callable[[Config, Hosts, frozenset[str]], Strategy]
+
+DEFAULT_OUTPUT = "~/.qmoe_fed/runs"
+
+
+def server_app(make_strategy: MakeStrategy) -> ServerApp:
+    """Return the ServerApp.
+
+    Args:
+        make_strategy: Builds the strategy of a run from its config, the hosts, and the names of
+            the parameters that are angles.
+    """
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: Context) -> None:
+        run_federation(grid, Config.from_flat(context.run_config), make_strategy)
+
+    return app
+
+
+def run_federation(grid: Grid, config: Config, make_strategy: MakeStrategy) -> Path:
+    """Run a whole federation and return the path of its results.
+
+    Everything is written down after each round; whatever ends the run, ``summary.json`` says so.
+
+    Raises:
+        UserError: The settings cannot work, or not all SuperNodes are there.
+        RuntimeError: Not one round of training counted.
+    """
+    started = time.monotonic()
+    model = Model(config)
+    projection = fit_projection(config)
+    make_strategy(config, Hosts((0,)), model.angles)  # refuse bad settings before anything starts
+    directory = RunDirectory.create(output_directory(config), config)
+    state = RunState(_initial_arrays(model))
+    try:
+        setup = ArrayRecord({name: Array(values) for name, values in projection.to_dict().items()})
+        hosts = join_hosts(grid, setup, config.federation.supernode_timeout)
+        federation = Federation(grid, config, model, hosts, directory)
+        directory.write_arrays("projection.safetensors", projection.to_dict())
+        run_rounds(federation, make_strategy(config, hosts, model.angles), state)
+        unseen = _score_unseen(federation, state.arrays)
+        _save_experts(federation)
+    except BaseException as error:
+        status = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+        directory.write_json("summary.json", {**status, "rounds": state.rounds})
+        raise
+    summary = _summary(federation, state, unseen)
+    _conclude(federation, state, summary, started)
+    return directory.path
+
+
+def output_directory(config: Config) -> Path:
+    """Return where the results go: ``output-dir``, or a new directory under the home."""
+    if config.results.output_dir:
+        return Path(config.results.output_dir).expanduser().absolute()
+    return Path(DEFAULT_OUTPUT).expanduser() / time.strftime("%Y%m%d-%H%M%S")
+
+
+def _initial_arrays(model: Model) -> ArrayRecord:
+    initial = model.initial(model.shared, [0])
+    return ArrayRecord({name: Array(values[0].cpu().numpy()) for name, values in initial.items()})
+
+
+def _score_unseen(federation: Federation, arrays: ArrayRecord) -> dict[str, Any]:
+    """Return the accuracy of unseen clients: kind → number of labelled samples → spread."""
+    config = federation.config
+    first = config.federation.num_clients
+    clients = range(first, first + config.federation.num_unseen_clients)
+    if not clients:
+        return {}
+    table = federation.ask(clients, arrays, "evaluate.unseen")
+    return {
+        kind: {str(m): describe(table.columns[f"{kind}-{m}"]) for m in config.unseen.sample_sizes}
+        for kind in ("shared", "scratch", "random")
+    }
+
+
+def _save_experts(federation: Federation) -> None:
+    """Have every host write the local parameters it holds; they are not sent."""
+    folder = str(federation.directory.path / "experts")
+    messages = [
+        Message(RecordDict({CONFIG: ConfigRecord({"folder": folder})}), node, "query.save")
+        for node in federation.hosts.nodes
+    ]
+    timeout = federation.config.federation.round_timeout
+    for reply in federation.grid.send_and_receive(messages, timeout=timeout):
+        if reply.has_error():
+            raise UserError(f"a host could not save its experts: {reply.error.reason}")
+
+
+def _summary(federation: Federation, state: RunState, unseen: dict[str, Any]) -> dict[str, Any]:
+    config = federation.config
+    router = federation.model.module.router
+    accuracy = describe(state.table.columns["accuracy"])
+    headline = str(headline_size(config.unseen.sample_sizes))
+    return {
+        "status": state.status,
+        "reason": state.reason,
+        "rounds": state.rounds,
+        "rounds_counted": state.counted,
+        "clients": config.federation.num_clients,
+        "unseen_clients": config.federation.num_unseen_clients,
+        "supernodes": len(federation.hosts.nodes),
+        "seed": config.federation.seed,
+        "router_parameters": sum(p.numel() for p in router.parameters()),
+        "bytes_up_per_client_round": state.bytes_up,
+        "accuracy_mean": accuracy["mean"],
+        "accuracy_std": accuracy["std"],
+        "accuracy_worst10": accuracy["worst10"],
+        "unseen_samples": int(headline) if unseen else None,
+        **{
+            f"unseen_accuracy_{kind}": unseen[kind][headline]["mean"] if unseen else None
+            for kind in ("shared", "scratch", "random")
+        },
+        "unseen": unseen,
+        "epsilon": state.metrics.get("epsilon"),
+        "delta": config.privacy.delta if "epsilon" in state.metrics else None,
+    }
+
+
+def _conclude(
+    federation: Federation, state: RunState, summary: dict[str, Any], started: float
+) -> None:
+    """Write the summary, draw the pictures, print the table."""
+    directory = federation.directory
+    table = {"client": state.table.clients, **state.table.columns}
+    directory.write_json("clients.json", {key: values.tolist() for key, values in table.items()})
+    summary["wall_seconds"] = time.monotonic() - started
+    directory.write_json("summary.json", summary)
+    if federation.config.results.figures:
+        from qmoe_fed.results.figures import draw_all  # matplotlib only where it is used
+
+        draw_all(directory.path)
+    print_summary(summary)
+    say(f"results: {directory.path}")

@@ -1,0 +1,91 @@
+"""Clients that never took part: how few labelled samples do they need, given the shared part?
+
+This is the point of sharing a router: a new client keeps it as it is and fits its own experts
+only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from qmoe_fed.data import ClientData, Samples
+from qmoe_fed.federated.host import Model
+from qmoe_fed.learning import evaluate, train
+from qmoe_fed.learning.replicas import expand, join
+from qmoe_fed.models import Parameters
+
+Accuracies = dict[int, Tensor]
+"""Test accuracy of each client ``(k,)``, by number of labelled samples."""
+
+
+@dataclass(frozen=True)
+class UnseenScores:
+    """Test accuracy of unseen clients after fitting on a few labelled samples.
+
+    Attributes:
+        shared: Trained shared parameters, frozen; only the local ones are fitted.
+        scratch: No shared parameters: all are fitted.
+        random: As ``shared``, but with untrained shared parameters, drawn for each client.
+    """
+
+    shared: Accuracies
+    scratch: Accuracies
+    random: Accuracies
+
+
+def fit_unseen(
+    model: Model, data: ClientData, shared: Parameters, clients: Sequence[int]
+) -> UnseenScores:
+    """Fit and test unseen clients, once for every number of labelled samples.
+
+    All sizes are replicas of one tensor program, and so are trained and random shared parameters.
+
+    Args:
+        model: The run's model; ``unseen-samples`` and ``unseen-epochs`` of its config apply.
+        data: The clients' samples; the first m training samples are the labelled ones.
+        shared: Shared parameters, ``(*shape)`` each.
+        clients: The clients' ids.
+    """
+    initial = model.initial(model.names, clients)
+    start = {name: initial[name] for name in model.local}
+    untrained = {name: initial[name] for name in model.shared}
+    trained = expand(shared, len(clients))
+    by_shared, by_random = _fit(
+        model, data, [{**trained, **start}, {**untrained, **start}], model.local, clients
+    )
+    (by_scratch,) = _fit(model, data, [initial], model.names, clients)
+    return UnseenScores(by_shared, by_scratch, by_random)
+
+
+def _fit(
+    model: Model,
+    data: ClientData,
+    starts: list[Parameters],
+    trainable: Sequence[str],
+    clients: Sequence[int],
+) -> list[Accuracies]:
+    """Return the accuracies from each start, training all starts and sizes together."""
+    sizes = model.config.unseen.sample_sizes
+    repeats = len(starts) * len(sizes)
+    settings = replace(
+        model.config.training, local_epochs=model.config.unseen.unseen_epochs, proximal_mu=0.0
+    )
+    counts = torch.cat([data.train.counts.clamp(max=m) for m in sizes] * len(starts))
+    result = train(
+        replace(model.task(trainable), settings=settings),
+        join(start for start in starts for _ in sizes),
+        replace(_tile(data.train, repeats), counts=counts),
+        list(clients) * repeats,
+    )
+    tests = _tile(data.test, repeats)
+    accuracy = evaluate(model.module, result.parameters, tests, settings.execution).accuracy
+    rows = accuracy.view(len(starts), len(sizes), len(clients))
+    return [dict(zip(sizes, row, strict=True)) for row in rows]
+
+
+def _tile(samples: Samples, repeats: int) -> Samples:
+    return Samples(
+        samples.x.repeat(repeats, 1, 1), samples.y.repeat(repeats, 1), samples.counts.repeat(repeats)
+    )

@@ -1,0 +1,19 @@
+"""Routers, experts and their mixture: plain modules for one client."""
+
+from qmoe_fed.models.build import Parameters, angle_names, build_model, initial_parameters
+from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture
+from qmoe_fed.models.routers import LinearRouter, MlpRouter, QuantumRouter, TrigRouter
+
+__all__ = [
+    "ExpertList",
+    "LinearExperts",
+    "LinearRouter",
+    "Mixture",
+    "MlpRouter",
+    "Parameters",
+    "QuantumRouter",
+    "TrigRouter",
+    "angle_names",
+    "build_model",
+    "initial_parameters",
+]

@@ -1,0 +1,150 @@
+"""From settings to a module, and from a seed to the parameters of many of its replicas."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from qmoe_fed import rng
+from qmoe_fed.circuits import Circuit
+from qmoe_fed.config import ModelConfig, parse_options
+from qmoe_fed.errors import UserError
+from qmoe_fed.loading import load_object
+from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture
+from qmoe_fed.models.routers import LinearRouter, MlpRouter, QuantumRouter, TrigRouter
+
+Parameters = dict[str, Tensor]
+"""Parameters by name; of K replicas when each tensor has a leading dimension K."""
+
+
+def build_model(config: ModelConfig, features: int, classes: int) -> Mixture:
+    """Return the mixture for one client.
+
+    Args:
+        config: Which router and experts.
+        features: Number of input features d.
+        classes: Number of classes C.
+
+    Raises:
+        UserError: The router cannot take so many features or experts, or a user's module cannot
+            be found or built.
+    """
+    return Mixture(
+        _build_router(config, features), _build_experts(config, features, classes)
+    )
+
+
+def _build_router(config: ModelConfig, features: int) -> nn.Module:
+    n = config.num_experts
+    if config.router == "linear":
+        return LinearRouter(features, n)
+    if config.router == "mlp":
+        return MlpRouter(features, n, config.hidden_width)
+    if config.router == "trig":
+        return TrigRouter(features, n)
+    if config.router == "quantum":
+        return _quantum_router(config, features)
+    return _user_module("router", config.router, config.router_options, features, n)
+
+
+def _quantum_router(config: ModelConfig, features: int) -> QuantumRouter:
+    if features > config.qubits:
+        raise UserError(
+            f"qubits = {config.qubits}: the data have {features} features, one qubit each; "
+            f"use qubits = {features} or fewer features"
+        )
+    probs = config.readout == "probs"
+    circuit = Circuit(
+        qubits=config.qubits,
+        layers=config.layers,
+        embedding=config.embedding,  # type: ignore[arg-type]  # checked by ModelConfig
+        entangler=config.entangler,  # type: ignore[arg-type]
+        reuploading=config.reuploading,
+        readout="probs" if probs else "expval",
+        measured=math.ceil(math.log2(config.num_experts)) if probs else config.qubits,
+    )
+    return QuantumRouter(
+        circuit, config.num_experts, config.readout, config.init_angle, config.circuit_engine
+    )
+
+
+def _build_experts(config: ModelConfig, features: int, classes: int) -> nn.Module:
+    if config.expert == "linear":
+        return LinearExperts(features, classes, config.num_experts)
+    path, options = config.expert, config.expert_options
+    return ExpertList(
+        [
+            _user_module("expert", path, options, features, classes)
+            for _ in range(config.num_experts)
+        ]
+    )
+
+
+def _user_module(what: str, path: str, options: str, inputs: int, outputs: int) -> nn.Module:
+    arguments = parse_options(f"{what}-options", options)
+    try:
+        module = load_object(path, what)(inputs, outputs, **arguments)
+    except TypeError as error:
+        raise UserError(
+            f"{what} {path!r} cannot be built with ({inputs}, {outputs}, {options}): {error}"
+        ) from error
+    if not isinstance(module, nn.Module):
+        raise UserError(f"{what} {path!r} is a {type(module).__name__}, not a torch.nn.Module")
+    return module
+
+
+def angle_names(model: nn.Module) -> frozenset[str]:
+    """Return the names of the parameters that are angles, i.e. periodic with 2π."""
+    return frozenset(
+        f"{prefix}.{name}" if prefix else name
+        for prefix, module in model.named_modules()
+        for name in getattr(module, "angles", ())
+    )
+
+
+def initial_parameters(
+    make: Callable[[], nn.Module], seed: int, clients: Sequence[int]
+) -> Parameters:
+    """Return initial parameters of one replica per client, each ``(K, *shape)``, float32.
+
+    A client's parameters depend on (seed, client) only. Modules that state ``init_bounds`` are
+    drawn for all clients at once; a user's module that does not is built once per client, with
+    torch's generator seeded for that client and restored afterwards.
+    """
+    model = make()
+    bounds = _init_bounds(model)
+    if bounds is None:
+        return _built_one_by_one(make, seed, clients)
+    return {
+        name: torch.from_numpy(
+            bounds[name]
+            * (2 * rng.uniform(seed, f"init/{name}", clients, tuple(parameter.shape)) - 1)
+        ).float()
+        for name, parameter in model.named_parameters()
+    }
+
+
+def _init_bounds(model: nn.Module) -> dict[str, float] | None:
+    bounds: dict[str, float] = {}
+    for prefix, module in model.named_modules():
+        own = [name for name, _ in module.named_parameters(recurse=False)]
+        if isinstance(module, nn.Linear):
+            stated = dict.fromkeys(own, module.in_features**-0.5)
+        else:
+            stated = getattr(module, "init_bounds", {})
+        if not stated.keys() >= set(own):
+            return None
+        bounds |= {f"{prefix}.{name}" if prefix else name: stated[name] for name in own}
+    return bounds
+
+
+def _built_one_by_one(
+    make: Callable[[], nn.Module], seed: int, clients: Sequence[int]
+) -> Parameters:
+    replicas = []
+    with torch.random.fork_rng(devices=[]):
+        for client in clients:
+            torch.manual_seed(int(rng.generator(seed, "init", client).integers(2**63)))
+            replicas.append({n: p.detach() for n, p in make().named_parameters()})
+    return {name: torch.stack([r[name] for r in replicas]) for name in replicas[0]}
