@@ -1,0 +1,106 @@
+"""From the config of a run to its strategy."""
+
+import inspect
+from dataclasses import fields
+from typing import Any
+
+from flwr.serverapp.strategy import Strategy
+
+from qmoe_fed.config import Config, StrategyConfig, kebab, parse_options
+from qmoe_fed.errors import UserError
+from qmoe_fed.federated.hosts import Hosts
+from qmoe_fed.loading import load_object
+from strategies.aggregators import make_aggregator
+from strategies.gate import Limits
+from strategies.mechanisms import make_mechanisms
+from strategies.router_strategy import RouterStrategy
+from strategies.sampling import sample_size
+from strategies.server_steps import make_server_step
+
+
+def from_config(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strategy:
+    """Return the strategy a config names, after checking that its parts go together.
+
+    ``strategy`` is ``"router"`` or the import path of a class: one derived from ``RouterStrategy``
+    gets all settings and ``strategy-options`` as keyword arguments, any other Flower strategy
+    (e.g. ``"flwr.serverapp.strategy:FedMedian"``) ``fraction-train`` and ``strategy-options``.
+
+    Args:
+        config: The run.
+        hosts: Which node hosts which client.
+        angles: Names of the parameters that are angles, shared or not.
+
+    Raises:
+        UserError: Something cannot be loaded, or settings cannot go together.
+    """
+    path = config.strategy.strategy
+    kind = RouterStrategy if path == "router" else load_object(path, "strategy")
+    if not (isinstance(kind, type) and issubclass(kind, Strategy)):
+        raise UserError(f"strategy = {path!r}: is not a class derived from Flower's Strategy")
+    options = parse_options("strategy-options", config.strategy.strategy_options)
+    if issubclass(kind, RouterStrategy):
+        return _construct(kind, path, {**_parts(config, hosts, angles), **options})
+    _refuse_router_settings(config, path)
+    return _construct(kind, path, {**_flower_defaults(kind, config), **options})
+
+
+def _parts(config: Config, hosts: Hosts, angles: frozenset[str]) -> dict[str, Any]:
+    federation, settings = config.federation, config.strategy
+    mechanisms = make_mechanisms(config)
+    for mechanism in mechanisms:
+        mechanism.check(config, mechanisms)
+    fixed = federation.sampling == "fixed"
+    largest = (
+        sample_size(federation.num_clients, federation.fraction_train)
+        if fixed
+        else federation.num_clients
+    )
+    return {
+        "hosts": hosts,
+        "num_clients": federation.num_clients,
+        "seed": federation.seed,
+        "fraction_train": federation.fraction_train,
+        "sampling": federation.sampling,
+        "limits": Limits(settings.max_update_norm, settings.max_weight),
+        "quorum": settings.quorum,
+        "weighting": settings.weighting,
+        "aggregator": make_aggregator(settings, largest),
+        "server_step": make_server_step(settings),
+        "mechanisms": mechanisms,
+        "angles": angles,
+    }
+
+
+def _refuse_router_settings(config: Config, path: str) -> None:
+    """Refuse settings that only RouterStrategy would heed."""
+    ours = {
+        kebab(item.name): getattr(config.strategy, item.name) == item.default
+        for item in fields(StrategyConfig)
+        if item.name not in ("strategy", "strategy_options")
+    }
+    ours["sampling"] = config.federation.sampling == "fixed"
+    ours["mechanisms"] = not any(m.has_server_half for m in make_mechanisms(config))
+    if ignored := sorted(name for name, unchanged in ours.items() if not unchanged):
+        raise UserError(
+            f"strategy = {path!r} would ignore {', '.join(ignored)}: only strategy = 'router' and "
+            "classes derived from it heed these; Flower's own take strategy-options"
+        )
+
+
+def _flower_defaults(kind: type[Strategy], config: Config) -> dict[str, Any]:
+    wanted = {
+        "fraction_train": config.federation.fraction_train,
+        "fraction_evaluate": 0.0,
+        "min_train_nodes": 1,
+        "min_available_nodes": 1,
+    }
+    accepted = inspect.signature(kind).parameters
+    anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
+    return {name: value for name, value in wanted.items() if anything or name in accepted}
+
+
+def _construct(kind: type[Strategy], path: str, arguments: dict[str, Any]) -> Strategy:
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"strategy = {path!r}: {error}") from error

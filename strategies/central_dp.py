@@ -1,0 +1,150 @@
+"""Differential privacy of whole clients, with the server as the trusted party."""
+
+from collections.abc import Sequence
+from typing import ClassVar, Self
+
+import torch
+from flwr.serverapp.exception import PrivacyBudgetExhausted
+from torch import Tensor
+
+from qmoe_fed import rng
+from qmoe_fed.config import Config
+from qmoe_fed.errors import UserError
+from qmoe_fed.federated.records import Cohort
+from strategies.accountant import GaussianAccountant
+from strategies.mechanisms import Aggregate, Mechanism
+
+
+def clip_rows(updates: Tensor, norm: float) -> Tensor:
+    """Return the rows ``(C, P)``, those longer than ``norm`` shortened to it (L2)."""
+    lengths = torch.linalg.vector_norm(updates, dim=1, keepdim=True)
+    return updates * (norm / lengths.clamp(min=norm))
+
+
+class CentralDP(Mechanism):
+    """Clips every client's update, sums, adds Gaussian noise, divides by a fixed number.
+
+    DP-FedAvg with fixed clipping and the fixed-denominator estimator (McMahan et al., "Learning
+    differentially private recurrent language models", 2018, Algorithm 1 with unit weights). The
+    noise on each coordinate of the sum is N(0, (noise_multiplier · clip_norm)²), the denominator
+    the expected number of clients in a round, fraction_train · num_clients. Clipping is done here
+    and not on the client, where a malicious one could leave it out.
+
+    Covered, in the sense of (ε, δ)-DP for one client added or removed: the sequence of shared
+    parameters of the run. Every round counts as spent and is released, also one in which clients
+    failed or nobody was sampled; a client that fails counts as a zero update.
+
+    Not covered: what the server itself sees; the metrics in the replies (training losses, numbers
+    of examples) and whatever is logged or evaluated from them or from the clients' own models;
+    who took part and who was left out; a client that brings down the other clients on its host.
+
+    The noise and the samples of clients are functions of the seed, so that a run can be repeated.
+    Whoever knows the seed can subtract the noise. It is not cryptographically secure, nor hardened
+    against attacks on floating-point noise (Mironov, 2012): this is for research.
+
+    Args:
+        clip_norm: L2 norm to which an update is clipped; the sensitivity of the sum.
+        noise_multiplier: Standard deviation of the noise over ``clip_norm``.
+        num_clients: Size of the federation.
+        sampling_rate: Probability with which each client takes part in a round; 1 for all.
+        delta: δ at which ε is reported.
+        max_epsilon: The run ends before the round that would exceed it; 0 for no such limit.
+    """
+
+    releases_empty_round: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        clip_norm: float,
+        noise_multiplier: float,
+        num_clients: int,
+        sampling_rate: float = 1.0,
+        delta: float = 1e-5,
+        max_epsilon: float = 0.0,
+    ) -> None:
+        self.clip_norm = clip_norm
+        self.noise_multiplier = noise_multiplier
+        self.denominator = sampling_rate * num_clients
+        self.max_epsilon = max_epsilon
+        self.accountant = GaussianAccountant(noise_multiplier, sampling_rate, delta)
+        self._epsilon = 0.0
+
+    @classmethod
+    def from_config(cls, config: Config, options: dict[str, object]) -> Self:
+        """Return the mechanism with the settings of the privacy section."""
+        federation, privacy = config.federation, config.privacy
+        return cls(
+            privacy.clip_norm,
+            privacy.noise_multiplier,
+            federation.num_clients,
+            federation.fraction_train,
+            privacy.delta,
+            privacy.max_epsilon,
+        )
+
+    def check(self, config: Config, chain: Sequence[Mechanism]) -> None:
+        """Refuse settings under which the reported ε would not be true."""
+        federation, strategy = config.federation, config.strategy
+        if federation.fraction_train < 1 and federation.sampling != "poisson":
+            raise UserError(
+                f"mechanisms = 'central-dp' with fraction-train = {federation.fraction_train:g}: "
+                "the accountant holds for sampling = 'poisson', not for samples of a fixed size"
+            )
+        if strategy.aggregator != "mean" or strategy.weighting != "uniform":
+            raise UserError(
+                "mechanisms = 'central-dp' bounds one client's influence on an unweighted sum; set "
+                "aggregator = 'mean' and weighting = 'uniform' (got "
+                f"{strategy.aggregator!r}, {strategy.weighting!r})"
+            )
+        if strategy.quorum > 0:
+            raise UserError(
+                f"mechanisms = 'central-dp' with quorum = {strategy.quorum:g}: whether a round "
+                "counts could hang on one client; set quorum = 0 and every round is released"
+            )
+        if chain[-1] is not self or any(other.has_server_half for other in chain[:-1]):
+            raise UserError(
+                "mechanisms: 'central-dp' must be the last and the only one that works on the "
+                "server, else others could undo the bound on one client's influence"
+            )
+        if 0 < self.max_epsilon < self.accountant.next_epsilon():
+            raise UserError(
+                f"max-epsilon = {self.max_epsilon:g}: one round already spends "
+                f"{self.accountant.next_epsilon():.4g} with noise-multiplier = "
+                f"{self.noise_multiplier:g}"
+            )
+
+    def before_round(self, server_round: int) -> None:
+        """Spend the round, or end the run if the budget does not allow it."""
+        epsilon = self.accountant.next_epsilon()
+        if 0 < self.max_epsilon < epsilon:
+            raise PrivacyBudgetExhausted(
+                f"round {server_round} would spend ε = {epsilon:.4g} at δ = "
+                f"{self.accountant.delta:g}, more than max-epsilon = {self.max_epsilon:g}"
+            )
+        self.accountant.spend()
+        self._epsilon = epsilon
+
+    def on_server(
+        self, cohort: Cohort, aggregate: Aggregate, server_round: int, seed: int
+    ) -> Tensor:
+        """Return the noisy sum of the clipped updates over the expected number of clients."""
+        total = clip_rows(cohort.updates, self.clip_norm).sum(0)
+        draws = rng.generator(seed, "central-dp", 0, server_round).standard_normal(len(total))
+        noise = self.noise_multiplier * self.clip_norm * torch.from_numpy(draws)
+        return (total + noise) / self.denominator
+
+    def metrics(self) -> dict[str, float]:
+        """Return the ε spent so far."""
+        return {"epsilon": self._epsilon}
+
+    def state_dict(self) -> dict[str, int | float | Tensor]:
+        """Return the number of rounds spent and their ε."""
+        return {"rounds": self.accountant.rounds, "epsilon": self._epsilon}
+
+    def load_state_dict(self, state: dict[str, int | float | Tensor]) -> None:
+        """Go on from a saved state."""
+        spent = self.accountant
+        self.accountant = GaussianAccountant(
+            spent.noise_multiplier, spent.sampling_rate, spent.delta, int(state["rounds"])
+        )
+        self._epsilon = float(state["epsilon"])
