@@ -75,6 +75,8 @@ def train(
         server_round: Round, or epoch of a study; keys the order of the samples.
         state: Optimiser state to go on with; None starts afresh.
     """
+    if not task.trainable:
+        return Trained(parameters, {}, torch.zeros(len(clients), device=samples.x.device))
     chunk = 1 if task.settings.execution == "serial" else CHUNK
     parts = []
     for start in range(0, len(clients), chunk):

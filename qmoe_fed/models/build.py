@@ -30,9 +30,10 @@ def build_model(config: ModelConfig, features: int, classes: int) -> Mixture:
         UserError: The router cannot take so many features or experts, or a user's module cannot
             be found or built.
     """
-    return Mixture(
-        _build_router(config, features), _build_experts(config, features, classes)
-    )
+    with torch.random.fork_rng(devices=[]):  # torch's layers draw when they are built
+        return Mixture(
+            _build_router(config, features), _build_experts(config, features, classes)
+        )
 
 
 def _build_router(config: ModelConfig, features: int) -> nn.Module:
@@ -108,34 +109,32 @@ def initial_parameters(
 ) -> Parameters:
     """Return initial parameters of one replica per client, each ``(K, *shape)``, float32.
 
-    A client's parameters depend on (seed, client) only. Modules that state ``init_bounds`` are
-    drawn for all clients at once; a user's module that does not is built once per client, with
-    torch's generator seeded for that client and restored afterwards.
+    A client's parameters depend on (seed, client) only. Parameters whose module states
+    ``init_bounds`` are drawn for all clients at once; for the others the model is built once per
+    client, with torch's generator seeded for that client and restored afterwards.
     """
     model = make()
-    bounds = _init_bounds(model)
-    if bounds is None:
-        return _built_one_by_one(make, seed, clients)
-    return {
+    template, bounds = dict(model.named_parameters()), _init_bounds(model)
+    drawn = {
         name: torch.from_numpy(
-            bounds[name]
-            * (2 * rng.uniform(seed, f"init/{name}", clients, tuple(parameter.shape)) - 1)
+            bound * (2 * rng.uniform(seed, f"init/{name}", clients, tuple(template[name].shape)) - 1)
         ).float()
-        for name, parameter in model.named_parameters()
+        for name, bound in bounds.items()
     }
+    if bounds.keys() == template.keys():
+        return drawn
+    built = _built_one_by_one(make, seed, clients)
+    return {name: drawn.get(name, built[name]) for name in template}
 
 
-def _init_bounds(model: nn.Module) -> dict[str, float] | None:
+def _init_bounds(model: nn.Module) -> dict[str, float]:
+    """Return the half-width of the uniform start of each parameter that has one."""
     bounds: dict[str, float] = {}
     for prefix, module in model.named_modules():
-        own = [name for name, _ in module.named_parameters(recurse=False)]
-        if isinstance(module, nn.Linear):
-            stated = dict.fromkeys(own, module.in_features**-0.5)
-        else:
-            stated = getattr(module, "init_bounds", {})
-        if not stated.keys() >= set(own):
-            return None
-        bounds |= {f"{prefix}.{name}" if prefix else name: stated[name] for name in own}
+        stated = getattr(module, "init_bounds", {})
+        if type(module) is nn.Linear:
+            stated = {name: module.in_features**-0.5 for name, _ in module.named_parameters()}
+        bounds |= {f"{prefix}.{name}": bound for name, bound in stated.items()}
     return bounds
 
 
