@@ -47,11 +47,10 @@ def run(options: argparse.Namespace) -> int:
             if settings.config.federation.engine == "local":
                 from qmoe_fed.federated.local import run_app
 
-                run_app(app.path, {**app.settings, **settings.overrides})
+                run_app(app.path, {**app.settings, **settings.overrides}, options.supernodes or 1)
             else:
-                run_on_superlink(
-                    app.path, settings.overrides, results, options.supernodes, options.verbose
-                )
+                nodes = options.supernodes or 2
+                run_on_superlink(app.path, settings.overrides, results, nodes, options.verbose)
     except RunFailed as error:
         print(f"error: {error}\nlog: {results / 'flower.log'}", file=sys.stderr)
         return 1
@@ -94,9 +93,8 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--supernodes",
         type=_count,
-        default=2,
         metavar="N",
-        help="number of SuperNodes that share the clients when engine is 'flower' (default: 2)",
+        help="number of SuperNodes that share the clients (default: 2, or 1 if engine is 'local')",
     )
     command.add_argument(
         "--output-dir",

@@ -22,9 +22,7 @@ from qmoe_fed.config import Scalar
 from qmoe_fed.errors import UserError
 from qmoe_fed.processes import MARK, scratch_directory
 
-SUPERNODES = 2  # Flower's own default
 FLOWER_CONFIG = '[superlink]\ndefault = "local"\n[superlink.local]\naddress = ":local-in-memory:"\n'
-
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 CHATTER = re.compile(
     r"(\(.* pid=\d+\) )?(INFO|DEBUG)\s*:"
@@ -44,7 +42,7 @@ def run_on_superlink(
     app: Path,
     overrides: Mapping[str, Scalar],
     output_dir: Path,
-    supernodes: int = SUPERNODES,
+    supernodes: int,
     verbose: bool = False,
 ) -> None:
     """Run a Flower app as a Ray simulation and print what it prints.
@@ -73,7 +71,7 @@ def run_on_superlink(
         command += [f"num-supernodes={supernodes} client-resources-num-cpus=1"]
         with closing(_lines(command, environment, output_dir / "flower.log")) as log:
             for line in visible(log, verbose):
-                print(line, end="", flush=True)
+                print(line, flush=True)
         _check_status([flwr, "ls", "--format", "json"], environment)
     _check_summary(output_dir / "summary.json")
 
@@ -113,8 +111,8 @@ def _lines(command: list[str], environment: dict[str, str], log: Path) -> Genera
         assert process.stdout
         try:
             for line in process.stdout:
-                plain = COLOUR.sub("", line)
-                file.write(plain)
+                plain = COLOUR.sub("", line.rstrip("\n"))
+                file.write(f"{plain}\n")
                 file.flush()
                 yield plain
         except BaseException:

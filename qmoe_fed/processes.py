@@ -9,7 +9,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
@@ -32,17 +32,16 @@ class Stopped(BaseException):
 
 @contextmanager
 def stoppable() -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM and SIGHUP into the exception ``Stopped``, so that all is cleaned up."""
+    """Turn Ctrl-C, SIGTERM and SIGHUP into the exception ``Stopped``, so that all is cleaned up.
+
+    A signal that is ignored stays so: ``nohup`` works.
+    """
 
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
 
-    before = {number: signal.signal(number, stop) for number in STOP_SIGNALS}
-    try:
+    with _on_signal(stop):
         yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager
@@ -61,12 +60,9 @@ def scratch_directory() -> Iterator[Path]:
     try:
         yield directory
     finally:
-        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
-        try:
+        with _later_signals():
             end_all(directory)
             shutil.rmtree(directory)
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
 
 
 def belonging_to(directory: Path) -> list[psutil.Process]:
@@ -95,3 +91,25 @@ def end_all(directory: Path) -> None:
         psutil.wait_procs(processes, timeout=GRACE)
     if left := belonging_to(directory):
         raise RuntimeError(f"processes of the run do not end: {left}")
+
+
+@contextmanager
+def _on_signal(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    before = {n: h for n in STOP_SIGNALS if (h := signal.getsignal(n)) != signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+@contextmanager
+def _later_signals() -> Iterator[None]:
+    """Hold back signals until the block is done."""
+    received: list[int] = []
+    with _on_signal(lambda number, frame: received.append(number)):
+        yield
+    for number in received[:1]:
+        signal.raise_signal(number)

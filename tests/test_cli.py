@@ -1,0 +1,116 @@
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_app import write_tiny_app
+
+from qmoe_fed.cli import main
+from qmoe_fed.errors import UserError
+
+
+@pytest.fixture
+def app(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return write_tiny_app(tmp_path / "tiny")
+
+
+def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    """Run the command line; return the one line it says about the user's mistake."""
+    assert main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert err.endswith("\n")
+    return err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "tiny", "--run-config", "num-client=3"], "Did you mean 'num-clients'?"),
+        (
+            ["run", "tiny", "--run-config", "num-clients='many'"],
+            "num-clients = 'many': expected int",
+        ),
+        (["run", "tiny", "--run-config", "learning-rate=-1"], "must be a positive number"),
+        (["run", "tiny", "--run-config", "nonsense"], "expected key=value or a .toml file"),
+        (["run", "tiny", "--run-config", "gone.toml"], "cannot read config file gone.toml"),
+        (["run", "tiny", "--run-config", "broken.toml"], "broken.toml is not valid TOML"),
+        (["run", "tiny", "--supernodes", "0"], "'0' is not a whole number above 0"),
+        (["run", "tiny", "--output-dir", "tiny/tiny.py/x"], "cannot make output-dir"),
+        (["run", "gone"], "no directory gone"),
+        (["run", "."], "is no Flower app: it has no pyproject.toml"),
+        (["run", "broken"], "broken/pyproject.toml is not valid TOML"),
+        (["run", "bare"], "bare is no Flower app: its pyproject.toml lacks project.name"),
+        (["run"], "required: APP"),
+        (["fly"], "invalid choice: 'fly'"),
+        ([], "required: COMMAND"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(
+    app: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("broken").mkdir()
+    Path("bare").mkdir()
+    for name in ("broken.toml", "broken/pyproject.toml"):
+        Path(name).write_text("seed = = 3")
+    Path("bare/pyproject.toml").write_text("[tool.flwr.app.config]\nseed = 3\n")
+    assert message in error_of(arguments, capsys)
+    assert not Path("runs").exists()
+
+
+def test_from_a_shell(app: Path) -> None:
+    command = [sys.executable, "-m", "qmoe_fed.cli", "run", str(app), "--run-config", "sed=3"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: unknown setting 'sed'. Did you mean 'seed'?")
+    assert done.stderr.count("\n") == 1
+
+
+def test_starts_fast() -> None:
+    code = "import json, sys, qmoe_fed.cli; print(json.dumps(list(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "flwr", "ray", "numpy", "psutil", "pennylane"} & set(
+        json.loads(done.stdout)
+    )
+
+
+def test_help_and_version(capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, text in ((["--version"], "qmoe-fed 0."), (["run", "--help"], "--run-config")):
+        with pytest.raises(SystemExit) as stop:
+            main(arguments)
+        assert stop.value.code == 0
+        assert text in capsys.readouterr().out
+
+
+def test_local_engine_runs_in_this_process(
+    app: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    calls: list[Any] = []
+
+    def run_app(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise UserError("too small")
+        if len(calls) == 3:
+            raise ZeroDivisionError
+
+    local = types.SimpleNamespace(run_app=run_app)
+    monkeypatch.setitem(sys.modules, "qmoe_fed.federated.local", local)  # type: ignore[arg-type]
+    arguments = ["run", "tiny", "--run-config", "engine='local' seed=5", "--output-dir", "out"]
+    assert main(arguments) == 0
+    path, settings, supernodes = calls[0]
+    assert (path, supernodes) == (app, 1)
+    assert settings["seed"] == 5
+    assert settings["num-clients"] == 50
+    assert settings["output-dir"] == str(Path("out").absolute())
+    assert capsys.readouterr().out == f"results: {Path('out').absolute()}\n"
+    assert error_of([*arguments, "--supernodes", "4"], capsys) == "error: too small\n"
+    assert calls[1][2] == 4
+    with pytest.raises(ZeroDivisionError):
+        main(arguments)
