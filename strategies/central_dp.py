@@ -67,7 +67,7 @@ class CentralDP(Mechanism):
         self.denominator = sampling_rate * num_clients
         self.max_epsilon = max_epsilon
         self.accountant = GaussianAccountant(noise_multiplier, sampling_rate, delta)
-        self._epsilon = 0.0
+        self.rounds = 0
 
     @classmethod
     def from_config(cls, config: Config, options: dict[str, object]) -> Self:
@@ -106,23 +106,21 @@ class CentralDP(Mechanism):
                 "mechanisms: 'central-dp' must be the last and the only one that works on the "
                 "server, else others could undo the bound on one client's influence"
             )
-        if 0 < self.max_epsilon < self.accountant.next_epsilon():
+        if self.max_epsilon and (first := self.accountant.epsilon(1)) > self.max_epsilon:
             raise UserError(
-                f"max-epsilon = {self.max_epsilon:g}: one round already spends "
-                f"{self.accountant.next_epsilon():.4g} with noise-multiplier = "
-                f"{self.noise_multiplier:g}"
+                f"max-epsilon = {self.max_epsilon:g}: one round already spends {first:.4g} with "
+                f"noise-multiplier = {self.noise_multiplier:g}"
             )
 
     def before_round(self, server_round: int) -> None:
         """Spend the round, or end the run if the budget does not allow it."""
-        epsilon = self.accountant.next_epsilon()
-        if 0 < self.max_epsilon < epsilon:
+        after = self.accountant.epsilon(self.rounds + 1) if self.max_epsilon else 0.0
+        if after > self.max_epsilon:
             raise PrivacyBudgetExhausted(
-                f"round {server_round} would spend ε = {epsilon:.4g} at δ = "
+                f"round {server_round} would spend ε = {after:.4g} at δ = "
                 f"{self.accountant.delta:g}, more than max-epsilon = {self.max_epsilon:g}"
             )
-        self.accountant.spend()
-        self._epsilon = epsilon
+        self.rounds += 1
 
     def on_server(
         self, cohort: Cohort, aggregate: Aggregate, server_round: int, seed: int
@@ -135,16 +133,12 @@ class CentralDP(Mechanism):
 
     def metrics(self) -> dict[str, float]:
         """Return the ε spent so far."""
-        return {"epsilon": self._epsilon}
+        return {"epsilon": self.accountant.epsilon(self.rounds)}
 
     def state_dict(self) -> dict[str, int | float | Tensor]:
-        """Return the number of rounds spent and their ε."""
-        return {"rounds": self.accountant.rounds, "epsilon": self._epsilon}
+        """Return the number of rounds spent."""
+        return {"rounds": self.rounds}
 
     def load_state_dict(self, state: dict[str, int | float | Tensor]) -> None:
         """Go on from a saved state."""
-        spent = self.accountant
-        self.accountant = GaussianAccountant(
-            spent.noise_multiplier, spent.sampling_rate, spent.delta, int(state["rounds"])
-        )
-        self._epsilon = float(state["epsilon"])
+        self.rounds = int(state["rounds"])
