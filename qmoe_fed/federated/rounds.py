@@ -16,9 +16,9 @@ from qmoe_fed.federated.host import Model
 from qmoe_fed.federated.hosts import Hosts
 from qmoe_fed.federated.records import ARRAYS, CLIENT, METRICS
 from qmoe_fed.federated.virtual_grid import VirtualGrid
-from qmoe_fed.learning import worst_tenth
 from qmoe_fed.results.progress import Progress, say
 from qmoe_fed.results.run_directory import RunDirectory
+from qmoe_fed.results.summary import spread
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,10 @@ def _score(
     started = time.monotonic() if started is None else started
     clients = range(federation.config.federation.num_clients)
     state.table = federation.ask(clients, state.arrays, "evaluate")
-    scores = {key: describe(state.table.columns[key]) for key in ("accuracy", "loss")}
+    scores = {
+        "accuracy": describe(state.table.columns["accuracy"]),
+        "loss": describe(state.table.columns["loss"], higher_is_better=False),
+    }
     seconds = time.monotonic() - started
     federation.directory.add_round({**record, **scores, "seconds": seconds})
     shared = {name: array.numpy() for name, array in state.arrays.items()}
@@ -123,15 +126,10 @@ def _score(
     progress.show(record["round"], scores)
 
 
-def describe(values: torch.Tensor) -> dict[str, Any]:
-    """Return mean, standard deviation, worst-tenth mean and deciles of a metric over clients."""
+def describe(values: torch.Tensor, higher_is_better: bool = True) -> dict[str, Any]:
+    """Return the spread of a metric over clients, and its deciles from the least to the most."""
     deciles = torch.linspace(0, 1, 11, dtype=values.dtype)
-    return {
-        "mean": float(values.mean()),
-        "std": float(values.std(correction=0)),
-        "worst10": worst_tenth(values),
-        "deciles": values.quantile(deciles).tolist(),
-    }
+    return {**spread(values, higher_is_better), "deciles": values.quantile(deciles).tolist()}
 
 
 def bytes_per_client(replies: list[Message]) -> float:

@@ -12,14 +12,15 @@ from flwr.serverapp.strategy import Strategy
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection
 from qmoe_fed.errors import UserError
+from qmoe_fed.federated.collect import ClientTable
 from qmoe_fed.federated.host import Model
 from qmoe_fed.federated.hosts import Hosts
 from qmoe_fed.federated.join import join_hosts
 from qmoe_fed.federated.records import CONFIG
-from qmoe_fed.federated.rounds import Federation, RunState, describe, run_rounds
+from qmoe_fed.federated.rounds import Federation, RunState, run_rounds
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.run_directory import RunDirectory
-from qmoe_fed.results.summary import headline_size, print_summary
+from qmoe_fed.results.summary import headline_size, print_summary, spread
 
 MakeStrategy = Callable[[Config, Hosts, frozenset[str]], Strategy]
 
@@ -94,10 +95,16 @@ def _score_unseen(federation: Federation, arrays: ArrayRecord) -> dict[str, Any]
     if not clients:
         return {}
     table = federation.ask(clients, arrays, "evaluate.unseen")
+    _write_table(federation, "unseen.json", table)
     return {
-        kind: {str(m): describe(table.columns[f"{kind}-{m}"]) for m in config.unseen.sample_sizes}
+        kind: {str(m): spread(table.columns[f"{kind}-{m}"]) for m in config.unseen.sample_sizes}
         for kind in ("shared", "scratch", "random")
     }
+
+
+def _write_table(federation: Federation, name: str, table: ClientTable) -> None:
+    columns = {"client": table.clients, **table.columns}
+    federation.directory.write_columns(name, {key: v.tolist() for key, v in columns.items()})
 
 
 def _save_experts(federation: Federation) -> None:
@@ -116,7 +123,7 @@ def _save_experts(federation: Federation) -> None:
 def _summary(federation: Federation, state: RunState, unseen: dict[str, Any]) -> dict[str, Any]:
     config = federation.config
     router = federation.model.module.router
-    accuracy = describe(state.table.columns["accuracy"])
+    accuracy = spread(state.table.columns["accuracy"])
     headline = str(headline_size(config.unseen.sample_sizes))
     return {
         "status": state.status,
@@ -148,8 +155,7 @@ def _conclude(
 ) -> None:
     """Write the summary, draw the pictures, print the table."""
     directory = federation.directory
-    table = {"client": state.table.clients, **state.table.columns}
-    directory.write_json("clients.json", {key: values.tolist() for key, values in table.items()})
+    _write_table(federation, "clients.json", state.table)
     summary["wall_seconds"] = time.monotonic() - started
     directory.write_json("summary.json", summary)
     if federation.config.results.figures:

@@ -2,14 +2,15 @@
 
 ::
 
-    config.json          all settings, versions, start time
-    metrics.jsonl        one line per round
-    clients.json         final accuracy, loss and expert load of every client
-    summary.json         the figures a run is judged by
-    shared.safetensors   the shared parameters after the last round
-    experts/             local parameters, one file per host, written by the host itself
+    config.json             all settings, versions, start time
     projection.safetensors  how inputs become angles
-    figures/             pictures, drawn from the files above
+    metrics.jsonl           one line per round
+    shared.safetensors      the shared parameters after the last scored round
+    experts/                local parameters, one file per host, written by the host itself
+    clients.json            final accuracy, loss and expert load of every client
+    unseen.json             accuracy of every unseen client, by router and labelled samples
+    summary.json            the figures a run is judged by; written last
+    figures/                pictures, drawn from the files above
 """
 
 import json
@@ -17,7 +18,7 @@ import math
 import os
 import platform
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
@@ -35,7 +36,9 @@ PACKAGES = ("flwr", "torch", "pennylane", "numpy", "scikit-learn", "qmoe-fed")
 
 @dataclass(frozen=True)
 class RunDirectory:
-    """Writes a run directory; every file is complete or absent, whenever the run ends.
+    """Writes a run directory.
+
+    Every file is complete or absent, whenever the run ends; ``metrics.jsonl`` grows line by line.
 
     Attributes:
         path: The directory.
@@ -66,10 +69,17 @@ class RunDirectory:
         return run
 
     def write_json(self, name: str, content: Any) -> None:
-        """Write a JSON file, all at once."""
-        temporary = self.path / f".{name}"
-        temporary.write_text(json.dumps(_finite(content), indent=2, allow_nan=False) + "\n")
-        os.replace(temporary, self.path / name)
+        """Write a JSON file."""
+        text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
+        write_whole(self.path / name, text.encode())
+
+    def write_columns(self, name: str, columns: Mapping[str, Sequence[float]]) -> None:
+        """Write a table as a JSON file with one line per column."""
+        lines = ",\n".join(
+            f"  {json.dumps(key)}: {json.dumps(_finite(values), allow_nan=False)}"
+            for key, values in columns.items()
+        )
+        write_whole(self.path / name, f"{{\n{lines}\n}}\n".encode())
 
     def add_round(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``."""
@@ -77,10 +87,16 @@ class RunDirectory:
             file.write(json.dumps(_finite(metrics), allow_nan=False) + "\n")
 
     def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Write a safetensors file, all at once."""
-        temporary = self.path / f".{name}"
-        save_file({key: np.ascontiguousarray(values) for key, values in arrays.items()}, temporary)
-        os.replace(temporary, self.path / name)
+        """Write a safetensors file."""
+        content = {key: np.asarray(values, order="C") for key, values in arrays.items()}
+        write_whole(self.path / name, save(content))
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file that is complete or absent, or as it was before, whenever the process ends."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
 
 
 def _finite(content: Any) -> Any:

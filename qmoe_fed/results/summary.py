@@ -3,11 +3,19 @@
 from collections.abc import Mapping
 from typing import Any
 
+from torch import Tensor
+
+from qmoe_fed.learning import worst_tenth
 from qmoe_fed.results.tables import print_table
 
-Summary = dict[str, Any]
-
 HEADLINE_SAMPLES = 8
+
+ROUTERS = {
+    "shared": "shared router kept, experts fitted",
+    "scratch": "router and experts fitted from scratch",
+    "random": "random router kept, experts fitted",
+}
+"""How an unseen client can get its router, in words."""
 
 
 def headline_size(sizes: list[int]) -> int:
@@ -15,36 +23,51 @@ def headline_size(sizes: list[int]) -> int:
     return min(sizes, key=lambda size: abs(size - HEADLINE_SAMPLES))
 
 
+def spread(values: Tensor, higher_is_better: bool = True) -> dict[str, float]:
+    """Return a metric's mean, standard deviation and mean of the worst 10% over clients ``(k,)``.
+
+    The standard deviation is the population's: it describes these clients.
+    """
+    sign = 1 if higher_is_better else -1
+    return {
+        "mean": float(values.mean()),
+        "std": float(values.std(correction=0)),
+        "worst10": sign * worst_tenth(sign * values),
+    }
+
+
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the summary of a run as tables."""
+    status = summary["status"]
+    rounds = f"{summary['rounds']}"
+    if summary["rounds_counted"] < summary["rounds"]:
+        rounds += f", {summary['rounds_counted']} of them counted"
     rows = [
-        ("status", summary["status"]),
-        ("clients × rounds", f"{summary['clients']} × {summary['rounds']}"),
-        ("seed", str(summary["seed"])),
-        ("router parameters", str(summary["router_parameters"])),
-        ("bytes up per client and round", f"{summary['bytes_up_per_client_round']:g}"),
+        ("status", f"{status}: {summary['reason']}" if summary["reason"] else status),
+        ("clients", f"{summary['clients']:,}"),
+        ("rounds", rounds),
+        ("seed", f"{summary['seed']}"),
+        ("router parameters", f"{summary['router_parameters']:,}"),
+        ("bytes up per client and round", f"{summary['bytes_up_per_client_round']:,.0f}"),
         ("accuracy, mean over clients", percent(summary["accuracy_mean"])),
         ("accuracy, standard deviation over clients", percent(summary["accuracy_std"])),
-        ("accuracy, worst 10% of clients", percent(summary["accuracy_worst10"])),
+        ("accuracy, mean of the worst 10% of clients", percent(summary["accuracy_worst10"])),
     ]
-    if summary.get("epsilon") is not None:
+    if summary["epsilon"] is not None:
         rows.append((f"ε at δ = {summary['delta']:g}", f"{summary['epsilon']:.2f}"))
     rows.append(("seconds", f"{summary['wall_seconds']:.1f}"))
-    print_table("Result", ("", ""), rows)
+    print_table("Result", (), rows)
     if unseen := summary["unseen"]:
-        sizes = list(unseen["shared"])
-        labels = {
-            "shared": "shared router kept, experts fitted",
-            "scratch": "router and experts fitted from scratch",
-            "random": "random router kept, experts fitted",
-        }
         print_table(
-            f"{summary['unseen_clients']} unseen clients: accuracy by labelled samples",
-            ("", *sizes),
-            [(labels[k], *(percent(by_size[s]["mean"]) for s in sizes)) for k, by_size in unseen.items()],
+            f"{summary['unseen_clients']:,} unseen clients: mean accuracy by labelled samples",
+            ("labelled samples", *unseen["shared"]),
+            [
+                (ROUTERS[kind], *(percent(accuracy["mean"]) for accuracy in by_size.values()))
+                for kind, by_size in unseen.items()
+            ],
         )
 
 
 def percent(value: float | None) -> str:
-    """Return a share as a percentage with one decimal."""
+    """Return a share as a percentage with one decimal; a dash if there is none."""
     return "–" if value is None else f"{100 * value:.1f}%"

@@ -7,15 +7,22 @@ from rich.console import Console
 from rich.table import Table
 
 WIDTH = 100
+"""Columns, whatever the terminal: a log must look the same everywhere."""
 
 
 def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; the first column is text, the others are numbers."""
-    table = Table(box=SIMPLE_HEAD, show_header=any(header), pad_edge=False)
-    for i, name in enumerate(header):
-        table.add_column(name, justify="right" if i else "left")
+    """Print a table; the first column is text, the others are numbers.
+
+    Args:
+        title: Stands above the table.
+        header: Names of the columns; empty for a table without a header.
+        rows: The cells, as they are printed.
+    """
+    table = Table(box=SIMPLE_HEAD, show_header=bool(header), show_edge=False, pad_edge=False)
+    for i in range(len(rows[0])):
+        name = header[i] if header else ""
+        table.add_column(name, justify="right" if i else "left", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(width=WIDTH)
-    console.print(f"\n[bold]{title}[/bold]", highlight=False)
-    console.print(table)
+    console = Console(width=WIDTH, highlight=False)
+    console.print(f"\n[bold]{title}[/bold]", table, sep="\n")

@@ -1,0 +1,222 @@
+"""Opens the directory of a finished run: what was asked, what came out, the trained mixtures.
+
+::
+
+    from qmoe_fed.results import load_run
+
+    load_run("runs/my-run").predict(client=3, x=[[0.5, 0.25]])
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+from torch.func import functional_call
+
+from qmoe_fed.config import Config
+from qmoe_fed.data import ClientData, Projection, load_clients, shape_of
+from qmoe_fed.errors import UserError
+from qmoe_fed.models import Mixture, Parameters, build_model
+
+Columns = dict[str, NDArray[np.float64]]
+"""Values by metric, one per client; NaN where there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """A finished run.
+
+    Attributes:
+        path: Its directory.
+        config: Its settings.
+        summary: The content of ``summary.json``.
+        rounds: The lines of ``metrics.jsonl``.
+        projection: Turns raw inputs into angles.
+        shared: Parameters all clients share, ``(*shape)`` each.
+    """
+
+    path: Path
+    config: Config
+    summary: dict[str, Any]
+    rounds: list[dict[str, Any]]
+    projection: Projection
+    shared: Parameters
+
+    @cached_property
+    def clients(self) -> Columns:
+        """Final metrics of the clients; ``client`` holds their ids."""
+        return _read_columns(self.path / "clients.json")
+
+    @cached_property
+    def unseen(self) -> Columns:
+        """Accuracies of the unseen clients, by router and samples; empty if there were none."""
+        return _read_columns(self.path / "unseen.json") if self.summary["unseen"] else {}
+
+    @cached_property
+    def local(self) -> Parameters:
+        """Parameters clients keep to themselves, as far as their hosts saved them here.
+
+        One row per client, ``(k, *shape)`` each; ``clients`` holds the ids, ``(k,)``.
+        """
+        files = sorted((self.path / "experts").glob("host-*.safetensors"))
+        parts = [_read_arrays(file) for file in files]
+        if not parts:
+            return {}
+        order = torch.cat([part["clients"] for part in parts]).argsort()
+        return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}
+
+    @cached_property
+    def model(self) -> Mixture:
+        """A module for one client; its own parameters are not the trained ones."""
+        shape = shape_of(self.config)
+        return build_model(self.config.model, shape.features, shape.classes)
+
+    def parameters(self, client: int) -> Parameters:
+        """Return all parameters of one client's mixture, ``(*shape)`` each.
+
+        Raises:
+            UserError: There is no such client, or its host saved its own parameters elsewhere.
+        """
+        total = self.config.federation.num_clients
+        if not 0 <= client < total:
+            raise UserError(f"no client {client}: the run has clients 0 to {total - 1}")
+        names = [name for name, _ in self.model.named_parameters()]
+        if self.shared.keys() >= set(names):
+            return {name: self.shared[name] for name in names}
+        rows = (self.local.get("clients", torch.empty(0)) == client).nonzero()
+        if not len(rows):
+            raise UserError(
+                f"the parameters of client {client} are not in {self.path / 'experts'}; its host "
+                "saved them there on another machine: copy the files host-*.safetensors from it"
+            )
+        own = {name: values[int(rows[0])] for name, values in self.local.items()}
+        return {name: self.shared[name] if name in self.shared else own[name] for name in names}
+
+    def predict(self, client: int, x: ArrayLike) -> NDArray[np.float32]:
+        """Return a client's class probabilities, shape ``(B, C)``.
+
+        Args:
+            client: Its id.
+            x: Raw inputs, as in the dataset, shape ``(B, D)``.
+
+        Raises:
+            UserError: As ``parameters``; or the inputs have the wrong shape.
+        """
+        with torch.no_grad():
+            logits = functional_call(self.model, self.parameters(client), self._angles(x))
+        probabilities: NDArray[np.float32] = logits.softmax(-1).numpy()
+        return probabilities
+
+    def routing(self, x: ArrayLike, client: int | None = None) -> NDArray[np.float32]:
+        """Return the router's weights for each expert, shape ``(B, N)``.
+
+        Args:
+            x: Raw inputs, shape ``(B, D)``.
+            client: Whose router, where clients do not share one.
+
+        Raises:
+            UserError: As ``predict``; or no client is named and the router is not shared.
+        """
+        parameters = self.shared if client is None else self.parameters(client)
+        names = [name for name, _ in self.model.router.named_parameters()]
+        if not parameters.keys() >= {f"router.{name}" for name in names}:
+            raise UserError(
+                "the clients of this run keep their routers to themselves; say whose is meant: "
+                "routing(x, client=0)"
+            )
+        router = {name: parameters[f"router.{name}"] for name in names}
+        with torch.no_grad():
+            weights: NDArray[np.float32] = functional_call(
+                self.model.router, router, self._angles(x)
+            ).numpy()
+        return weights
+
+    def data(self, clients: Sequence[int]) -> ClientData:
+        """Return the samples of some clients, made anew from the settings.
+
+        Raises:
+            UserError: As ``qmoe_fed.data.load_clients``.
+        """
+        return load_clients(self.config, clients, self.projection)
+
+    def _angles(self, x: ArrayLike) -> Tensor:
+        inputs = np.asarray(x, np.float32)
+        size = len(self.projection.mean)
+        if inputs.ndim != 2 or inputs.shape[1] != size:
+            raise UserError(f"x has shape {inputs.shape}: expected (samples, {size})")
+        return torch.from_numpy(self.projection.angles(inputs))
+
+
+def load_run(path: str | Path) -> Run:
+    """Open the directory of a finished run.
+
+    Raises:
+        UserError: It is not the directory of a run, or the run has not come to its end.
+    """
+    path = Path(path).expanduser()
+    if not (path / "config.json").is_file():
+        raise UserError(f"{path} is not the directory of a run: there is no config.json in it")
+    if not (path / "summary.json").is_file():
+        raise UserError(f"the run in {path} has not finished: there is no summary.json yet")
+    summary = _read_json(path / "summary.json")
+    if summary["status"] == "failed":
+        raise UserError(f"the run in {path} failed ({summary['reason']}); there is nothing to load")
+    return Run(
+        path,
+        _read_config(path / "config.json"),
+        summary,
+        [json.loads(line) for line in _read_text(path / "metrics.jsonl").splitlines()],
+        Projection.from_dict(
+            {name: v.numpy() for name, v in _read_arrays(path / "projection.safetensors").items()}
+        ),
+        _read_arrays(path / "shared.safetensors"),
+    )
+
+
+def _read_config(file: Path) -> Config:
+    content = _read_json(file)
+    try:
+        return Config.from_flat(content["settings"])
+    except UserError as error:
+        written = content["versions"]["qmoe-fed"]
+        raise UserError(
+            f"{file}, written by qmoe-fed {written}, cannot be used by {version('qmoe-fed')}: "
+            f"{error}"
+        ) from error
+
+
+def _read_columns(file: Path) -> Columns:
+    return {name: np.array(values, np.float64) for name, values in _read_json(file).items()}
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(_read_text(file))
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}") from error
+    return content
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
+
+
+def _read_arrays(file: Path) -> Parameters:
+    try:
+        arrays: Parameters = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot read {file}: {error}") from error
+    return arrays
