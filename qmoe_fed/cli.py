@@ -57,6 +57,9 @@ def run(options: argparse.Namespace) -> int:
     except Stopped as stop:
         print(f"stopped; results so far: {results}", file=sys.stderr)
         return 128 + stop.signal
+    finally:
+        if not any(results.iterdir()):
+            results.rmdir()
     print(f"results: {results}")
     return 0
 

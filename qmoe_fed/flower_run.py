@@ -61,18 +61,17 @@ def run_on_superlink(
         UserError: The app raised one.
         RunFailed: The run ended in any other way than with complete results.
     """
-    flwr = str(Path(sys.executable).with_name("flwr"))
     with scratch_directory() as scratch:
         environment = _environment(scratch)
         run_config = scratch / "run-config.toml"
         run_config.write_text(tomli_w.dumps(overrides), encoding="utf-8")
-        command = [flwr, "run", str(app), "--stream", "--run-config", str(run_config)]
+        command = ["flwr", "run", str(app), "--stream", "--run-config", str(run_config)]
         command += ["--federation-config"]
         command += [f"num-supernodes={supernodes} client-resources-num-cpus=1"]
         with closing(_lines(command, environment, output_dir / "flower.log")) as log:
             for line in visible(log, verbose):
                 print(line, flush=True)
-        _check_status([flwr, "ls", "--format", "json"], environment)
+        _check_status(["flwr", "ls", "--format", "json"], environment)
     _check_summary(output_dir / "summary.json")
 
 

@@ -94,7 +94,9 @@ def test_a_run_from_any_directory(tmp_path: Path) -> None:
     with started(tmp_path, 0, "--run-config", str(file), "--supernodes", "3") as process:
         out, err = process.communicate(timeout=200)
     assert (process.returncode, err) == (0, "")
-    assert out == f"3 answers\nresults: {tmp_path / 'out'}\n"
+    # Ray may add a word of its own, e.g. when an idle worker of it dies at the end.
+    said = [line for line in out.splitlines() if "pid=" not in line]
+    assert said == ["3 answers", f"results: {tmp_path / 'out'}"]
     summary = json.loads((tmp_path / "out" / "summary.json").read_text())
     assert summary["cwd"] == str(tmp_path)
     assert summary["config"]["router-options"] == options
