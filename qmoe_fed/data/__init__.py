@@ -1,6 +1,7 @@
 """What clients learn from: sources, partitions among clients, and the map to angles."""
 
 from qmoe_fed.data.clients import Shape, fit_projection, load_clients, shape_of
+from qmoe_fed.data.pools import load_pool, load_test
 from qmoe_fed.data.preprocessing import Projection
 from qmoe_fed.data.samples import ClientData, Samples
 
@@ -11,5 +12,7 @@ __all__ = [
     "Shape",
     "fit_projection",
     "load_clients",
+    "load_pool",
+    "load_test",
     "shape_of",
 ]

@@ -30,6 +30,12 @@ def pathological(labels: Labels, num_clients: int, data: DataConfig, seed: int) 
 def shard(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> Owners:
     """Sort by class, cut into equal shards, deal ``classes-per-client`` shards to each client
     (McMahan et al., "Communication-efficient learning", 2017). A remainder goes to nobody."""
+    shards = num_clients * data.classes_per_client
+    if shards > len(labels):
+        raise UserError(
+            f"partition = 'shard': {num_clients} clients with classes-per-client = "
+            f"{data.classes_per_client} shards each need {shards} samples, there are {len(labels)}"
+        )
     from flwr_datasets.partitioner import ShardPartitioner
 
     partitioner = ShardPartitioner(num_clients, "label", data.classes_per_client, seed=seed)

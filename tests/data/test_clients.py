@@ -18,8 +18,12 @@ SOURCES = {
     "moons-iid": {"dataset": "moons", "partition": "iid"},
     "moons-dirichlet": {"dataset": "moons", "partition": "dirichlet", "dirichlet-alpha": 0.05},
     "moons-rotation": {"dataset": "moons", "partition": "rotation"},
+    "moons-concept": {"dataset": "moons", "partition": "concept-shift"},
     "digits-iid": {"dataset": "digits", "partition": "iid"},
     "digits-dirichlet": {"dataset": "digits", "partition": "dirichlet", "dirichlet-alpha": 0.1},
+    "digits-concept": {"dataset": "digits", "partition": "concept-shift", "concept-groups": 3},
+    "digits-pathological": {"dataset": "digits", "partition": "pathological"},
+    "digits-shard": {"dataset": "digits", "partition": "shard", "classes": "5,6,7"},
 }
 
 
@@ -89,6 +93,20 @@ def test_a_digit_belongs_to_one_client_and_to_training_or_testing():
     assert sorted([*public, *private]) == list(range(1797))
     of = np.column_stack([projection.angles(pixels), digits])
     assert set(held) == set(map(tuple, of[private].tolist()))
+
+
+@pytest.mark.parametrize("source", ["moons", "digits"])
+def test_concept_shift_is_an_iid_partition_whose_groups_name_the_classes_differently(source):
+    shifted, plain = (config_of(f"{source}-{kind}") for kind in ("concept", "iid"))
+    projection = fit_projection(plain)
+    theirs, ours = (load_clients(c, range(30), projection) for c in (shifted, plain))
+    groups, classes = shifted.data.concept_groups, shape_of(shifted).classes
+    for a, b in ((theirs.train, ours.train), (theirs.test, ours.test)):
+        assert torch.equal(a.x, b.x)
+        for client in range(30):
+            own = slice(int(a.counts[client]))
+            shift = (a.y[client, own] - b.y[client, own]) % classes
+            assert shift.unique().tolist() == [client % groups]
 
 
 def test_a_quarter_of_each_share_is_for_testing():
