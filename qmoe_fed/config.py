@@ -48,6 +48,11 @@ def _named(*allowed: str) -> Callable[[str, Any], None]:
     return check
 
 
+def _device(key: str, value: Any) -> None:
+    if value.partition(":")[0] not in ("cpu", "cuda"):
+        raise unknown(key, value, ("cpu", "cuda"), "Or one of several GPUs, e.g. 'cuda:1'.")
+
+
 def setting(default: Scalar, check: Callable[[str, Any], None] | None = None) -> Any:
     """Declare a setting with its default and the check its value must pass."""
     return field(default=default, metadata={"check": check})
@@ -195,7 +200,7 @@ class TrainingConfig(Section):
     keep_optimizer_state: bool = setting(False)
     proximal_mu: float = setting(0.0, _between(0))
     execution: str = setting("vmap", _one_of("vmap", "serial"))
-    device: str = setting("cpu")
+    device: str = setting("cpu", _device)
     threads: int = setting(1, _between(1))  # of torch on the cpu; more pay from ~10,000 clients on
 
 

@@ -47,6 +47,9 @@ def ask_clients(
         arrays: Shared parameters.
         message_type: Type of the message, e.g. ``evaluate``.
         timeout: Seconds to wait for all answers.
+
+    Raises:
+        RuntimeError: No host answered.
     """
     messages = cohort_messages(hosts, clients, arrays, {}, message_type)
     replies = list(grid.send_and_receive(messages, timeout=timeout))
@@ -58,7 +61,7 @@ def ask_clients(
         missing = len(messages) - len(replies)
         log(WARNING, "%s: %d hosts did not answer in %g s", message_type, missing, timeout)
     if not tables:
-        return ClientTable(torch.zeros(0, dtype=torch.long), {})
+        raise RuntimeError(f"{message_type}: no host answered; the log says why")
     columns = {
         key: torch.cat([torch.tensor(table[key], dtype=torch.float64) for table in tables])
         for key in tables[0]

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import ClientData, shape_of
+from qmoe_fed.errors import UserError
 from qmoe_fed.learning import Scores, Task, evaluate, train
 from qmoe_fed.learning.optimizers import State
 from qmoe_fed.learning.replicas import apply, expand
@@ -31,10 +32,13 @@ class Model:
     @cached_property
     def module(self) -> Mixture:
         """A module for one client; its own parameters are never used."""
+        device = self.config.training.device
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"device = {device!r}: torch finds no GPU here; use device = 'cpu'")
         torch.set_num_threads(self.config.training.threads)
         shape = shape_of(self.config)
         module = build_model(self.config.model, shape.features, shape.classes)
-        return module.to(self.config.training.device)
+        return module.to(device)
 
     @cached_property
     def names(self) -> tuple[str, ...]:

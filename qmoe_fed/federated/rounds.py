@@ -14,7 +14,14 @@ from qmoe_fed.config import Config
 from qmoe_fed.federated.collect import ClientTable, ask_clients
 from qmoe_fed.federated.host import Model
 from qmoe_fed.federated.hosts import Hosts
-from qmoe_fed.federated.records import ARRAYS, CLIENT, METRICS
+from qmoe_fed.federated.records import (
+    ARRAYS,
+    CLIENT,
+    METRICS,
+    layout_of,
+    to_arrays,
+    to_vector,
+)
 from qmoe_fed.federated.virtual_grid import VirtualGrid
 from qmoe_fed.results.progress import Progress, say
 from qmoe_fed.results.run_directory import RunDirectory
@@ -84,13 +91,14 @@ def run_rounds(federation: Federation, strategy: Strategy, state: RunState) -> N
             say(f"stopped before round {server_round}: {end}")
             break
         replies = list(grid.send_and_receive(messages, timeout=settings.round_timeout))
+        state.bytes_up = max(state.bytes_up, bytes_per_client(replies))  # some strategies empty them
         arrays, metrics = strategy.aggregate_train(server_round, replies)
         if arrays is not None:
-            state.arrays = arrays
+            # Flower's FedAvgM turns parameters into float64
+            state.arrays = to_arrays(to_vector(arrays), layout_of(arrays))
             state.counted += 1
         state.rounds = server_round
         state.metrics = dict(metrics or MetricRecord())
-        state.bytes_up = max(state.bytes_up, bytes_per_client(replies))
         rejections = [vars(r) for r in getattr(strategy, "rejections", ())]
         record = {"round": server_round, "train": state.metrics, "rejections": rejections}
         if server_round % federation.config.results.evaluate_every == 0 or server_round == total:

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 
 from qmoe_fed.config import Config
-from qmoe_fed.data import fit_projection
+from qmoe_fed.data import Projection, fit_projection, load_clients
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.collect import ClientTable
 from qmoe_fed.federated.host import Model
@@ -55,7 +56,7 @@ def run_federation(grid: Grid, config: Config, make_strategy: MakeStrategy) -> P
     started = time.monotonic()
     model = Model(config)
     projection = fit_projection(config)
-    make_strategy(config, Hosts((0,)), model.angles)  # refuse bad settings before anything starts
+    _refuse_what_cannot_work(model, projection, make_strategy)
     directory = RunDirectory.create(output_directory(config), config)
     state = RunState(_initial_arrays(model))
     try:
@@ -73,6 +74,18 @@ def run_federation(grid: Grid, config: Config, make_strategy: MakeStrategy) -> P
     summary = _summary(federation, state, unseen)
     _conclude(federation, state, summary, started)
     return directory.path
+
+
+def _refuse_what_cannot_work(
+    model: Model, projection: Projection, make_strategy: MakeStrategy
+) -> None:
+    """Try everything that could fail for a reason in the settings, before any client starts."""
+    config = model.config
+    data = load_clients(config, [0], projection)
+    module = model.module
+    with torch.no_grad():
+        module(data.train.x[0].to(config.training.device))
+    make_strategy(config, Hosts((0,)), model.angles)
 
 
 def output_directory(config: Config) -> Path:
