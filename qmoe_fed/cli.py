@@ -52,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
                 nodes = options.supernodes or 2
                 run_on_superlink(app.path, settings.overrides, results, nodes, options.verbose)
     except RunFailed as error:
-        print(f"error: {error}\nlog: {results / 'flower.log'}", file=sys.stderr)
+        print(f"error: {error} (logs: {results})", file=sys.stderr)
         return 1
     except Stopped as stop:
         print(f"stopped; results so far: {results}", file=sys.stderr)

@@ -7,31 +7,26 @@ Here each run has its own Flower home, port and Ray directory, and failure is to
 
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Generator, Iterable, Iterator, Mapping
-from contextlib import closing
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import closing, contextmanager
+from http.client import HTTPConnection, HTTPException
+from io import TextIOWrapper
 from pathlib import Path
+from typing import IO
 
 import tomli_w
 
 from qmoe_fed.config import Scalar
-from qmoe_fed.errors import UserError
+from qmoe_fed.flower_log import plain, visible
 from qmoe_fed.processes import MARK, scratch_directory
 
-FLOWER_CONFIG = '[superlink]\ndefault = "local"\n[superlink.local]\naddress = ":local-in-memory:"\n'
-COLOUR = re.compile(r"\x1b\[[0-9;]*m")
-CHATTER = re.compile(
-    r"(\(.* pid=\d+\) )?(INFO|DEBUG)\s*:"
-    r"|WARNING\s*: +Since flwr 1\.32, default simulated SuperNodes changed"
-    r"|\(.* pid=\d+\) WARNING\s*: +Manually terminating ClientAppActor"
-    r"|Starting local SuperLink|Using SuperLink:|Successfully (started run|installed) "
-)
-FATAL = re.compile(r"ERROR\s*: +Simulation raised an exception")
-USER_ERROR = re.compile(rf"{re.escape(UserError.__module__)}\.UserError: (.*)")
+START_TIMEOUT = 120.0  # seconds
+HOST = "127.0.0.1"
 
 
 class RunFailed(Exception):
@@ -47,8 +42,8 @@ def run_on_superlink(
 ) -> None:
     """Run a Flower app as a Ray simulation and print what it prints.
 
-    The whole log is kept as ``flower.log`` in the output directory. No process is left behind,
-    whatever happens.
+    The whole log is kept as ``flower.log`` in the output directory, and after a failure that of
+    the SuperLink as ``superlink.log``. No process is left behind, whatever happens.
 
     Args:
         app: Directory of the app.
@@ -62,61 +57,81 @@ def run_on_superlink(
         RunFailed: The run ended in any other way than with complete results.
     """
     with scratch_directory() as scratch:
-        environment = _environment(scratch)
+        port = _free_port()
+        environment = _environment(scratch, port)
         run_config = scratch / "run-config.toml"
         run_config.write_text(tomli_w.dumps(overrides), encoding="utf-8")
         command = ["flwr", "run", str(app), "--stream", "--run-config", str(run_config)]
         command += ["--federation-config"]
         command += [f"num-supernodes={supernodes} client-resources-num-cpus=1"]
-        with closing(_lines(command, environment, output_dir / "flower.log")) as log:
-            for line in visible(log, verbose):
-                print(line, flush=True)
-        _check_status(["flwr", "ls", "--format", "json"], environment)
+        try:
+            with _superlink(environment, port, scratch / "superlink.log"):
+                with closing(_lines(command, environment, output_dir / "flower.log")) as log:
+                    for line in visible(log, verbose):
+                        print(line, flush=True)
+                _check_status(["flwr", "ls", "--format", "json"], environment)
+        except RunFailed:
+            shutil.copy(scratch / "superlink.log", output_dir)
+            raise
     _check_summary(output_dir / "summary.json")
 
 
-def visible(log: Iterable[str], verbose: bool) -> Iterator[str]:
-    """Yield the lines of a log that are for the user.
+@contextmanager
+def _superlink(environment: dict[str, str], port: int, log: Path) -> Iterator[None]:
+    """Run a SuperLink that keeps everything in memory; yield when it answers."""
+    command = ["flower-superlink", "--simulation", "--insecure"]
+    command += ["--host", HOST, "--port", str(port)]
+    with log.open("wb") as file, _started(command, environment, file) as process:
+        deadline = time.monotonic() + START_TIMEOUT
+        while not _answers(port):
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RunFailed(f"the SuperLink did not start on {HOST}:{port}")
+            time.sleep(0.05)
+        yield
 
-    Raises:
-        UserError: The app ended with one; its traceback is not yielded.
-    """
-    lines = iter(log)
-    for line in lines:
-        if FATAL.match(line):
-            last_words = [line, *lines]
-            if not verbose and (errors := list(filter(None, map(USER_ERROR.match, last_words)))):
-                raise UserError(errors[-1][1])
-            yield from last_words
-        elif verbose or not CHATTER.match(line):
-            yield line
+
+def _answers(port: int) -> bool:
+    try:
+        connection = HTTPConnection(HOST, port, timeout=1)
+        with closing(connection):
+            connection.request("GET", "/health")
+            return connection.getresponse().status == 200
+    except (OSError, HTTPException):
+        return False
+
+
+@contextmanager
+def _started(
+    command: list[str], environment: dict[str, str], output: int | IO[bytes]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process out of reach of Ctrl-C, which is for this one; kill it on leaving."""
+    with subprocess.Popen(
+        command,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def _lines(command: list[str], environment: dict[str, str], log: Path) -> Generator[str]:
     """Run ``flwr run``; yield what it prints without colours, and write it to a file."""
     with (
         log.open("w", encoding="utf-8") as file,
-        subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,  # Ctrl-C is for this process, which then ends the others
-        ) as process,
+        _started(command, environment, subprocess.PIPE) as process,
     ):
         assert process.stdout
-        try:
-            for line in process.stdout:
-                plain = COLOUR.sub("", line.rstrip("\n"))
-                file.write(f"{plain}\n")
-                file.flush()
-                yield plain
-        except BaseException:
-            process.kill()
-            raise
+        for line in TextIOWrapper(process.stdout, encoding="utf-8", errors="replace"):
+            text = plain(line)
+            file.write(f"{text}\n")
+            file.flush()
+            yield text
+        process.wait()
     if process.returncode:
         raise RunFailed(f"`flwr run` could not run the app (exit status {process.returncode})")
 
@@ -129,9 +144,7 @@ def _check_status(command: list[str], environment: dict[str, str]) -> None:
     try:
         run = json.loads(answer.stdout)["runs"][0]
     except (json.JSONDecodeError, LookupError) as error:
-        raise RunFailed(
-            f"the SuperLink does not tell how the run ended: {answer.stdout}"
-        ) from error
+        raise RunFailed(f"`flwr ls` does not tell how the run ended: {answer.stdout}") from error
     if run["status"] != "finished:completed":
         raise RunFailed(f"the run ended as {run['status']}: {run['status-details']}")
 
@@ -144,11 +157,13 @@ def _check_summary(path: Path) -> None:
         raise RunFailed(f"the run has status {status!r} in {path}")
 
 
-def _environment(scratch: Path) -> dict[str, str]:
+def _environment(scratch: Path, port: int) -> dict[str, str]:
     """Return an environment that keeps a run to itself and to its scratch directory."""
     home = scratch / "flwr"
     home.mkdir()
-    (home / "config.toml").write_text(FLOWER_CONFIG)
+    superlink = {"default": "own", "own": {"address": f"{HOST}:{port}", "insecure": True}}
+    (home / "config.toml").write_text(tomli_w.dumps({"superlink": superlink}), encoding="utf-8")
+    unproxied = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
     return {
         **os.environ,
         MARK: str(scratch),
@@ -157,10 +172,10 @@ def _environment(scratch: Path) -> dict[str, str]:
         "PYTHONIOENCODING": "utf-8",
         "COLUMNS": str(shutil.get_terminal_size().columns),
         "FLWR_HOME": str(home),
-        "FLWR_LOCAL_SUPERLINK_HTTP_API_PORT": str(_free_port()),
         "FLWR_TELEMETRY_ENABLED": "0",
         "FLWR_DISABLE_UPDATE_CHECK": "1",
         "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
+        "no_proxy": f"{HOST},{unproxied}",
         "RAY_TMPDIR": str(scratch),
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leaves the GPU visible to clients
@@ -169,6 +184,6 @@ def _environment(scratch: Path) -> dict[str, str]:
 
 def _free_port() -> int:
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        listener.bind((HOST, 0))
         port: int = listener.getsockname()[1]
     return port
