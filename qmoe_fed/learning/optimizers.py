@@ -23,18 +23,19 @@ class Optimizer:
 
     Attributes:
         init: Parameters ``(K, P)`` → the state before the first step.
-        step: (gradients ``(K, P)``, state, learning rate) → (change of the parameters, new state).
+        step: (gradients ``(K, P)``, state, learning rate, one for all or ``(K, 1)``) → (change of
+            the parameters, new state).
     """
 
     init: Callable[[Tensor], State]
-    step: Callable[[Tensor, State, float], tuple[Tensor, State]]
+    step: Callable[[Tensor, State, float | Tensor], tuple[Tensor, State]]
 
 
 def _no_state(parameters: Tensor) -> State:
     return {}
 
 
-def _sgd(gradients: Tensor, state: State, lr: float) -> tuple[Tensor, State]:
+def _sgd(gradients: Tensor, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
     return -lr * gradients, state
 
 
@@ -42,7 +43,7 @@ def _velocity(parameters: Tensor) -> State:
     return {"velocity": torch.zeros_like(parameters)}
 
 
-def _momentum(gradients: Tensor, state: State, lr: float) -> tuple[Tensor, State]:
+def _momentum(gradients: Tensor, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
     velocity = MOMENTUM * state["velocity"] + gradients
     return -lr * velocity, {"velocity": velocity}
 
@@ -55,7 +56,7 @@ def _moments(parameters: Tensor) -> State:
     }
 
 
-def _adam(gradients: Tensor, state: State, lr: float) -> tuple[Tensor, State]:
+def _adam(gradients: Tensor, state: State, lr: float | Tensor) -> tuple[Tensor, State]:
     count = state["count"] + 1
     mean = torch.lerp(state["mean"], gradients, 1 - BETA_1)
     square = torch.lerp(state["square"], gradients.square(), 1 - BETA_2)

@@ -60,6 +60,7 @@ def train(
     clients: Sequence[int],
     server_round: int = 0,
     state: State | None = None,
+    learning_rates: Tensor | None = None,
 ) -> Trained:
     """Train every replica on its own samples for ``local-epochs`` epochs.
 
@@ -74,6 +75,7 @@ def train(
         clients: Id of each replica; keys the order of its samples.
         server_round: Round, or epoch of a study; keys the order of the samples.
         state: Optimiser state to go on with; None starts afresh.
+        learning_rates: Of each replica, shape ``(K,)``; None for that of the settings.
     """
     if not task.trainable:
         return Trained(parameters, {}, torch.zeros(len(clients), device=samples.x.device))
@@ -83,9 +85,16 @@ def train(
         rows = slice(start, start + chunk)
         part_state = None if state is None else rows_of(state, rows)
         part = samples.select(rows)
+        rates = None if learning_rates is None else learning_rates[rows]
         parts.append(
             _train_chunk(
-                task, rows_of(parameters, rows), part, clients[rows], server_round, part_state
+                task,
+                rows_of(parameters, rows),
+                part,
+                clients[rows],
+                server_round,
+                part_state,
+                rates,
             )
         )
     if len(parts) == 1:
@@ -104,8 +113,10 @@ def _train_chunk(
     clients: Sequence[int],
     server_round: int,
     state: State | None,
+    learning_rates: Tensor | None,
 ) -> Trained:
     settings, replicas = task.settings, len(clients)
+    rate = settings.learning_rate if learning_rates is None else learning_rates[:, None]
     optimizer = OPTIMIZERS[settings.optimizer]
     free = {n: p for n, p in parameters.items() if n in task.trainable}
     frozen = {n: p for n, p in parameters.items() if n not in task.trainable}
@@ -123,7 +134,7 @@ def _train_chunk(
         (gradient,) = torch.autograd.grad(loss.sum(), inputs)
         if pull is not None:
             gradient = gradient + pull * (weights - start)
-        change, new_state = optimizer.step(gradient, state, settings.learning_rate)
+        change, new_state = optimizer.step(gradient, state, rate)
         present = active.any(1, keepdim=True)
         weights = torch.where(present, weights + change, weights)
         state = {name: torch.where(present, new, state[name]) for name, new in new_state.items()}
@@ -152,9 +163,7 @@ def _batches(
     settings = task.settings
     counts = samples.counts.cpu().numpy()
     order = torch.from_numpy(
-        rng.permutation(
-            task.seed, "batches", clients, counts, settings.local_epochs, server_round
-        )
+        rng.permutation(task.seed, "batches", clients, counts, settings.local_epochs, server_round)
     ).to(samples.x.device)
     size = settings.batch_size
     for epoch in range(settings.local_epochs):

@@ -220,3 +220,15 @@ def test_evaluate_counts_own_samples_only():
 def test_worst_tenth():
     assert worst_tenth(torch.arange(20.0)) == 0.5
     assert worst_tenth(torch.tensor([3.0, 1.0])) == 1.0
+
+
+@pytest.mark.parametrize("optimizer", TORCH_OPTIMIZERS)
+def test_every_replica_may_have_a_learning_rate_of_its_own(optimizer):
+    task, samples = task_for(optimizer=optimizer), some_samples()
+    parameters, rates = start(task), [0.01, 0.1, 0.03, 0.2]
+    together = train(task, parameters, samples, CLIENTS, learning_rates=torch.tensor(rates))
+    for row, rate in enumerate(rates):
+        settings = replace(task.settings, learning_rate=rate)
+        alone = train(replace(task, settings=settings), parameters, samples, CLIENTS)
+        for name, values in together.parameters.items():
+            torch.testing.assert_close(values[row], alone.parameters[name][row])
