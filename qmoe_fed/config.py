@@ -24,7 +24,9 @@ def _one_of(*allowed: str) -> Callable[[str, Any], None]:
     return check
 
 
-def _between(low: float, high: float = float("inf")) -> Callable[[str, Any], None]:
+def between(low: float, high: float = float("inf")) -> Callable[[str, Any], None]:
+    """Return the check of a setting that its number is in [low, high]."""
+
     def check(key: str, value: Any) -> None:
         if not low <= value <= high:
             limit = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}]"
@@ -33,7 +35,8 @@ def _between(low: float, high: float = float("inf")) -> Callable[[str, Any], Non
     return check
 
 
-def _positive(key: str, value: Any) -> None:
+def positive(key: str, value: Any) -> None:
+    """Check that the number of a setting is above 0 and finite."""
     if not 0 < value < float("inf"):
         raise UserError(f"{key} = {value!r}: must be a positive number")
 
@@ -90,15 +93,15 @@ class FederationConfig(Section):
     """Who takes part, for how long, and what travels."""
 
     engine: str = setting("flower", _one_of("flower", "local"))
-    seed: int = setting(0, _between(0))
-    num_clients: int = setting(50, _between(1))
-    num_unseen_clients: int = setting(50, _between(0))
-    num_server_rounds: int = setting(30, _between(1))
-    fraction_train: float = setting(1.0, _between(0, 1))
+    seed: int = setting(0, between(0))
+    num_clients: int = setting(50, between(1))
+    num_unseen_clients: int = setting(50, between(0))
+    num_server_rounds: int = setting(30, between(1))
+    fraction_train: float = setting(1.0, between(0, 1))
     sampling: str = setting("fixed", _one_of("fixed", "poisson"))
     share: str = setting("router", _one_of("router", "experts", "all", "none"))
-    supernode_timeout: float = setting(60.0, _positive)  # seconds
-    round_timeout: float = setting(600.0, _positive)  # seconds
+    supernode_timeout: float = setting(60.0, positive)  # seconds
+    round_timeout: float = setting(600.0, positive)  # seconds
 
 
 _MOONS_PARTITIONS = ("iid", "dirichlet", "concept-shift", "rotation")
@@ -118,16 +121,16 @@ class DataConfig(Section):
 
     dataset: str = setting("moons", _one_of("moons", "digits", "mnist", "fashion-mnist"))
     partition: str = setting("dirichlet", _one_of(*_MOONS_PARTITIONS, *_IMAGE_PARTITIONS))
-    dirichlet_alpha: float = setting(3.0, _positive)
-    train_samples: int = setting(64, _between(1))  # per client; moons only
-    test_samples: int = setting(64, _between(1))  # per client; moons only
-    noise: float = setting(0.1, _between(0))  # standard deviation; moons only
-    test_fraction: float = setting(0.25, _between(0.01, 0.99))  # of each client's share; images
-    public_samples: int = setting(200, _between(2))  # fits the projection; images
-    features: int = setting(0, _between(0))  # 0: one per qubit; images
+    dirichlet_alpha: float = setting(3.0, positive)
+    train_samples: int = setting(64, between(1))  # per client; moons only
+    test_samples: int = setting(64, between(1))  # per client; moons only
+    noise: float = setting(0.1, between(0))  # standard deviation; moons only
+    test_fraction: float = setting(0.25, between(0.01, 0.99))  # of each client's share; images
+    public_samples: int = setting(200, between(2))  # fits the projection; images
+    features: int = setting(0, between(0))  # 0: one per qubit; images
     classes: str = setting("all")  # or those in use, e.g. "0,1"; images
-    classes_per_client: int = setting(2, _between(1))  # pathological; shards of one class: shard
-    concept_groups: int = setting(2, _between(2))  # clients that name classes alike; concept-shift
+    classes_per_client: int = setting(2, between(1))  # pathological; shards of one class: shard
+    concept_groups: int = setting(2, between(2))  # clients that name classes alike; concept-shift
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -157,18 +160,18 @@ class ModelConfig(Section):
 
     router: str = setting("quantum", _named("linear", "mlp", "trig", "quantum"))
     router_options: str = setting("")
-    num_experts: int = setting(4, _between(1))
+    num_experts: int = setting(4, between(1))
     expert: str = setting("linear", _named("linear"))
     expert_options: str = setting("")
-    qubits: int = setting(2, _between(1, 20))
-    layers: int = setting(3, _between(1))
+    qubits: int = setting(2, between(1, 20))
+    layers: int = setting(3, between(1))
     embedding: str = setting("ry", _one_of("ry", "rx"))
     entangler: str = setting("cz", _one_of("cz", "none", "strongly-entangling"))
     reuploading: bool = setting(True)
     readout: str = setting("probs", _one_of("probs", "expval-adapter"))
-    init_angle: float = setting(3.141592653589793, _positive)  # θ ~ U(-init, init)
+    init_angle: float = setting(3.141592653589793, positive)  # θ ~ U(-init, init)
     circuit_engine: str = setting("statevector")  # or pennylane:<device>
-    hidden_width: int = setting(16, _between(1))  # of the mlp router
+    hidden_width: int = setting(16, between(1))  # of the mlp router
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -193,15 +196,15 @@ class ModelConfig(Section):
 class TrainingConfig(Section):
     """How a client trains between two rounds."""
 
-    local_epochs: int = setting(5, _between(1))
-    batch_size: int = setting(32, _between(1))
-    learning_rate: float = setting(0.05, _positive)
+    local_epochs: int = setting(5, between(1))
+    batch_size: int = setting(32, between(1))
+    learning_rate: float = setting(0.05, positive)
     optimizer: str = setting("adam", _one_of("sgd", "momentum", "adam"))
     keep_optimizer_state: bool = setting(False)
-    proximal_mu: float = setting(0.0, _between(0))
+    proximal_mu: float = setting(0.0, between(0))
     execution: str = setting("vmap", _one_of("vmap", "serial"))
     device: str = setting("cpu", _device)
-    threads: int = setting(1, _between(1))  # of torch on the cpu; more pay from ~10,000 clients on
+    threads: int = setting(1, between(1))  # of torch on the cpu; more pay from ~10,000 clients on
 
 
 @dataclass(frozen=True)
@@ -212,14 +215,14 @@ class StrategyConfig(Section):
     strategy_options: str = setting("")
     aggregator: str = setting("mean", _named("mean", "median", "trimmed-mean", "krum"))
     weighting: str = setting("uniform", _one_of("uniform", "examples"))
-    trim_fraction: float = setting(0.1, _between(0, 0.49))
-    num_byzantine: int = setting(0, _between(0))
+    trim_fraction: float = setting(0.1, between(0, 0.49))
+    num_byzantine: int = setting(0, between(0))
     server_step: str = setting("plain", _one_of("plain", "momentum", "adam"))
-    server_learning_rate: float = setting(1.0, _positive)
-    server_momentum: float = setting(0.9, _between(0, 0.999))
-    quorum: float = setting(0.5, _between(0, 1))  # share of the sampled clients
-    max_update_norm: float = setting(100.0, _positive)
-    max_weight: float = setting(1e6, _between(1))
+    server_learning_rate: float = setting(1.0, positive)
+    server_momentum: float = setting(0.9, between(0, 0.999))
+    quorum: float = setting(0.5, between(0, 1))  # share of the sampled clients
+    max_update_norm: float = setting(100.0, positive)
+    max_weight: float = setting(1e6, between(1))
 
 
 @dataclass(frozen=True)
@@ -228,10 +231,10 @@ class PrivacyConfig(Section):
 
     mechanisms: str = setting("")  # comma separated names or import paths
     mechanism_options: str = setting("")
-    clip_norm: float = setting(1.0, _positive)
-    noise_multiplier: float = setting(1.0, _positive)
-    delta: float = setting(1e-5, _between(1e-15, 0.5))
-    max_epsilon: float = setting(0.0, _between(0))  # 0: no budget
+    clip_norm: float = setting(1.0, positive)
+    noise_multiplier: float = setting(1.0, positive)
+    delta: float = setting(1e-5, between(1e-15, 0.5))
+    max_epsilon: float = setting(0.0, between(0))  # 0: no budget
 
 
 @dataclass(frozen=True)
@@ -239,7 +242,7 @@ class UnseenConfig(Section):
     """How clients that never took part are fitted after training."""
 
     unseen_samples: str = setting("4,8,16,32")
-    unseen_epochs: int = setting(100, _between(1))
+    unseen_epochs: int = setting(100, between(1))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -265,7 +268,7 @@ class ResultsConfig(Section):
 
     output_dir: str = setting("")
     data_dir: str = setting("")
-    evaluate_every: int = setting(1, _between(1))
+    evaluate_every: int = setting(1, between(1))
     figures: bool = setting(True)
 
 
