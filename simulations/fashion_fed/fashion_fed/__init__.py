@@ -1,0 +1,1 @@
+"""Flower app: clients learn a shared quantum router on Fashion-MNIST."""
