@@ -1,6 +1,7 @@
 """From the config of a run to its strategy."""
 
 import inspect
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -12,7 +13,7 @@ from qmoe_fed.federated.hosts import Hosts
 from qmoe_fed.loading import load_object
 from strategies.aggregators import make_aggregator
 from strategies.gate import Limits
-from strategies.mechanisms import make_mechanisms
+from strategies.mechanisms import Mechanism, make_mechanisms
 from strategies.router_strategy import RouterStrategy
 from strategies.sampling import sample_size
 from strategies.server_steps import make_server_step
@@ -37,24 +38,31 @@ def from_config(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strateg
     kind = RouterStrategy if path == "router" else load_object(path, "strategy")
     if not (isinstance(kind, type) and issubclass(kind, Strategy)):
         raise UserError(f"strategy = {path!r}: is not a class derived from Flower's Strategy")
-    options = parse_options("strategy-options", config.strategy.strategy_options)
-    if issubclass(kind, RouterStrategy):
-        return _construct(kind, path, {**_parts(config, hosts, angles), **options})
-    _refuse_router_settings(config, path)
-    return _construct(kind, path, {**_flower_defaults(kind, config), **options})
-
-
-def _parts(config: Config, hosts: Hosts, angles: frozenset[str]) -> dict[str, Any]:
-    federation, settings = config.federation, config.strategy
     mechanisms = make_mechanisms(config)
+    if not issubclass(kind, RouterStrategy):
+        _refuse_router_settings(config, path, mechanisms)
     for mechanism in mechanisms:
         mechanism.check(config, mechanisms)
-    fixed = federation.sampling == "fixed"
-    largest = (
-        sample_size(federation.num_clients, federation.fraction_train)
-        if fixed
-        else federation.num_clients
-    )
+    options = parse_options("strategy-options", config.strategy.strategy_options)
+    if issubclass(kind, RouterStrategy):
+        arguments = _parts(config, hosts, angles, mechanisms)
+        if both := sorted(arguments.keys() & options.keys()):
+            raise UserError(f"strategy-options: {', '.join(both)} have settings of their own")
+    else:
+        arguments = _flower_defaults(kind, config)
+    try:
+        return kind(**{**arguments, **options})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"strategy = {path!r}: {error}") from error
+
+
+def _parts(
+    config: Config, hosts: Hosts, angles: frozenset[str], mechanisms: Sequence[Mechanism]
+) -> dict[str, Any]:
+    federation, settings = config.federation, config.strategy
+    largest = federation.num_clients
+    if federation.sampling == "fixed":
+        largest = sample_size(largest, federation.fraction_train)
     return {
         "hosts": hosts,
         "num_clients": federation.num_clients,
@@ -71,7 +79,7 @@ def _parts(config: Config, hosts: Hosts, angles: frozenset[str]) -> dict[str, An
     }
 
 
-def _refuse_router_settings(config: Config, path: str) -> None:
+def _refuse_router_settings(config: Config, path: str, mechanisms: Sequence[Mechanism]) -> None:
     """Refuse settings that only RouterStrategy would heed."""
     ours = {
         kebab(item.name): getattr(config.strategy, item.name) == item.default
@@ -79,7 +87,7 @@ def _refuse_router_settings(config: Config, path: str) -> None:
         if item.name not in ("strategy", "strategy_options")
     }
     ours["sampling"] = config.federation.sampling == "fixed"
-    ours["mechanisms"] = not any(m.has_server_half for m in make_mechanisms(config))
+    ours["mechanisms"] = not any(m.has_server_half for m in mechanisms)
     if ignored := sorted(name for name, unchanged in ours.items() if not unchanged):
         raise UserError(
             f"strategy = {path!r} would ignore {', '.join(ignored)}: only strategy = 'router' and "
@@ -97,10 +105,3 @@ def _flower_defaults(kind: type[Strategy], config: Config) -> dict[str, Any]:
     accepted = inspect.signature(kind).parameters
     anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     return {name: value for name, value in wanted.items() if anything or name in accepted}
-
-
-def _construct(kind: type[Strategy], path: str, arguments: dict[str, Any]) -> Strategy:
-    try:
-        return kind(**arguments)
-    except (TypeError, ValueError) as error:
-        raise UserError(f"strategy = {path!r}: {error}") from error

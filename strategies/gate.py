@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from flwr.app import Array, ArrayRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,6 +24,8 @@ from qmoe_fed.federated.records import (
     Layout,
     Rejection,
 )
+
+MAX_REASON = 300  # characters
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,9 @@ def read_replies(
         try:
             ids, table = _rows(messages, layout)
         except _Unusable as fault:
-            rejections += [Rejection(client, str(fault)) for client in clients]
+            # It may quote what the host sent: one line of the log, however long that is.
+            reason = " ".join(str(fault).split())[:MAX_REASON]
+            rejections += [Rejection(client, reason) for client in clients]
             continue
         keep, faults = _check_ids(ids, clients)
         parts.append((ids[keep], table[torch.from_numpy(keep)]))
@@ -108,9 +112,9 @@ def _rows(messages: Sequence[Message], layout: Layout) -> tuple[NDArray[np.int64
         raise _Unusable(f"its host answered {len(messages)} times")
     reply = messages[0]
     if reply.has_error():
-        reason = " ".join((reply.error.reason or f"error {reply.error.code}").split())
-        raise _Unusable(f"its host failed: {reason[:300]}")
-    arrays, metrics = reply.content.get(ARRAYS), reply.content.get(METRICS)
+        raise _Unusable(f"its host failed: {reply.error.reason or reply.error.code}")
+    content = reply.content if reply.has_content() else RecordDict()
+    arrays, metrics = content.get(ARRAYS), content.get(METRICS)
     if not isinstance(arrays, ArrayRecord) or not isinstance(metrics, MetricRecord):
         raise _Unusable(f"the reply lacks the record {ARRAYS!r} or {METRICS!r}")
     if arrays.keys() != layout.keys():
@@ -120,9 +124,9 @@ def _rows(messages: Sequence[Message], layout: Layout) -> tuple[NDArray[np.int64
     for name, column in zip((EXAMPLES, LOSS), numbers, strict=True):
         if len(column) != len(ids):
             raise _Unusable(f"metric {name!r} has {len(column)} entries for {len(ids)} clients")
-    updates = [_array(arrays[name], name, (len(ids), *shape)) for name, shape in layout.items()]
-    columns = [np.stack(numbers, axis=1), *(rows.reshape(len(ids), -1) for rows in updates)]
-    return ids, torch.from_numpy(np.concatenate(columns, axis=1))
+    updates = [_array(arrays[name], name, len(ids), shape) for name, shape in layout.items()]
+    table = np.concatenate([np.stack(numbers, axis=1), *updates], axis=1)
+    return ids, torch.from_numpy(table)
 
 
 def _column(metrics: MetricRecord, name: str, dtype: type[np.number]) -> NDArray:
@@ -137,16 +141,19 @@ def _column(metrics: MetricRecord, name: str, dtype: type[np.number]) -> NDArray
         raise _Unusable(f"metric {name!r}: {error}") from error
 
 
-def _array(array: Array, name: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _array(array: Array, name: str, count: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the updates of one parameter, ``(count, size)``."""
     try:
         values = array.numpy()
+        if not isinstance(values, np.ndarray):
+            raise TypeError(f"the bytes are {type(values).__name__}, not an array")
     except Exception as error:  # Foreign bytes: a parser may raise anything.
         raise _Unusable(f"parameter {name!r} cannot be read: {error}") from error
-    if values.shape != shape:
-        raise _Unusable(f"update of {name!r} has shape {values.shape}, expected {shape}")
+    if values.shape != (count, *shape):
+        raise _Unusable(f"update of {name!r} has shape {values.shape}, expected {(count, *shape)}")
     if values.dtype not in (np.float32, np.float64):
         raise _Unusable(f"update of {name!r} is {values.dtype}, expected float32 or float64")
-    return values.astype(np.float64)
+    return values.astype(np.float64).reshape(count, math.prod(shape))
 
 
 def _check_ids(

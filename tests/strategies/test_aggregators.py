@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import trim_mean
@@ -34,6 +34,7 @@ def krum_twin(rows, num_byzantine):
     return scores
 
 
+@settings(deadline=None, max_examples=50)
 @given(ROWS, st.data())
 def test_mean_is_the_weighted_average(rows, data):
     weights = data.draw(hnp.arrays(np.float64, len(rows), elements=st.floats(1, 1000)))
@@ -41,11 +42,13 @@ def test_mean_is_the_weighted_average(rows, data):
     np.testing.assert_allclose(run(mean, rows, weights), expected, atol=1e-9)
 
 
+@settings(deadline=None, max_examples=50)
 @given(ROWS)
 def test_median_is_that_of_numpy(rows):
     np.testing.assert_allclose(run(median, rows), np.median(rows, axis=0), atol=1e-12)
 
 
+@settings(deadline=None, max_examples=50)
 @given(ROWS, st.sampled_from([0.0, 0.1, 0.2, 0.25, 0.3, 0.4, 0.49]))
 def test_trimmed_mean_is_that_of_scipy(rows, fraction):
     result = run(lambda u, w: trimmed_mean(u, w, trim_fraction=fraction), rows)
@@ -69,6 +72,7 @@ def test_trimming_nobody_is_said(caplog):
     assert not caplog.records
 
 
+@settings(deadline=None, max_examples=50)
 @given(ROWS, st.integers(0, 3))
 def test_krum_picks_a_row_of_the_lowest_score(rows, num_byzantine):
     if len(rows) < 2 * num_byzantine + 3:

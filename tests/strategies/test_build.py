@@ -132,6 +132,10 @@ def test_krum_counts_on_the_sample_and_not_on_the_federation():
         ),
         ({"strategy_options": "patience = 3"}, "unexpected keyword argument 'patience'"),
         (
+            {"strategy": "my_strategies:Careful", "strategy_options": "quorum = 0.9, seed = 1"},
+            "strategy-options: quorum, seed have settings of their own",
+        ),
+        (
             {
                 "strategy": "flwr.serverapp.strategy:FedAvg",
                 "sampling": "poisson",

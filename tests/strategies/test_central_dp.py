@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 from flwr.serverapp.exception import PrivacyBudgetExhausted
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from rounds import SIZE, ask, make_strategy, play, updates_of, vector
+from played_rounds import SIZE, ask, make_strategy, play, updates_of, vector
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
@@ -49,6 +49,7 @@ def test_clipping_keeps_zeros_and_short_rows():
     assert clip_rows(rows, 1.0)[:2].equal(rows[:2])
 
 
+@settings(deadline=None, max_examples=50)
 @given(
     hnp.arrays(
         np.float64,
@@ -155,7 +156,7 @@ def test_the_run_ends_before_the_round_that_would_exceed_the_budget():
 
 
 @pytest.mark.parametrize(
-    ("settings", "reason"),
+    ("changes", "reason"),
     [
         ({"fraction_train": 0.5}, "accountant holds for sampling = 'poisson'"),
         ({"aggregator": "median"}, "set aggregator = 'mean' and weighting = 'uniform'"),
@@ -169,13 +170,13 @@ def test_the_run_ends_before_the_round_that_would_exceed_the_budget():
         ({"strategy": "flwr.serverapp.strategy:FedAvg"}, "would ignore mechanisms, quorum"),
     ],
 )
-def test_what_would_make_the_epsilon_untrue_is_refused(settings, reason):
+def test_what_would_make_the_epsilon_untrue_is_refused(changes, reason):
     with pytest.raises(UserError, match=reason):
-        build(**settings)
+        build(**changes)
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "changes",
     [
         {},
         {"fraction_train": 0.5, "sampling": "poisson"},
@@ -184,11 +185,11 @@ def test_what_would_make_the_epsilon_untrue_is_refused(settings, reason):
         {"max_epsilon": 3.0},
     ],
 )
-def test_what_keeps_the_epsilon_true_is_allowed(settings):
-    strategy = build(**settings)
+def test_what_keeps_the_epsilon_true_is_allowed(changes):
+    strategy = build(**changes)
     mechanism = strategy.mechanisms[-1]
-    assert mechanism.denominator == 20 * settings.get("fraction_train", 1)
-    assert mechanism.accountant.sampling_rate == settings.get("fraction_train", 1)
+    assert mechanism.denominator == 20 * changes.get("fraction_train", 1)
+    assert mechanism.accountant.sampling_rate == changes.get("fraction_train", 1)
     assert (mechanism.clip_norm, mechanism.noise_multiplier) == (0.5, 2.0)
 
 

@@ -1,12 +1,13 @@
 """One bad client never changes the result of the others, ends the run, or goes unnamed."""
 
+import io
 import re
 import sys
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDict
-from rounds import (
+from played_rounds import (
     LAYOUT,
     SIZE,
     ask,
@@ -114,6 +115,13 @@ REPLY_FAULTS = {
         "'num-examples' has 2 entries for 1 clients",
     ),
     "ragged losses": (replace_metric(LOSS, []), "'train-loss' has 0 entries for 1 clients"),
+    "no rows": (
+        lambda arrays, metrics: (
+            arrays.update({name: values[:0] for name, values in arrays.items()}),
+            metrics.update({name: [] for name in metrics}),
+        ),
+        "is missing from the reply of its host",
+    ),
     "ids as fractions": (replace_metric(CLIENT, [2.5]), "'client' holds 2.5, expected whole"),
     "id beyond 64 bits": (replace_metric(CLIENT, [2**70]), "metric 'client': .* too large"),
 }
@@ -175,12 +183,27 @@ def content_of(message):
     return reply(message).content
 
 
-def unreadable(message):
-    record = ArrayRecord(
-        {n: Array("float32", (1, *s), "numpy.ndarray", b"junk") for n, s in LAYOUT.items()}
-    )
-    metrics = content_of(message)[METRICS]
-    return [Message(RecordDict({ARRAYS: record, METRICS: metrics}), reply_to=message)]
+def bytes_instead(data):
+    def answer(message):
+        record = ArrayRecord(
+            {n: Array("float32", (1, *s), "numpy.ndarray", data) for n, s in LAYOUT.items()}
+        )
+        metrics = content_of(message)[METRICS]
+        return [Message(RecordDict({ARRAYS: record, METRICS: metrics}), reply_to=message)]
+
+    return answer
+
+
+def archive():
+    buffer = io.BytesIO()
+    np.savez(buffer, np.zeros((1, 2, 2)))
+    return buffer.getvalue()
+
+
+def hollow(message):
+    answer = reply(message)
+    answer.__dict__["_content"] = None  # as a forged message may arrive
+    return [answer]
 
 
 def without(record):
@@ -204,11 +227,18 @@ MESSAGE_FAULTS = {
     ),
     "error without reason": (
         lambda m: [Message(Error(1003), reply_to=m)],
-        "its host failed: error 1003",
+        "its host failed: 1003",
     ),
     "no answer": (lambda m: [], "its host did not answer in time"),
     "two answers": (lambda m: [reply(m), reply(m)], "its host answered 2 times"),
-    "unreadable": (unreadable, "'theta' cannot be read"),
+    "junk": (bytes_instead(b"junk"), "'theta' cannot be read"),
+    "nothing": (bytes_instead(b""), "'theta' cannot be read"),
+    "archive": (bytes_instead(archive()), "cannot be read: the bytes are NpzFile, not an array"),
+    "neither content nor error": (hollow, "lacks the record 'arrays' or 'metrics'"),
+    "endless reason": (
+        lambda m: [Message(Error(3, "line\n" * 1000), reply_to=m)],
+        "^its host failed: [line ]{283}$",
+    ),
     "no arrays": (without(ARRAYS), "lacks the record 'arrays' or 'metrics'"),
     "no metrics": (without(METRICS), "lacks the record 'arrays' or 'metrics'"),
     "swapped": (swapped_records, "lacks the record 'arrays' or 'metrics'"),

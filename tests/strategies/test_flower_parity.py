@@ -5,7 +5,7 @@ import pytest
 import torch
 from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import strategy as flower
-from rounds import SIZE, ask, examples_of, make_strategy, reply, shared, updates_of, vector
+from played_rounds import SIZE, ask, examples_of, make_strategy, reply, shared, updates_of, vector
 
 from strategies import Adam, Momentum, Plain, krum, median, trimmed_mean
 

@@ -3,7 +3,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from rounds import ask, make_strategy, play, updates_of, vector
+from played_rounds import ask, make_strategy, play, updates_of, vector
 
 from qmoe_fed import rng
 from qmoe_fed.config import Config

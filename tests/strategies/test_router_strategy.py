@@ -5,7 +5,17 @@ import pytest
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord
 from flwr.serverapp import Grid
-from rounds import LAYOUT, ask, examples_of, make_strategy, play, reply, shared, updates_of, vector
+from played_rounds import (
+    LAYOUT,
+    ask,
+    examples_of,
+    make_strategy,
+    play,
+    reply,
+    shared,
+    updates_of,
+    vector,
+)
 
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.records import EXAMPLES
@@ -48,6 +58,21 @@ def test_uniform_weighting_is_the_plain_mean_and_examples_weigh_by_them():
     weighted, _ = play(make_strategy(weighting="examples"))
     expected = np.average(rows, axis=0, weights=examples_of(range(6)))
     np.testing.assert_allclose(vector(weighted), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_hosts", [1, 2, 3, 6])
+def test_an_aggregator_sees_one_row_per_client_in_client_order(num_hosts):
+    seen = []
+
+    def spy(updates, weights):
+        seen.append((updates.numpy(), weights.tolist()))
+        return updates.mean(0)
+
+    play(make_strategy(num_hosts=num_hosts, aggregator=spy, weighting="examples"))
+    ((updates, weights),) = seen
+    assert updates.dtype == np.float64
+    np.testing.assert_array_equal(updates, updates_of(range(6)))
+    assert weights == examples_of(range(6))
 
 
 def test_the_new_arrays_have_names_shapes_and_type_of_the_old():
