@@ -11,7 +11,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 
 from qmoe_fed.config import Config
-from qmoe_fed.data import Projection, fit_projection, load_clients
+from qmoe_fed.data import Projection, fit_projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.collect import ClientTable
 from qmoe_fed.federated.host import Model
@@ -19,6 +19,7 @@ from qmoe_fed.federated.hosts import Hosts
 from qmoe_fed.federated.join import join_hosts
 from qmoe_fed.federated.records import CONFIG
 from qmoe_fed.federated.rounds import Federation, RunState, run_rounds
+from qmoe_fed.learning.routing import imbalance, mutual_information
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.run_directory import RunDirectory
 from qmoe_fed.results.summary import headline_size, print_summary, spread
@@ -66,12 +67,13 @@ def run_federation(grid: Grid, config: Config, make_strategy: MakeStrategy) -> P
         directory.write_arrays("projection.safetensors", projection.to_dict())
         run_rounds(federation, make_strategy(config, hosts, model.angles), state)
         unseen = _score_unseen(federation, state.arrays)
+        routing = _describe_routing(federation, state)
         _save_experts(federation)
     except BaseException as error:
         status = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
         directory.write_json("summary.json", {**status, "rounds": state.rounds})
         raise
-    summary = _summary(federation, state, unseen)
+    summary = _summary(federation, state, unseen, routing)
     _conclude(federation, state, summary, started)
     return directory.path
 
@@ -133,7 +135,31 @@ def _save_experts(federation: Federation) -> None:
             raise UserError(f"a host could not save its experts: {reply.error.reason}")
 
 
-def _summary(federation: Federation, state: RunState, unseen: dict[str, Any]) -> dict[str, Any]:
+def _describe_routing(federation: Federation, state: RunState) -> dict[str, float | None]:
+    """Return how the router spreads the work, over all clients.
+
+    What an expert tells about the class takes the clients' label distributions to compute: a run
+    with privacy mechanisms does not ask for them.
+    """
+    config, columns = federation.config, state.table.columns
+    experts, classes = config.model.num_experts, shape_of(config).classes
+    load = torch.stack([columns[f"load-{i}"] for i in range(experts)], 1)
+    class_information = None
+    if not config.privacy.mechanisms:
+        clients = range(config.federation.num_clients)
+        cells = federation.ask(clients, state.arrays, "evaluate.routing").columns
+        joint = torch.stack([cells[f"cell-{i}"].mean() for i in range(experts * classes)])
+        class_information = mutual_information(joint.view(experts, classes))
+    described = vars(imbalance(load, columns["routing-entropy"]))
+    return {**described, "class_information": class_information}
+
+
+def _summary(
+    federation: Federation,
+    state: RunState,
+    unseen: dict[str, Any],
+    routing: dict[str, float | None],
+) -> dict[str, Any]:
     config = federation.config
     router = federation.model.module.router
     accuracy = spread(state.table.columns["accuracy"])
@@ -146,6 +172,7 @@ def _summary(federation: Federation, state: RunState, unseen: dict[str, Any]) ->
         "clients": config.federation.num_clients,
         "unseen_clients": config.federation.num_unseen_clients,
         "supernodes": len(federation.hosts.nodes),
+        "share": config.federation.share,
         "seed": config.federation.seed,
         "router_parameters": sum(p.numel() for p in router.parameters()),
         "bytes_up_per_client_round": state.bytes_up,
@@ -158,6 +185,7 @@ def _summary(federation: Federation, state: RunState, unseen: dict[str, Any]) ->
             for kind in ("shared", "scratch", "random")
         },
         "unseen": unseen,
+        **{f"routing_{name}": value for name, value in routing.items()},
         "epsilon": state.metrics.get("epsilon"),
         "delta": config.privacy.delta if "epsilon" in state.metrics else None,
     }

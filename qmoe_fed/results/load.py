@@ -81,6 +81,18 @@ class Run:
         shape = shape_of(self.config)
         return build_model(self.config.model, shape.features, shape.classes)
 
+    @cached_property
+    def complete(self) -> NDArray[np.int64]:
+        """Ids of the clients whose parameters are all here, ascending."""
+        if self.shared.keys() >= set(self._names):
+            return np.arange(self.config.federation.num_clients)
+        ids: NDArray[np.int64] = self.local.get("clients", torch.empty(0, dtype=torch.long)).numpy()
+        return ids
+
+    @cached_property
+    def _names(self) -> list[str]:
+        return [name for name, _ in self.model.named_parameters()]
+
     def parameters(self, client: int) -> Parameters:
         """Return all parameters of one client's mixture, ``(*shape)`` each.
 
@@ -90,17 +102,16 @@ class Run:
         total = self.config.federation.num_clients
         if not 0 <= client < total:
             raise UserError(f"no client {client}: the run has clients 0 to {total - 1}")
-        names = [name for name, _ in self.model.named_parameters()]
-        if self.shared.keys() >= set(names):
-            return {name: self.shared[name] for name in names}
-        rows = (self.local.get("clients", torch.empty(0)) == client).nonzero()
-        if not len(rows):
+        if client not in self.complete:
             raise UserError(
                 f"the parameters of client {client} are not in {self.path / 'experts'}; its host "
                 "saved them there on another machine: copy the files host-*.safetensors from it"
             )
-        own = {name: values[int(rows[0])] for name, values in self.local.items()}
-        return {name: self.shared[name] if name in self.shared else own[name] for name in names}
+        row = int(np.searchsorted(self.complete, client))
+        return {
+            name: self.shared[name] if name in self.shared else self.local[name][row]
+            for name in self._names
+        }
 
     def predict(self, client: int, x: ArrayLike) -> NDArray[np.float32]:
         """Return a client's class probabilities, shape ``(B, C)``.
@@ -141,13 +152,13 @@ class Run:
             ).numpy()
         return weights
 
-    def data(self, clients: Sequence[int]) -> ClientData:
+    def data(self, clients: Sequence[int] | NDArray[np.int64]) -> ClientData:
         """Return the samples of some clients, made anew from the settings.
 
         Raises:
             UserError: As ``qmoe_fed.data.load_clients``.
         """
-        return load_clients(self.config, clients, self.projection)
+        return load_clients(self.config, np.asarray(clients).tolist(), self.projection)
 
     def _angles(self, x: ArrayLike) -> Tensor:
         inputs = np.asarray(x, np.float32)

@@ -55,17 +55,13 @@ class RunDirectory:
         """
         if (path / "config.json").exists():
             raise UserError(f"output-dir {path} already holds a run; name another directory")
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            run = cls(path)
-            about = {
-                "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-                "python": platform.python_version(),
-                "versions": {name: version(name) for name in PACKAGES},
-            }
-            run.write_json("config.json", {"settings": config.to_flat(), **about})
-        except OSError as error:
-            raise UserError(f"cannot write to output-dir {path}: {error.strerror}") from error
+        run = cls(path)
+        about = {
+            "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            "python": platform.python_version(),
+            "versions": {name: version(name) for name in PACKAGES},
+        }
+        run.write_json("config.json", {"settings": config.to_flat(), **about})
         return run
 
     def write_json(self, name: str, content: Any) -> None:
@@ -93,10 +89,18 @@ class RunDirectory:
 
 
 def write_whole(path: Path, content: bytes) -> None:
-    """Write a file that is complete or absent, or as it was before, whenever the process ends."""
+    """Write a file that is complete or as it was before, whenever the process ends.
+
+    Raises:
+        UserError: It cannot be written.
+    """
     temporary = path.with_name(f".{path.name}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_bytes(content)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _finite(content: Any) -> Any:

@@ -10,13 +10,6 @@ from qmoe_fed.results.tables import print_table
 
 HEADLINE_SAMPLES = 8
 
-ROUTERS = {
-    "shared": "shared router kept, experts fitted",
-    "scratch": "router and experts fitted from scratch",
-    "random": "random router kept, experts fitted",
-}
-"""How an unseen client can get its router, in words."""
-
 
 def headline_size(sizes: list[int]) -> int:
     """Return the number of labelled samples the summary quotes: 8, or the nearest there is."""
@@ -34,6 +27,19 @@ def spread(values: Tensor, higher_is_better: bool = True) -> dict[str, float]:
         "std": float(values.std(correction=0)),
         "worst10": sign * worst_tenth(sign * values),
     }
+
+
+def unseen_labels(share: str) -> dict[str, str]:
+    """Return in words what unseen clients are given and what they fit, by kind of score."""
+    if share == "none":
+        return {"scratch": "own router, own experts"}
+    given, rest = {
+        "router": ("router", ", own experts"),
+        "experts": ("experts", ", own router"),
+        "all": ("router and experts", ""),
+    }[share]
+    sources = {"shared": "shared", "scratch": "own", "random": "random"}
+    return {kind: f"{source} {given}{rest}" for kind, source in sources.items()}
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
@@ -59,11 +65,12 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     print_table("Result", (), rows)
     if unseen := summary["unseen"]:
         print_table(
-            f"{summary['unseen_clients']:,} unseen clients: mean accuracy by labelled samples",
-            ("labelled samples", *unseen["shared"]),
+            f"{summary['unseen_clients']:,} unseen clients: mean accuracy after fitting what is "
+            "their own",
+            ("labelled samples", *unseen["scratch"]),
             [
-                (ROUTERS[kind], *(percent(accuracy["mean"]) for accuracy in by_size.values()))
-                for kind, by_size in unseen.items()
+                (label, *(percent(accuracy["mean"]) for accuracy in unseen[kind].values()))
+                for kind, label in unseen_labels(summary["share"]).items()
             ],
         )
 

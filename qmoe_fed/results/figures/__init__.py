@@ -1,0 +1,65 @@
+"""Pictures of a run, drawn from its directory alone.
+
+Importing this package imports matplotlib.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from qmoe_fed.data import shape_of
+from qmoe_fed.errors import UserError
+from qmoe_fed.results.figures import (
+    decision_regions,
+    expert_load,
+    expert_regions,
+    label_distribution,
+    learning_curves,
+    unseen_clients,
+)
+from qmoe_fed.results.figures.style import save
+from qmoe_fed.results.load import Run, load_run
+from qmoe_fed.results.progress import say
+
+__all__ = ["draw_all"]
+
+
+def draw_all(path: str | Path) -> list[Path]:
+    """Draw all pictures of a finished run into ``figures/`` of its directory.
+
+    A picture whose data are not on this machine is left out, and a line says so.
+
+    Returns:
+        The files written.
+
+    Raises:
+        UserError: There is no finished run, or its directory cannot be written to.
+    """
+    run = load_run(path)
+    files = []
+    for name, draw in _pictures(run).items():
+        try:
+            figure = draw(run)
+        except UserError as error:
+            say(f"{name}.png is left out: {error}")
+            continue
+        files.append(run.path / "figures" / f"{name}.png")
+        save(figure, files[-1])
+    return files
+
+
+def _pictures(run: Run) -> dict[str, Callable[[Run], Figure]]:
+    """Return how to draw each picture that such a run can have."""
+    pictures: dict[str, Callable[[Run], Figure]] = {
+        "learning-curves": learning_curves.draw,
+        "expert-load": expert_load.draw,
+        "label-distribution": label_distribution.draw,
+    }
+    if run.unseen:
+        pictures["unseen-clients"] = unseen_clients.draw
+    if shape_of(run.config).features == 2:
+        pictures["decision-regions"] = decision_regions.draw
+        if run.config.federation.share in ("router", "all"):
+            pictures["expert-regions"] = expert_regions.draw
+    return pictures

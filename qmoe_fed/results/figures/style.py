@@ -1,0 +1,83 @@
+"""One look for all pictures: sizes for a two-column paper, colours that the colour-blind can tell.
+
+Only matplotlib's objects are used, no pyplot and no global settings: pictures may be drawn in any
+thread and look the same beside any other use of matplotlib.
+"""
+
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from qmoe_fed.results.run_directory import write_whole
+
+Colors = NDArray[np.float64]
+"""Red, green and blue in [0, 1], one row per colour."""
+
+COLUMN, PAGE = 3.5, 7.16  # inches: width of a column and of a page
+TEXT, SMALL = 8, 7  # points
+LINE, THIN = 1.4, 0.6  # points
+DPI = 200
+
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, YELLOW, GREY = "#E69F00", "#56B4E9", "#F0E442", "#7F7F7F"
+BROWN, BLACK = "#6B4226", "#222222"
+
+CLASS_COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, YELLOW, GREY, BROWN, BLACK)
+EXPERT_COLORS = (GREEN, PURPLE, ORANGE, SKY, YELLOW, BROWN, BLUE, GREY)
+"""After Okabe & Ito; experts begin with colours that two classes do not have."""
+
+
+def class_colors(count: int) -> Colors:
+    """Return a colour for each class, ``(count, 3)``."""
+    return _colors(CLASS_COLORS, count)
+
+
+def expert_colors(count: int) -> Colors:
+    """Return a colour for each expert, ``(count, 3)``."""
+    return _colors(EXPERT_COLORS, count)
+
+
+def _colors(names: tuple[str, ...], count: int) -> Colors:
+    if count <= len(names):
+        return np.array([to_rgb(name) for name in names[:count]])
+    rainbow: Colors = colormaps["turbo"](np.linspace(0.05, 0.95, count))[:, :3]
+    return rainbow
+
+
+def lighten(colors: Colors, share: float) -> Colors:
+    """Return colours mixed with white; ``share`` of the colour remains."""
+    return 1 - share * (1 - colors)
+
+
+def new_figure(width: float, height: float) -> Figure:
+    """Return an empty picture, width and height in inches."""
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def dress(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:
+    """Give axes their title, labels and look."""
+    ax.set_title(title, fontsize=TEXT)
+    ax.set_xlabel(x, fontsize=TEXT)
+    ax.set_ylabel(y, fontsize=TEXT)
+    ax.tick_params(labelsize=SMALL, length=2.5, width=THIN)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_linewidth(THIN)
+
+
+def draw_grid(ax: Axes) -> None:
+    """Draw faint horizontal lines behind the curves of axes."""
+    ax.grid(axis="y", color="0.9", linewidth=THIN)
+    ax.set_axisbelow(True)
+
+
+def save(figure: Figure, path: Path) -> None:
+    """Write a picture as PNG."""
+    content = BytesIO()
+    figure.savefig(content, dpi=DPI, format="png")
+    write_whole(path, content.getvalue())

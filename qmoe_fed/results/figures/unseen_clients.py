@@ -1,0 +1,53 @@
+"""How few labelled samples does a client need that never took part?"""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from qmoe_fed.results.figures.style import (
+    BLUE,
+    COLUMN,
+    GREY,
+    LINE,
+    ORANGE,
+    SMALL,
+    draw_grid,
+    dress,
+    new_figure,
+)
+from qmoe_fed.results.load import Run
+from qmoe_fed.results.summary import unseen_labels
+
+LOOKS = {"shared": (BLUE, "o"), "scratch": (ORANGE, "s"), "random": (GREY, "^")}
+
+STANDARD_ERRORS = 1.96  # half-width of a 95% confidence interval of a mean
+
+
+def draw(run: Run) -> Figure:
+    """Draw mean accuracy against labelled samples, with its 95% confidence interval."""
+    sizes = run.config.unseen.sample_sizes
+    figure = new_figure(COLUMN, 2.6)
+    ax = figure.subplots()
+    for kind, label in unseen_labels(run.config.federation.share).items():
+        color, marker = LOOKS[kind]
+        accuracy = np.stack([run.unseen[f"{kind}-{size}"] for size in sizes])
+        mean = accuracy.mean(1)
+        half = STANDARD_ERRORS * accuracy.std(1) / np.sqrt(accuracy.shape[1])
+        ax.fill_between(sizes, mean - half, mean + half, color=color, alpha=0.2, linewidth=0)
+        ax.plot(sizes, mean, color=color, marker=marker, markersize=4, linewidth=LINE, label=label)
+    ax.set_xscale("log", base=2)
+    ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
+    ax.xaxis.set_minor_locator(NullLocator())
+    ax.set_ylim(top=min(ax.get_ylim()[1], 1.01))
+    draw_grid(ax)
+    count = len(run.unseen["client"])
+    dress(ax, x="labelled samples per unseen client", y=f"mean test accuracy ({count:,} clients)")
+    ax.legend(
+        fontsize=SMALL,
+        frameon=False,
+        loc="lower right",
+        title="mean, 95% confidence",
+        title_fontsize=SMALL,
+        alignment="left",
+    )
+    return figure
