@@ -126,6 +126,7 @@ class DataConfig(Section):
     test_samples: int = setting(64, between(1))  # per client; moons only
     noise: float = setting(0.1, between(0))  # standard deviation; moons only
     test_fraction: float = setting(0.25, between(0.01, 0.99))  # of each client's share; images
+    max_train_samples: int = setting(0, between(0))  # per client; 0: its whole share; images
     public_samples: int = setting(200, between(2))  # fits the projection; images
     features: int = setting(0, between(0))  # 0: one per qubit; images
     classes: str = setting("all")  # or those in use, e.g. "0,1"; images
@@ -172,6 +173,7 @@ class ModelConfig(Section):
     init_angle: float = setting(3.141592653589793, positive)  # θ ~ U(-init, init)
     circuit_engine: str = setting("statevector")  # or pennylane:<device>
     hidden_width: int = setting(16, between(1))  # of the mlp router
+    top_k: int = setting(0, between(0))  # experts that a sample is sent to; 0: all
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -190,6 +192,8 @@ class ModelConfig(Section):
                 f"{2**self.qubits} basis states to read; use more qubits, fewer experts or "
                 "readout = 'expval-adapter'"
             )
+        if self.top_k > self.num_experts:
+            raise UserError(f"top-k = {self.top_k}: num-experts = {self.num_experts} is the most")
 
 
 @dataclass(frozen=True)
@@ -202,6 +206,7 @@ class TrainingConfig(Section):
     optimizer: str = setting("adam", _one_of("sgd", "momentum", "adam"))
     keep_optimizer_state: bool = setting(False)
     proximal_mu: float = setting(0.0, between(0))
+    load_balancing: float = setting(0.0, between(0))  # coefficient of Switch's auxiliary loss
     execution: str = setting("vmap", _one_of("vmap", "serial"))
     device: str = setting("cpu", _device)
     threads: int = setting(1, between(1))  # of torch on the cpu; more pay from ~10,000 clients on

@@ -65,7 +65,10 @@ def load(config: Config, clients: Index, projection: Projection) -> tuple[Sample
     starts = shares.starts[clients]
     counts = shares.starts[clients + 1] - starts
     tests = np.rint(counts * config.data.test_fraction).astype(np.int64).clip(1, counts - 1)
-    train = _gather(shares, starts + tests, counts - tests)
+    trains = counts - tests
+    if most := config.data.max_train_samples:
+        trains = trains.clip(max=most)
+    train = _gather(shares, starts + tests, trains)
     return train, _gather(shares, starts, tests)
 
 

@@ -34,6 +34,7 @@ from qmoe_fed.federated.records import (
     update_reply,
 )
 from qmoe_fed.federated.unseen import fit_unseen
+from qmoe_fed.learning import Scores
 from qmoe_fed.learning.replicas import ravel, rows_of, unravel
 from qmoe_fed.models import Parameters
 
@@ -64,17 +65,21 @@ def client_app(make_mechanisms: MakeMechanisms) -> ClientApp:
 
     @app.evaluate()
     def evaluate(message: Message, context: Context) -> Message:
-        host = Host(context)
-        clients = message.content[CONFIG][CLIENTS]
-        local = rows_of(host.local, host.rows(clients))
-        shared = host.tensors(message.content[ARRAYS])
-        scores, load = score_clients(host.model, host.data(clients), shared, local)
+        clients, scores, load, entropy = score(message, Host(context))
         metrics = {
             CLIENT: clients,
             "accuracy": scores.accuracy.tolist(),
             "loss": scores.loss.tolist(),
-            **{f"load-{i}": column.tolist() for i, column in enumerate(load.T)},
+            "routing-entropy": entropy.tolist(),
+            **{f"load-{i}": column.tolist() for i, column in enumerate(load.sum(-1).T)},
         }
+        return Message(RecordDict({METRICS: MetricRecord(metrics)}), reply_to=message)
+
+    @app.evaluate("routing")
+    def routing(message: Message, context: Context) -> Message:
+        clients, _, load, _ = score(message, Host(context))
+        cells = load.flatten(1).T.tolist()  # expert by expert, the classes of each side by side
+        metrics = {CLIENT: clients, **{f"cell-{i}": values for i, values in enumerate(cells)}}
         return Message(RecordDict({METRICS: MetricRecord(metrics)}), reply_to=message)
 
     @app.evaluate("unseen")
@@ -193,6 +198,14 @@ class Host:
         """Return the arrays of a record as tensors on the device of the run."""
         device = self.config.training.device
         return {name: values.to(device) for name, values in to_tensors(record).items()}
+
+
+def score(message: Message, host: Host) -> tuple[list[int], Scores, Tensor, Tensor]:
+    """Return the clients a message names and what ``score_clients`` says of them."""
+    clients = list(message.content[CONFIG][CLIENTS])
+    local = rows_of(host.local, host.rows(clients))
+    shared = host.tensors(message.content[ARRAYS])
+    return clients, *score_clients(host.model, host.data(clients), shared, local)
 
 
 def train_reply(message: Message, host: Host, make_mechanisms: MakeMechanisms) -> Message:

@@ -15,7 +15,8 @@ from qmoe_fed.data import ClientData, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.learning import Scores, Task, evaluate, train
 from qmoe_fed.learning.optimizers import State
-from qmoe_fed.learning.replicas import apply, expand
+from qmoe_fed.learning.replicas import expand
+from qmoe_fed.learning.routing import load_by_class, mean_entropy, routing_weights
 from qmoe_fed.models import Mixture, Parameters, angle_names, build_model, initial_parameters
 
 
@@ -146,21 +147,17 @@ def train_clients(
 
 def score_clients(
     model: Model, data: ClientData, shared: Parameters, local: Parameters
-) -> tuple[Scores, Tensor]:
+) -> tuple[Scores, Tensor, Tensor]:
     """Score clients on their own test samples with the shared and their local parameters.
 
     Returns:
-        The scores, and each client's expert load: its mean routing weights ``(k, N)``.
+        The scores, each client's expert load by class p(e, c | k) ``(k, N, C)``, and the mean
+        entropy of its routing weights ``(k,)``, in bits.
     """
-    parameters = {**expand(shared, len(data.test.counts)), **local}
-    execution = model.config.training.execution
-    scores = evaluate(model.module, parameters, data.test, execution)
-    router = {
-        name.removeprefix("router."): values
-        for name, values in parameters.items()
-        if name.startswith("router.")
-    }
+    test, execution = data.test, model.config.training.execution
+    parameters = {**expand(shared, len(test.counts)), **local}
+    scores = evaluate(model.module, parameters, test, execution)
     with torch.no_grad():
-        weights = apply(model.module.router, router, data.test.x, execution)
-    mask = data.test.mask.unsqueeze(-1)
-    return scores, (weights * mask).sum(1) / data.test.counts.clamp(min=1).unsqueeze(1)
+        weights = routing_weights(model.module, parameters, test.x, execution)
+    load = load_by_class(weights, test, shape_of(model.config).classes)
+    return scores, load, mean_entropy(weights, test)

@@ -12,6 +12,7 @@ from qmoe_fed.config import TrainingConfig
 from qmoe_fed.data import Samples
 from qmoe_fed.learning.optimizers import OPTIMIZERS, State
 from qmoe_fed.learning.replicas import apply, join, ravel, rows_of, unravel
+from qmoe_fed.learning.routing import balancing_loss, routing_weights
 from qmoe_fed.models import Parameters
 
 CHUNK = 2048
@@ -131,6 +132,9 @@ def _train_chunk(
         inputs = weights.detach().requires_grad_()
         full = {**unravel(inputs, free), **frozen}
         loss = _mean_loss(apply(task.model, full, x, settings.execution), y, active)
+        if settings.load_balancing:
+            routing = routing_weights(task.model, full, x, settings.execution)
+            loss = loss + settings.load_balancing * balancing_loss(routing, active)
         (gradient,) = torch.autograd.grad(loss.sum(), inputs)
         if pull is not None:
             gradient = gradient + pull * (weights - start)

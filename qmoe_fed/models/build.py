@@ -11,7 +11,7 @@ from qmoe_fed.circuits import Circuit
 from qmoe_fed.config import ModelConfig, parse_options
 from qmoe_fed.errors import UserError
 from qmoe_fed.loading import load_object
-from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture
+from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture, keep_largest
 from qmoe_fed.models.routers import LinearRouter, MlpRouter, QuantumRouter, TrigRouter
 
 Parameters = dict[str, Tensor]
@@ -31,9 +31,10 @@ def build_model(config: ModelConfig, features: int, classes: int) -> Mixture:
             be found or built.
     """
     with torch.random.fork_rng(devices=[]):  # torch's layers draw when they are built
-        return Mixture(
-            _build_router(config, features), _build_experts(config, features, classes)
-        )
+        router = _build_router(config, features)
+        if k := config.top_k:  # a hook, so that the router's parameters keep their names
+            router.register_forward_hook(lambda _, x, weights: keep_largest(weights, k))
+        return Mixture(router, _build_experts(config, features, classes))
 
 
 def _build_router(config: ModelConfig, features: int) -> nn.Module:

@@ -1,7 +1,7 @@
 """Linear experts and the mixture: an ordinary module for one client."""
 
-from torch import Tensor, nn
 import torch
+from torch import Tensor, nn
 
 
 class LinearExperts(nn.Module):
@@ -29,6 +29,18 @@ class ExpertList(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs of all experts, ``(B, N, C)``, for x ``(B, d)``."""
         return torch.stack([expert(x) for expert in self.experts], -2)
+
+
+def keep_largest(weights: Tensor, k: int) -> Tensor:
+    """Set all but the k largest weights of each sample to zero and let the rest sum to 1.
+
+    Args:
+        weights: Routing weights, ``(B, N)``.
+        k: Number of experts that a sample is sent to.
+    """
+    values, experts = weights.topk(k, -1)
+    values = values / values.sum(-1, keepdim=True)
+    return torch.zeros_like(weights).scatter(-1, experts, values)
 
 
 class Mixture(nn.Module):

@@ -161,3 +161,17 @@ def test_more_clients_than_the_digits_suffice_for_are_refused():
     config = config_of("digits-iid", **{"num-clients": 1000})
     with pytest.raises(UserError, match=r"= 1010: digits leaves 1597 .* at most 798 clients"):
         load_clients(config, [0], fit_projection(config))
+
+
+def test_training_samples_can_be_limited_and_test_samples_are_not():
+    values = {"dataset": "digits", "num-clients": 20, "qubits": 4, "num-unseen-clients": 10}
+    whole = Config.from_flat(values)
+    projection = fit_projection(whole)
+    clients = range(30)
+    expected = load_clients(whole, clients, projection)
+    limited = load_clients(
+        Config.from_flat({**values, "max-train-samples": 10}), clients, projection
+    )
+    assert set(limited.train.counts.tolist()) == {10}
+    torch.testing.assert_close(limited.train.x, expected.train.x[:, :10])
+    torch.testing.assert_close(limited.test.x, expected.test.x)
