@@ -186,7 +186,7 @@ def load_run(path: str | Path) -> Run:
         path,
         _read_config(path / "config.json"),
         summary,
-        [json.loads(line) for line in _read_text(path / "metrics.jsonl").splitlines()],
+        _read_lines(path / "metrics.jsonl"),
         Projection.from_dict(
             {name: v.numpy() for name, v in _read_arrays(path / "projection.safetensors").items()}
         ),
@@ -211,8 +211,16 @@ def _read_columns(file: Path) -> Columns:
 
 
 def _read_json(file: Path) -> dict[str, Any]:
+    return _parse(_read_text(file), file)
+
+
+def _read_lines(file: Path) -> list[dict[str, Any]]:
+    return [_parse(line, file) for line in _read_text(file).splitlines()]
+
+
+def _parse(text: str, file: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(_read_text(file))
+        content: dict[str, Any] = json.loads(text)
     except ValueError as error:
         raise UserError(f"{file} is damaged: {error}") from error
     return content

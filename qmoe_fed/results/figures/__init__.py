@@ -22,7 +22,7 @@ from qmoe_fed.results.figures.style import save
 from qmoe_fed.results.load import Run, load_run
 from qmoe_fed.results.progress import say
 
-__all__ = ["draw_all"]
+__all__ = ["draw_all", "pictures"]
 
 
 def draw_all(path: str | Path) -> list[Path]:
@@ -38,7 +38,7 @@ def draw_all(path: str | Path) -> list[Path]:
     """
     run = load_run(path)
     files = []
-    for name, draw in _pictures(run).items():
+    for name, draw in pictures(run).items():
         try:
             figure = draw(run)
         except UserError as error:
@@ -49,17 +49,17 @@ def draw_all(path: str | Path) -> list[Path]:
     return files
 
 
-def _pictures(run: Run) -> dict[str, Callable[[Run], Figure]]:
+def pictures(run: Run) -> dict[str, Callable[[Run], Figure]]:
     """Return how to draw each picture that such a run can have."""
-    pictures: dict[str, Callable[[Run], Figure]] = {
+    possible: dict[str, Callable[[Run], Figure]] = {
         "learning-curves": learning_curves.draw,
         "expert-load": expert_load.draw,
         "label-distribution": label_distribution.draw,
     }
     if run.unseen:
-        pictures["unseen-clients"] = unseen_clients.draw
+        possible["unseen-clients"] = unseen_clients.draw
     if shape_of(run.config).features == 2:
-        pictures["decision-regions"] = decision_regions.draw
+        possible["decision-regions"] = decision_regions.draw
         if run.config.federation.share in ("router", "all"):
-            pictures["expert-regions"] = expert_regions.draw
-    return pictures
+            possible["expert-regions"] = expert_regions.draw
+    return possible

@@ -1,0 +1,136 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from qmoe_fed.errors import UserError
+from qmoe_fed.models import build_model
+from qmoe_fed.results import Run, load_run
+
+
+def raw_test_inputs(run: Run, client: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return a client's test points in the plane and their classes."""
+    test = run.data([client]).test
+    low, high = run.projection.low, run.projection.high
+    return low + test.x[0].numpy() / np.pi * (high - low), test.y[0].numpy()
+
+
+def test_predictions_are_those_of_the_mixture_on_disk(finished: Run, run_path: Path) -> None:
+    x = np.array([[0.5, 0.25], [-0.3, 0.9], [1.6, -0.4]], np.float32)
+    angles = (x - finished.projection.low) / (finished.projection.high - finished.projection.low)
+    for client in range(7):
+        local = load_file(run_path / "experts" / f"host-{client % 2}.safetensors")
+        row = local.pop("clients").tolist().index(client)
+        state = load_file(run_path / "shared.safetensors")
+        state |= {name: values[row] for name, values in local.items()}
+        mixture = build_model(finished.config.model, 2, 2)
+        mixture.load_state_dict(state)
+        with torch.no_grad():
+            expected = mixture(torch.from_numpy(angles * np.pi).float()).softmax(-1)
+        assert finished.predict(client, x) == pytest.approx(expected.numpy(), abs=1e-5)
+
+
+@pytest.mark.parametrize("share", ["router", "experts", "all", "none"])
+def test_predictions_score_what_the_federation_reported(
+    share: str, federate: Callable[..., Path]
+) -> None:
+    run = load_run(federate(share=share, num_server_rounds=1, num_unseen_clients=0))
+    assert run.complete.tolist() == list(range(7))
+    for client in range(7):
+        x, y = raw_test_inputs(run, client)
+        accuracy = (run.predict(client, x).argmax(1) == y).mean()
+        assert accuracy == pytest.approx(run.clients["accuracy"][client])
+        load = [run.clients[f"load-{i}"][client] for i in range(4)]
+        assert run.routing(x, client).mean(0) == pytest.approx(load, abs=1e-5)
+
+
+def test_lists_are_inputs(finished: Run) -> None:
+    (probabilities,) = finished.predict(client=3, x=[[0.5, 0.25]])
+    assert probabilities.sum() == pytest.approx(1)
+    assert finished.routing([[0.5, 0.25]]) == pytest.approx(finished.routing([[0.5, 0.25]], 3))
+
+
+def test_a_run_holds_what_was_written(finished: Run) -> None:
+    assert finished.config.federation.num_clients == 7
+    assert [record["round"] for record in finished.rounds] == [0, 1, 2, 3]
+    last = finished.rounds[-1]["accuracy"]["mean"]
+    assert last == finished.summary["accuracy_mean"]
+    assert finished.clients["accuracy"].mean() == pytest.approx(last)
+    assert finished.unseen["client"].tolist() == [7, 8, 9, 10, 11]
+    shared = finished.summary["unseen"]["shared"]["8"]["mean"]
+    assert finished.unseen["shared-8"].mean() == pytest.approx(shared)
+    assert finished.summary["unseen_accuracy_shared"] == shared
+
+
+def test_a_missing_value_is_read_as_nan(own_copy: Path) -> None:
+    clients = json.loads((own_copy / "clients.json").read_text())
+    clients["loss"][2] = None
+    (own_copy / "clients.json").write_text(json.dumps(clients))
+    assert np.isnan(load_run(own_copy).clients["loss"]).tolist() == [i == 2 for i in range(7)]
+
+
+@pytest.mark.parametrize("client", [-1, 7])
+def test_there_is_no_such_client(finished: Run, client: int) -> None:
+    with pytest.raises(UserError, match=f"no client {client}: the run has clients 0 to 6"):
+        finished.predict(client, [[0.0, 0.0]])
+
+
+def test_experts_that_were_saved_elsewhere(own_copy: Path) -> None:
+    (own_copy / "experts" / "host-1.safetensors").unlink()
+    run = load_run(own_copy)
+    assert run.complete.tolist() == [0, 2, 4, 6]
+    assert run.predict(4, [[0.0, 0.0]]).shape == (1, 2)
+    with pytest.raises(UserError, match=r"parameters of client 3 are not in .*experts"):
+        run.predict(3, [[0.0, 0.0]])
+
+
+def test_a_router_of_ones_own_has_an_owner(federate: Callable[..., Path]) -> None:
+    run = load_run(federate(share="experts", num_server_rounds=1, num_unseen_clients=0))
+    with pytest.raises(UserError, match=r"routing\(x, client=0\)"):
+        run.routing([[0.0, 0.0]])
+
+
+@pytest.mark.parametrize("x", [[0.5, 0.25], [[0.5, 0.25, 0.1]], [[[0.5, 0.25]]]])
+def test_inputs_of_the_wrong_shape(finished: Run, x: object) -> None:
+    with pytest.raises(UserError, match=r"expected \(samples, 2\)"):
+        finished.predict(0, x)  # type: ignore[arg-type]
+
+
+def test_a_directory_without_a_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="is not the directory of a run"):
+        load_run(tmp_path)
+
+
+def test_a_run_that_has_not_ended(own_copy: Path) -> None:
+    (own_copy / "summary.json").unlink()
+    with pytest.raises(UserError, match="has not finished"):
+        load_run(own_copy)
+
+
+def test_a_run_that_failed(own_copy: Path) -> None:
+    summary = {"status": "failed", "reason": "RuntimeError: no", "rounds": 2}
+    (own_copy / "summary.json").write_text(json.dumps(summary))
+    with pytest.raises(UserError, match=r"failed \(RuntimeError: no\)"):
+        load_run(own_copy)
+
+
+@pytest.mark.parametrize(
+    "name", ["config.json", "summary.json", "metrics.jsonl", "shared.safetensors"]
+)
+def test_damaged_files_are_named(own_copy: Path, name: str) -> None:
+    (own_copy / name).write_bytes((own_copy / name).read_bytes()[:-9])
+    with pytest.raises(UserError, match=name):
+        load_run(own_copy)
+
+
+def test_settings_of_another_version(own_copy: Path) -> None:
+    config = json.loads((own_copy / "config.json").read_text())
+    config["settings"]["flux"] = 1
+    config["versions"]["qmoe-fed"] = "99.0"
+    (own_copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=r"qmoe-fed 99\.0.*'flux'"):
+        load_run(own_copy)
