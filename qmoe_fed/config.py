@@ -89,6 +89,47 @@ def kebab(name: str) -> str:
 
 
 @dataclass(frozen=True)
+class Tree:
+    """Sections of settings under one flat namespace; a subclass has a section per field."""
+
+    @classmethod
+    def from_flat(cls, settings: Mapping[str, Any]) -> Self:
+        """Build a config from flat kebab-case settings; what is not named keeps its default.
+
+        Raises:
+            UserError: A key is unknown, a value has the wrong type or is out of range, or two
+                settings cannot go together.
+        """
+        sections = {item.name: item.default_factory for item in fields(cls)}
+        homes = {
+            kebab(item.name): name
+            for name, section in sections.items()
+            for item in fields(section)  # type: ignore[arg-type]
+        }
+        values: dict[str, dict[str, Any]] = {name: {} for name in sections}
+        for key, value in settings.items():
+            if key not in homes:
+                raise unknown("setting", key, homes)
+            values[homes[key]][key.replace("-", "_")] = value
+        return cls(**{name: sections[name](**values[name]) for name in sections})  # type: ignore
+
+    @classmethod
+    def from_toml(cls, path: str | Path) -> Self:
+        """Read a TOML file of flat settings.
+
+        Raises:
+            UserError: The file cannot be read, is not TOML, or holds bad settings.
+        """
+        return cls.from_flat(read_toml(path))
+
+    def to_flat(self) -> dict[str, Scalar]:
+        """Return all settings under their flat names."""
+        return {
+            kebab(key): value for section in asdict(self).values() for key, value in section.items()
+        }
+
+
+@dataclass(frozen=True)
 class FederationConfig(Section):
     """Who takes part, for how long, and what travels."""
 
@@ -278,7 +319,7 @@ class ResultsConfig(Section):
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(Tree):
     """Everything a run depends on."""
 
     federation: FederationConfig = field(default_factory=FederationConfig)
@@ -292,42 +333,6 @@ class Config:
 
     def __post_init__(self) -> None:
         _check_combinations(self)
-
-    @classmethod
-    def from_flat(cls, settings: Mapping[str, Any]) -> Self:
-        """Build a config from flat kebab-case settings; what is not named keeps its default.
-
-        Raises:
-            UserError: A key is unknown, a value has the wrong type or is out of range, or two
-                settings cannot go together.
-        """
-        sections = {item.name: item.default_factory for item in fields(cls)}
-        homes = {
-            kebab(item.name): name
-            for name, section in sections.items()
-            for item in fields(section)  # type: ignore[arg-type]
-        }
-        values: dict[str, dict[str, Any]] = {name: {} for name in sections}
-        for key, value in settings.items():
-            if key not in homes:
-                raise unknown("setting", key, homes)
-            values[homes[key]][key.replace("-", "_")] = value
-        return cls(**{name: sections[name](**values[name]) for name in sections})  # type: ignore
-
-    @classmethod
-    def from_toml(cls, path: str | Path) -> Self:
-        """Read a TOML file of flat settings.
-
-        Raises:
-            UserError: The file cannot be read, is not TOML, or holds bad settings.
-        """
-        return cls.from_flat(read_toml(path))
-
-    def to_flat(self) -> dict[str, Scalar]:
-        """Return all settings under their flat names."""
-        return {
-            kebab(key): value for section in asdict(self).values() for key, value in section.items()
-        }
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
