@@ -58,6 +58,10 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         ("accuracy, mean over clients", percent(summary["accuracy_mean"])),
         ("accuracy, standard deviation over clients", percent(summary["accuracy_std"])),
         ("accuracy, mean of the worst 10% of clients", percent(summary["accuracy_worst10"])),
+        ("routing entropy of a sample", bits(summary["routing_entropy"])),
+        ("what the expert tells about the client", bits(summary["routing_client_information"])),
+        ("what the expert tells about the class", bits(summary["routing_class_information"])),
+        ("dead experts", f"{summary['routing_dead_experts']}"),
     ]
     if summary["epsilon"] is not None:
         rows.append((f"ε at δ = {summary['delta']:g}", f"{summary['epsilon']:.2f}"))
@@ -73,6 +77,12 @@ def print_summary(summary: Mapping[str, Any]) -> None:
                 for kind, label in unseen_labels(summary["share"]).items()
             ],
         )
+    print(flush=True)
+
+
+def bits(value: float | None) -> str:
+    """Return an entropy or information with its unit; a dash if there is none."""
+    return "–" if value is None else f"{value:.2f} bits"
 
 
 def percent(value: float | None) -> str:

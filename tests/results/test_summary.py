@@ -26,6 +26,10 @@ SUMMARY = {
         kind: {"4": {"mean": accuracy}, "16": {"mean": 0.9}}
         for kind, accuracy in (("shared", 0.8), ("scratch", 0.7), ("random", 0.6))
     },
+    "routing_entropy": 1.234,
+    "routing_client_information": 0.05,
+    "routing_class_information": None,
+    "routing_dead_experts": 0,
     "epsilon": 7.891,
     "delta": 1e-5,
     "wall_seconds": 12.34,
@@ -68,6 +72,8 @@ def test_the_printed_summary(capsys: pytest.CaptureFixture[str]) -> None:
     assert "rounds 12, 11 of them counted" in lines
     assert "bytes up per client and round 4,936" in lines
     assert "accuracy, mean of the worst 10% of clients –" in lines
+    assert "routing entropy of a sample 1.23 bits" in lines
+    assert "what the expert tells about the class –" in lines
     assert "ε at δ = 1e-05 7.89" in lines
     assert "labelled samples 4 16" in lines
     assert "own router, own experts 70.0% 90.0%" in lines
