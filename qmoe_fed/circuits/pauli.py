@@ -44,8 +44,9 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, noise: Noise) -> Tensor:
         raise UserError(f"{features} features do not fit {n} qubits: 1 to {n} can be embedded")
     x = x[..., [j % features for j in range(n)]]
     gates, cone = light_cone(_gates(circuit, x, theta, noise), circuit.measured)
-    # Larger blocks mean fewer passes over the states, but cost more to multiply out per sample.
-    blocks = fuse(gates, 2 if circuit.reuploading else 3)
+    # Larger blocks pass over the states less often and save memory. Multiplied out for every
+    # sample, they pay only beside large states.
+    blocks = fuse(gates, 2 if circuit.reuploading and len(cone) <= 6 else 3)
     embedded = rotation(circuit.embedding[1], x[..., cone])[..., [0, 3]].sum(-1)  # (..., B, w, 4)
     masks = _observables(circuit)
     strings = _numbers([(0, 3)] * circuit.measured + [(0,)] * (len(cone) - circuit.measured))
