@@ -96,7 +96,9 @@ def fit(
     """
     began = time.perf_counter()
     settings = TrainingConfig(local_epochs=1, batch_size=protocol.batch_size)
-    task = Task(model, frozenset(start) if trainable is None else trainable, settings, protocol.seed)
+    task = Task(
+        model, frozenset(start) if trainable is None else trainable, settings, protocol.seed
+    )
     replicas = len(seeds)
     curves = torch.full((3, replicas, protocol.max_epochs), torch.nan)
     best_loss = torch.full((replicas,), torch.inf)
