@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from qmoe_fed import rng
 from qmoe_fed.config import Config, DataConfig
 from qmoe_fed.data.partitions import partition
-from qmoe_fed.data.pools import load_pool, read_pool
+from qmoe_fed.data.pools import read_pool
 from qmoe_fed.data.preprocessing import Array, Projection, principal_components
 from qmoe_fed.data.samples import Samples
 from qmoe_fed.errors import UserError
@@ -43,9 +43,7 @@ def fit(config: Config, features: int) -> Projection:
     Raises:
         UserError: The public split is larger than the pool or has too few directions.
     """
-    x, _ = load_pool(config)
-    public, _ = _split(len(x), config.data, config.federation.seed)
-    return principal_components(x[public], features)
+    return _fit(config.data, config.results.data_dir, config.federation.seed, features)
 
 
 def load(config: Config, clients: Index, projection: Projection) -> tuple[Samples, Samples]:
@@ -70,6 +68,13 @@ def load(config: Config, clients: Index, projection: Projection) -> tuple[Sample
         trains = trains.clip(max=most)
     train = _gather(shares, starts + tests, trains)
     return train, _gather(shares, starts, tests)
+
+
+@lru_cache(maxsize=8)
+def _fit(data: DataConfig, data_dir: str, seed: int, features: int) -> Projection:
+    x, _ = read_pool(data, data_dir)
+    public, _ = _split(len(x), data, seed)
+    return principal_components(x[public], features)
 
 
 @lru_cache(maxsize=1)

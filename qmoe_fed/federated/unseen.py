@@ -52,21 +52,29 @@ def fit_unseen(
     start = {name: initial[name] for name in model.local}
     untrained = {name: initial[name] for name in model.shared}
     trained = expand(shared, len(clients))
-    by_shared, by_random = _fit(
+    by_shared, by_random = fit_few(
         model, data, [{**trained, **start}, {**untrained, **start}], model.local, clients
     )
-    (by_scratch,) = _fit(model, data, [initial], model.names, clients)
+    (by_scratch,) = fit_few(model, data, [initial], model.names, clients)
     return UnseenScores(by_shared, by_scratch, by_random)
 
 
-def _fit(
+def fit_few(
     model: Model,
     data: ClientData,
     starts: list[Parameters],
     trainable: Sequence[str],
     clients: Sequence[int],
 ) -> list[Accuracies]:
-    """Return the accuracies from each start, training all starts and sizes together."""
+    """Return the accuracies from each start, training all starts and sizes together.
+
+    Args:
+        model: As for ``fit_unseen``.
+        data: As for ``fit_unseen``.
+        starts: Initial parameters of all clients, ``(k, *shape)`` each; one set per start.
+        trainable: Names of the parameters to fit; the others stay as they are.
+        clients: The clients' ids.
+    """
     sizes = model.config.unseen.sample_sizes
     repeats = len(starts) * len(sizes)
     settings = replace(
