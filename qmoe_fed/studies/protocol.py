@@ -127,4 +127,6 @@ def fit(
         if not len(active):
             break
         parameters, state = rows_of(trained.parameters, going), rows_of(trained.state, going)
-    return Fit(best, best_epoch, *curves, time.perf_counter() - began)
+    train_loss, validation_loss, validation_accuracy = curves
+    seconds = time.perf_counter() - began
+    return Fit(best, best_epoch, train_loss, validation_loss, validation_accuracy, seconds)

@@ -1,0 +1,1 @@
+"""The ablation of the paper on one client: A/B/C, controls, parameter efficiency, training."""
