@@ -1,6 +1,7 @@
 """The whole comparison: choose hyper-parameters, run the seeds, report."""
 
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from itertools import product
@@ -20,7 +21,7 @@ from qmoe_fed.studies.sharing.grid import (
     job_of,
 )
 from qmoe_fed.studies.sharing.report import by_cell, print_report, verdict
-from qmoe_fed.studies.sharing.workers import run_jobs
+from qmoe_fed.studies.sharing.workers import Record, run_jobs, workers
 
 PROCESSES = 2
 
@@ -45,21 +46,19 @@ def compare(grid: Grid, folder: Path, data_dir: str, processes: int = PROCESSES)
     folder.mkdir(parents=True, exist_ok=True)
     file = folder / "records.jsonl"
 
-    say(f"{len(grid.cells)} cells: choosing from {len(CANDIDATES)} candidates each")
-    trials = list(product(grid.cells, CANDIDATES, VALIDATION_SEEDS))
-    jobs = [job_of(cell, seed, candidate, grid, data_dir) for cell, candidate, seed in trials]
-    accuracy: dict[tuple[Cell, Candidate], float] = defaultdict(float)
-    for (cell, candidate, _), record in zip(trials, run_jobs(jobs, file, processes), strict=True):
-        accuracy[cell, candidate] += record.outcome.accuracy
-    chosen = {cell: max(CANDIDATES, key=lambda c: accuracy[cell, c]) for cell in grid.cells}
+    with workers(processes) as pool:
+        say(f"{len(grid.cells)} cells: choosing from {len(CANDIDATES)} candidates each")
+        trials = list(product(grid.cells, CANDIDATES, VALIDATION_SEEDS))
+        jobs = [job_of(cell, seed, candidate, grid, data_dir) for cell, candidate, seed in trials]
+        chosen = _choose(trials, run_jobs(pool, jobs, file))
 
-    say(f"{len(grid.cells)} cells: {grid.seeds} seeds each")
-    jobs = [
-        job_of(cell, seed, candidate, grid, data_dir)
-        for cell, candidate in chosen.items()
-        for seed in range(grid.seeds)
-    ]
-    records = run_jobs(jobs, file, processes)
+        say(f"{len(grid.cells)} cells: {grid.seeds} seeds each")
+        jobs = [
+            job_of(cell, seed, candidate, grid, data_dir)
+            for cell, candidate in chosen.items()
+            for seed in range(grid.seeds)
+        ]
+        records = run_jobs(pool, jobs, file)
     outcomes = by_cell(records)
     lines = verdict(outcomes)
     content = {
@@ -74,6 +73,17 @@ def compare(grid: Grid, folder: Path, data_dir: str, processes: int = PROCESSES)
     print_report(outcomes)
     say("\nVerdict\n" + "\n".join(lines))
     say(f"results: {folder / 'results.json'}")
+
+
+def _choose(
+    trials: Sequence[tuple[Cell, Candidate, int]], records: Sequence[Record]
+) -> dict[Cell, Candidate]:
+    """Return the candidate with the best mean accuracy over the validation seeds, by cell."""
+    total: dict[tuple[Cell, Candidate], float] = defaultdict(float)
+    for (cell, candidate, _), record in zip(trials, records, strict=True):
+        total[cell, candidate] += record.outcome.accuracy
+    cells = dict.fromkeys(cell for cell, _, _ in trials)
+    return {cell: max(CANDIDATES, key=lambda c: total[cell, c]) for cell in cells}
 
 
 def _check_data(grid: Grid, data_dir: str) -> None:

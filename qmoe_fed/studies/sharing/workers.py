@@ -50,13 +50,23 @@ class Record:
         return cls(Job(cell, content["seed"], content["settings"]), outcome, content["seconds"])
 
 
-def run_jobs(jobs: Sequence[Job], file: Path, processes: int) -> list[Record]:
+@contextmanager
+def workers(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield worker processes; jobs that wait are dropped when something goes wrong."""
+    pool = ProcessPoolExecutor(processes, get_context("spawn"))
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def run_jobs(pool: ProcessPoolExecutor, jobs: Sequence[Job], file: Path) -> list[Record]:
     """Run jobs and return their records, in the order of the jobs.
 
     Args:
+        pool: The processes that share the jobs.
         jobs: What to run.
         file: Holds a line per finished run; what stands there already is not run again.
-        processes: Number of processes that share the jobs.
 
     Raises:
         UserError: A task cannot be made.
@@ -66,29 +76,18 @@ def run_jobs(jobs: Sequence[Job], file: Path, processes: int) -> list[Record]:
     # a process keeps the images of one seed of a task: jobs that share them come together
     waiting.sort(key=lambda job: (job.cell.task, job.seed))
     started = shown = time.monotonic()
-    with _pool(processes) as pool:
-        futures = [pool.submit(_run, job) for job in waiting]
-        for count, future in enumerate(as_completed(futures), 1):
-            record = future.result()
-            done[_key(record.job)] = record
-            with file.open("a") as lines:
-                lines.write(json.dumps(record.to_dict()) + "\n")
-            now = time.monotonic()
-            if now - shown > PROGRESS_SECONDS:
-                shown = now
-                left = (now - started) / count * (len(waiting) - count)
-                say(f"{count} of {len(waiting)} runs, ~{left:.0f} s left")
+    futures = [pool.submit(_run, job) for job in waiting]
+    for count, future in enumerate(as_completed(futures), 1):
+        record = future.result()
+        done[_key(record.job)] = record
+        with file.open("a") as lines:
+            lines.write(json.dumps(record.to_dict()) + "\n")
+        now = time.monotonic()
+        if now - shown > PROGRESS_SECONDS:
+            shown = now
+            left = (now - started) / count * (len(waiting) - count)
+            say(f"{count} of {len(waiting)} runs, ~{left:.0f} s left")
     return [done[_key(job)] for job in jobs]
-
-
-@contextmanager
-def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield worker processes; jobs that wait are dropped when something goes wrong."""
-    pool = ProcessPoolExecutor(processes, get_context("spawn"))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def _run(job: Job) -> Record:
