@@ -66,9 +66,10 @@ def scratch_directory() -> Iterator[Path]:
 
 
 def belonging_to(directory: Path) -> list[psutil.Process]:
-    """Return the living processes that belong to a scratch directory."""
+    """Return the living processes that belong to a scratch directory, without this one."""
     found = []
-    for process in psutil.process_iter():
+    others = (process for process in psutil.process_iter() if process.pid != os.getpid())
+    for process in others:
         with suppress(psutil.Error):  # gone meanwhile, or another user's
             if process.environ().get(MARK) == str(directory) or any(
                 Path(file.path).is_relative_to(directory) for file in process.open_files()

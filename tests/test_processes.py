@@ -39,7 +39,7 @@ def first_line(process: subprocess.Popen[str]) -> str:
 
 def test_marked_processes_end_whatever_they_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "GRACE", 0.3)
-    with scratch_directory() as scratch, start(SLEEP) as stranger:
+    with scratch_directory() as scratch, start(SLEEP) as stranger, (scratch / "own").open("w"):
         with start(GRANDPARENT, SLEEP, mark=scratch) as parent:
             orphan = int(first_line(parent))
         with (
