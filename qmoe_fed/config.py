@@ -246,7 +246,8 @@ class TrainingConfig(Section):
     learning_rate: float = setting(0.05, positive)
     optimizer: str = setting("adam", _one_of("sgd", "momentum", "adam"))
     keep_optimizer_state: bool = setting(False)
-    proximal_mu: float = setting(0.0, between(0))
+    weight_decay: float = setting(0.0, between(0))  # of all parameters that are not angles
+    proximal_mu: float = setting(0.0, between(0))  # pull of shared parameters to where they were
     load_balancing: float = setting(0.0, between(0))  # coefficient of Switch's auxiliary loss
     execution: str = setting("vmap", _one_of("vmap", "serial"))
     device: str = setting("cpu", _device)

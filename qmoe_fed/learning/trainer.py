@@ -1,6 +1,6 @@
 """Trains K independent replicas of a model: the clients of a cohort, or the seeds of a study."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from qmoe_fed.data import Samples
 from qmoe_fed.learning.optimizers import OPTIMIZERS, State
 from qmoe_fed.learning.replicas import apply, join, ravel, rows_of, unravel
 from qmoe_fed.learning.routing import balancing_loss, routing_weights
-from qmoe_fed.models import Parameters
+from qmoe_fed.models import Parameters, angle_names
 
 CHUNK = 2048
 """Replicas trained side by side; more would not fit the processor's cache."""
@@ -121,8 +121,8 @@ def _train_chunk(
     optimizer = OPTIMIZERS[settings.optimizer]
     free = {n: p for n, p in parameters.items() if n in task.trainable}
     frozen = {n: p for n, p in parameters.items() if n not in task.trainable}
-    weights = ravel(free, replicas)
-    start, pull = weights, _pull(task, free, weights)
+    weights = start = ravel(free, replicas)
+    decay, pull = _penalties(task, free)
     state = optimizer.init(weights) if state is None else state
     loss_sum = torch.zeros(replicas, device=weights.device)
 
@@ -136,8 +136,7 @@ def _train_chunk(
             routing = routing_weights(task.model, full, x, settings.execution)
             loss = loss + settings.load_balancing * balancing_loss(routing, active)
         (gradient,) = torch.autograd.grad(loss.sum(), inputs)
-        if pull is not None:
-            gradient = gradient + pull * (weights - start)
+        gradient = gradient + decay * weights + pull * (weights - start)
         change, new_state = optimizer.step(gradient, state, rate)
         present = active.any(1, keepdim=True)
         weights = torch.where(present, weights + change, weights)
@@ -148,16 +147,18 @@ def _train_chunk(
     return Trained({**unravel(weights, free), **frozen}, state, loss_sum / steps)
 
 
-def _pull(task: Task, free: Parameters, weights: Tensor) -> Tensor | None:
-    """Return FedProx's μ for each column of the weights, or None when there is no pull."""
-    mu = task.settings.proximal_mu
-    if mu == 0:
-        return None
-    parts = [
-        torch.full_like(p[0].reshape(-1), mu if n in task.anchored else 0.0)
-        for n, p in free.items()
-    ]
-    return torch.cat(parts)
+def _penalties(task: Task, free: Parameters) -> tuple[Tensor, Tensor]:
+    """Return weight decay and FedProx's μ for each column of the weights, ``(P,)`` each."""
+    settings, angles = task.settings, angle_names(task.model)
+
+    def columns(strength: float, applies: Callable[[str], bool]) -> Tensor:
+        parts = [p[0].new_full((p[0].numel(),), strength * applies(n)) for n, p in free.items()]
+        return torch.cat(parts)
+
+    return (
+        columns(settings.weight_decay, lambda name: name not in angles),
+        columns(settings.proximal_mu, lambda name: name in task.anchored),
+    )
 
 
 def _batches(

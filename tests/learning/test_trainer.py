@@ -191,6 +191,19 @@ def test_one_proximal_step_has_the_gradient_of_the_paper():
         torch.testing.assert_close(proximal[name], expected, rtol=0, atol=1e-6)
 
 
+def test_weight_decay_shrinks_everything_but_angles():
+    samples = some_samples([8])
+    task = task_for(optimizer="sgd", local_epochs=1, batch_size=8, weight_decay=0.3)
+    plain = replace(task, settings=replace(task.settings, weight_decay=0.0))
+    w0 = start(task, [0])
+    decayed = train(task, w0, samples, [0]).parameters
+    free = train(plain, w0, samples, [0]).parameters
+    for name, values in w0.items():
+        shrink = 0.0 if name == "router.theta" else 0.05 * 0.3
+        expected = free[name] - shrink * values
+        torch.testing.assert_close(decayed[name], expected, rtol=0, atol=1e-6)
+
+
 def test_a_diverged_replica_does_not_touch_the_others():
     task, samples = task_for(), some_samples()
     parameters = start(task)
