@@ -6,6 +6,7 @@ Strengths are tensors of any shape, or numbers; the matrices have that shape and
 """
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 
 import torch
@@ -54,6 +55,11 @@ def depolarizing_from_qiskit(strength: float) -> float:
     return 3 * strength / 4
 
 
+def depolarizing_to_qiskit(p: float) -> float:
+    """Return Qiskit's single-qubit λ = 4p/3 for PennyLane's depolarizing probability."""
+    return 4 * p / 3
+
+
 @dataclass(frozen=True)
 class Noise:
     """Where a circuit is noisy, and how much.
@@ -95,6 +101,16 @@ class Noise:
         """
         strength = torch.as_tensor(self.strength, dtype=like.dtype, device=like.device)
         return CHANNELS[self.channel](strength)
+
+    def at(self, strength: Tensor, readout_error: Tensor) -> "Noise":
+        """Return the same kind of noise at other strengths, which are not checked.
+
+        For code that runs within ``torch.func.vmap``, where values cannot be looked at.
+        """
+        other = copy(self)
+        object.__setattr__(other, "strength", strength)
+        object.__setattr__(other, "readout_error", readout_error)
+        return other
 
 
 def _transfer(x: Tensor, y: Tensor, z: Tensor, shift: Tensor | None = None) -> Tensor:

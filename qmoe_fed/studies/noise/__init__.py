@@ -1,0 +1,1 @@
+"""What noise does to a quantum router (paper, section VI-C), with spreads and every reading."""
