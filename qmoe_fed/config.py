@@ -5,142 +5,24 @@ Every setting has one flat kebab-case name (``num-clients``), the same in a TOML
 the code that reads them; they are not part of the name.
 """
 
-import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
-from pathlib import Path
-from typing import Any, Self
+from dataclasses import dataclass, field
 
 from qmoe_fed.errors import UserError, unknown
-
-Scalar = bool | int | float | str
-
-
-def _one_of(*allowed: str) -> Callable[[str, Any], None]:
-    def check(key: str, value: Any) -> None:
-        if value not in allowed:
-            raise unknown(key, value, allowed)
-
-    return check
-
-
-def between(low: float, high: float = float("inf")) -> Callable[[str, Any], None]:
-    """Return the check of a setting that its number is in [low, high]."""
-
-    def check(key: str, value: Any) -> None:
-        if not low <= value <= high:
-            limit = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}]"
-            raise UserError(f"{key} = {value!r}: must be {limit}")
-
-    return check
-
-
-def positive(key: str, value: Any) -> None:
-    """Check that the number of a setting is above 0 and finite."""
-    if not 0 < value < float("inf"):
-        raise UserError(f"{key} = {value!r}: must be a positive number")
-
-
-def _named(*allowed: str) -> Callable[[str, Any], None]:
-    """Check a name that may also be an import path ``package.module:attribute``."""
-
-    def check(key: str, value: Any) -> None:
-        if value not in allowed and ":" not in value:
-            raise unknown(key, value, allowed, "Or an import path 'package.module:attribute'.")
-
-    return check
-
-
-def _device(key: str, value: Any) -> None:
-    if value.partition(":")[0] not in ("cpu", "cuda"):
-        raise unknown(key, value, ("cpu", "cuda"), "Or one of several GPUs, e.g. 'cuda:1'.")
-
-
-def setting(default: Scalar, check: Callable[[str, Any], None] | None = None) -> Any:
-    """Declare a setting with its default and the check its value must pass."""
-    return field(default=default, metadata={"check": check})
-
-
-@dataclass(frozen=True)
-class Section:
-    """Settings that are checked for type and range on construction.
-
-    Raises:
-        UserError: A value has the wrong type or is out of range.
-    """
-
-    def __post_init__(self) -> None:
-        for item in fields(self):
-            key, value = kebab(item.name), getattr(self, item.name)
-            expected = type(item.default)
-            if expected is float and type(value) is int:
-                object.__setattr__(self, item.name, float(value))
-            elif type(value) is not expected:
-                raise UserError(
-                    f"{key} = {value!r}: expected {expected.__name__}, got {type(value).__name__}"
-                )
-            if check := item.metadata["check"]:
-                check(key, getattr(self, item.name))
-
-
-def kebab(name: str) -> str:
-    """Return the setting name of a dataclass field: ``num_clients`` → ``num-clients``."""
-    return name.replace("_", "-")
-
-
-@dataclass(frozen=True)
-class Tree:
-    """Sections of settings under one flat namespace; a subclass has a section per field."""
-
-    @classmethod
-    def from_flat(cls, settings: Mapping[str, Any]) -> Self:
-        """Build a config from flat kebab-case settings; what is not named keeps its default.
-
-        Raises:
-            UserError: A key is unknown, a value has the wrong type or is out of range, or two
-                settings cannot go together.
-        """
-        sections = {item.name: item.default_factory for item in fields(cls)}
-        homes = {
-            kebab(item.name): name
-            for name, section in sections.items()
-            for item in fields(section)  # type: ignore[arg-type]
-        }
-        values: dict[str, dict[str, Any]] = {name: {} for name in sections}
-        for key, value in settings.items():
-            if key not in homes:
-                raise unknown("setting", key, homes)
-            values[homes[key]][key.replace("-", "_")] = value
-        return cls(**{name: sections[name](**values[name]) for name in sections})  # type: ignore
-
-    @classmethod
-    def from_toml(cls, path: str | Path) -> Self:
-        """Read a TOML file of flat settings.
-
-        Raises:
-            UserError: The file cannot be read, is not TOML, or holds bad settings.
-        """
-        return cls.from_flat(read_toml(path))
-
-    def to_flat(self) -> dict[str, Scalar]:
-        """Return all settings under their flat names."""
-        return {
-            kebab(key): value for section in asdict(self).values() for key, value in section.items()
-        }
+from qmoe_fed.settings import Section, Tree, between, device, named, one_of, positive, setting
 
 
 @dataclass(frozen=True)
 class FederationConfig(Section):
     """Who takes part, for how long, and what travels."""
 
-    engine: str = setting("flower", _one_of("flower", "local"))
+    engine: str = setting("flower", one_of("flower", "local"))
     seed: int = setting(0, between(0))
     num_clients: int = setting(50, between(1))
     num_unseen_clients: int = setting(50, between(0))
     num_server_rounds: int = setting(30, between(1))
     fraction_train: float = setting(1.0, between(0, 1))
-    sampling: str = setting("fixed", _one_of("fixed", "poisson"))
-    share: str = setting("router", _one_of("router", "experts", "all", "none"))
+    sampling: str = setting("fixed", one_of("fixed", "poisson"))
+    share: str = setting("router", one_of("router", "experts", "all", "none"))
     supernode_timeout: float = setting(60.0, positive)  # seconds
     round_timeout: float = setting(600.0, positive)  # seconds
 
@@ -160,8 +42,8 @@ _IMAGE_PARTITIONS = (
 class DataConfig(Section):
     """What each client holds."""
 
-    dataset: str = setting("moons", _one_of("moons", "digits", "mnist", "fashion-mnist"))
-    partition: str = setting("dirichlet", _one_of(*_MOONS_PARTITIONS, *_IMAGE_PARTITIONS))
+    dataset: str = setting("moons", one_of("moons", "digits", "mnist", "fashion-mnist"))
+    partition: str = setting("dirichlet", one_of(*_MOONS_PARTITIONS, *_IMAGE_PARTITIONS))
     dirichlet_alpha: float = setting(3.0, positive)
     train_samples: int = setting(64, between(1))  # per client; moons only
     test_samples: int = setting(64, between(1))  # per client; moons only
@@ -200,17 +82,17 @@ class DataConfig(Section):
 class ModelConfig(Section):
     """The mixture of experts each client trains."""
 
-    router: str = setting("quantum", _named("linear", "mlp", "trig", "quantum"))
+    router: str = setting("quantum", named("linear", "mlp", "trig", "quantum"))
     router_options: str = setting("")
     num_experts: int = setting(4, between(1))
-    expert: str = setting("linear", _named("linear"))
+    expert: str = setting("linear", named("linear"))
     expert_options: str = setting("")
     qubits: int = setting(2, between(1, 20))
     layers: int = setting(3, between(1))
-    embedding: str = setting("ry", _one_of("ry", "rx"))
-    entangler: str = setting("cz", _one_of("cz", "none", "strongly-entangling"))
+    embedding: str = setting("ry", one_of("ry", "rx"))
+    entangler: str = setting("cz", one_of("cz", "none", "strongly-entangling"))
     reuploading: bool = setting(True)
-    readout: str = setting("probs", _one_of("probs", "expval-adapter"))
+    readout: str = setting("probs", one_of("probs", "expval-adapter"))
     init_angle: float = setting(3.141592653589793, positive)  # θ ~ U(-init, init)
     circuit_engine: str = setting("statevector")  # or pennylane:<device>
     hidden_width: int = setting(16, between(1))  # of the mlp router
@@ -244,13 +126,13 @@ class TrainingConfig(Section):
     local_epochs: int = setting(5, between(1))
     batch_size: int = setting(32, between(1))
     learning_rate: float = setting(0.05, positive)
-    optimizer: str = setting("adam", _one_of("sgd", "momentum", "adam"))
+    optimizer: str = setting("adam", one_of("sgd", "momentum", "adam"))
     keep_optimizer_state: bool = setting(False)
     weight_decay: float = setting(0.0, between(0))  # of all parameters that are not angles
     proximal_mu: float = setting(0.0, between(0))  # pull of shared parameters to where they were
     load_balancing: float = setting(0.0, between(0))  # coefficient of Switch's auxiliary loss
-    execution: str = setting("vmap", _one_of("vmap", "serial"))
-    device: str = setting("cpu", _device)
+    execution: str = setting("vmap", one_of("vmap", "serial"))
+    device: str = setting("cpu", device)
     threads: int = setting(1, between(1))  # of torch on the cpu; more pay from ~10,000 clients on
 
 
@@ -258,13 +140,13 @@ class TrainingConfig(Section):
 class StrategyConfig(Section):
     """What the server does with the clients' updates."""
 
-    strategy: str = setting("router", _named("router"))
+    strategy: str = setting("router", named("router"))
     strategy_options: str = setting("")
-    aggregator: str = setting("mean", _named("mean", "median", "trimmed-mean", "krum"))
-    weighting: str = setting("uniform", _one_of("uniform", "examples"))
+    aggregator: str = setting("mean", named("mean", "median", "trimmed-mean", "krum"))
+    weighting: str = setting("uniform", one_of("uniform", "examples"))
     trim_fraction: float = setting(0.1, between(0, 0.49))
     num_byzantine: int = setting(0, between(0))
-    server_step: str = setting("plain", _one_of("plain", "momentum", "adam"))
+    server_step: str = setting("plain", one_of("plain", "momentum", "adam"))
     server_learning_rate: float = setting(1.0, positive)
     server_momentum: float = setting(0.9, between(0, 0.999))
     quorum: float = setting(0.5, between(0, 1))  # share of the sampled clients
@@ -334,35 +216,6 @@ class Config(Tree):
 
     def __post_init__(self) -> None:
         _check_combinations(self)
-
-
-def read_toml(path: str | Path) -> dict[str, Any]:
-    """Return the settings in a TOML file.
-
-    Raises:
-        UserError: The file cannot be read or is not TOML.
-    """
-    try:
-        return tomllib.loads(Path(path).read_text())
-    except OSError as error:
-        raise UserError(f"cannot read config file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"config file {path} is not valid TOML: {error}") from error
-
-
-def parse_options(key: str, text: str) -> dict[str, Any]:
-    """Return the keyword arguments in an options setting, e.g. ``"beta = 0.2, rounds = 3"``.
-
-    Raises:
-        UserError: The text is not the inside of a TOML inline table.
-    """
-    try:
-        options: dict[str, Any] = tomllib.loads(f"options = {{ {text} }}")["options"]
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(
-            f"{key} = {text!r}: expected 'name = value, name = value' ({error})"
-        ) from error
-    return options
 
 
 def _check_combinations(config: Config) -> None:

@@ -10,8 +10,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from qmoe_fed.config import Config, Scalar, read_toml
+from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
+from qmoe_fed.settings import Scalar, read_toml
 
 REQUIRED = (
     "project.name",

@@ -13,10 +13,11 @@ from typing import ClassVar, Self
 
 from torch import Tensor
 
-from qmoe_fed.config import Config, parse_options
+from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError, unknown
 from qmoe_fed.federated.records import Cohort
 from qmoe_fed.loading import load_object
+from qmoe_fed.settings import parse_options
 
 Aggregate = Callable[[Cohort], Tensor]
 """What remains of the server's chain: turns a cohort into one update ``(P,)``."""
