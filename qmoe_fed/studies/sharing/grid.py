@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from qmoe_fed.config import Scalar
+from qmoe_fed.settings import Scalar
 from qmoe_fed.studies.sharing.methods import METHODS
 
 Settings = dict[str, Scalar]
@@ -30,7 +30,7 @@ _MOONS: Settings = {
 _IMAGES: Settings = {
     "num-clients": 20,
     "num-unseen-clients": 20,
-    "max-train-samples": 96,
+    "max-train-samples": 64,
     "qubits": 8,
     "num-experts": 8,
 }
