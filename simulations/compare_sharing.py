@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qmoe_fed.errors import UserError
+from qmoe_fed.processes import Stopped, stoppable
 from qmoe_fed.studies.sharing.grid import DEFAULT, FULL, QUICK
 from qmoe_fed.studies.sharing.study import compare
 
@@ -41,13 +42,14 @@ def main() -> int:
         grid = replace(grid, seeds=options.seeds)
     data_dir = str(options.data_dir.expanduser().absolute()) if options.data_dir else ""
     try:
-        compare(grid, options.output_dir, data_dir)
+        with stoppable():
+            compare(grid, options.output_dir, data_dir)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except Stopped as stop:
         print("stopped; the same command goes on from here", file=sys.stderr)
-        return 130
+        return 128 + stop.signal
     return 0
 
 

@@ -32,7 +32,7 @@ def run_jobs(
                 results.append(job())
                 step()
             return results
-        with _pool(min(processes, len(jobs))) as pool:
+        with workers(min(processes, len(jobs))) as pool:
             futures: list[Future[Result]] = [pool.submit(job) for job in jobs]
             for future in as_completed(futures):
                 future.result()
@@ -41,7 +41,7 @@ def run_jobs(
 
 
 @contextmanager
-def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+def workers(processes: int) -> Iterator[ProcessPoolExecutor]:
     """Yield worker processes; when something goes wrong they end at once, busy or not."""
     context = get_context("spawn")  # torch's threads do not survive a fork
     pool = ProcessPoolExecutor(processes, context, initializer=_prepare)

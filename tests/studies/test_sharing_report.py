@@ -1,13 +1,12 @@
 """Intervals and the verdict, from numbers made up for it."""
 
-import math
-
 import pytest
 
 from qmoe_fed.studies.sharing.grid import DEFAULT, FULL, TASKS, Cell, Job
 from qmoe_fed.studies.sharing.methods import METHODS, Outcome
-from qmoe_fed.studies.sharing.report import Interval, by_cell, difference, print_report, verdict
-from qmoe_fed.studies.sharing.workers import Record
+from qmoe_fed.studies.sharing.report import by_cell, difference, print_report, sign_of, verdict
+from qmoe_fed.studies.sharing.runs import Record
+from qmoe_fed.studies.statistics import Interval
 
 ACCURACIES = {
     "router": [0.90, 0.91, 0.92],
@@ -26,11 +25,9 @@ def records(task="mnist, 2 classes"):
     return found
 
 
-def test_the_interval_is_students():
-    interval = Interval.of([1.0, 2.0, 3.0, 4.0])
-    assert interval.mean == 2.5
-    assert interval.half_width == pytest.approx(3.182446 * math.sqrt(5 / 3) / 2, rel=1e-6)
-    assert [Interval(m, 0.5).sign for m in (1, 0.4, 0, -0.4, -1)] == [1, 0, 0, 0, -1]
+def test_an_interval_decides_only_when_zero_is_outside():
+    intervals = [Interval(m, m - 0.5, m + 0.5) for m in (1, 0.4, 0, -0.4, -1)]
+    assert [sign_of(interval) for interval in intervals] == [1, 0, 0, 0, -1]
 
 
 def test_cells_are_compared_seed_by_seed():
@@ -38,8 +35,8 @@ def test_cells_are_compared_seed_by_seed():
     cell = Cell("mnist, 2 classes", "quantum", "router")
     gap = difference(outcomes, cell, "nothing", "accuracy")
     assert gap.mean == pytest.approx((0.1 + 0.095 + 0.1) / 3)
-    assert gap.half_width < 0.01  # far less than the spread over seeds of either
-    assert difference(outcomes, cell, "everything", "accuracy").sign == 0
+    assert gap.half < 0.01  # far less than the spread over seeds of either
+    assert sign_of(difference(outcomes, cell, "everything", "accuracy")) == 0
 
 
 def test_the_verdict_is_what_the_intervals_say():

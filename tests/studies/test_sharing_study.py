@@ -9,7 +9,7 @@ import pytest
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
-from qmoe_fed.studies.sharing import grid, workers
+from qmoe_fed.studies.sharing import grid, runs
 from qmoe_fed.studies.sharing.grid import CANDIDATES, FULL, Cell, Grid, job_of
 from qmoe_fed.studies.sharing.study import compare
 
@@ -56,7 +56,7 @@ def test_every_cell_and_seed_is_run_once_and_a_stopped_study_goes_on(tmp_path, c
 
 def test_all_settings_are_valid_and_differ_between_cells():
     jobs = [job_of(cell, 0, CANDIDATES[0], FULL, "/data") for cell in FULL.cells]
-    assert len({workers._key(job) for job in jobs}) == len(jobs)
+    assert len({runs._key(job) for job in jobs}) == len(jobs)
     for job in jobs:
         Config.from_flat(job.settings)
 

@@ -1,48 +1,22 @@
 """From records to means with intervals, tables and a verdict.
 
-An interval is the mean over seeds ± t·s/√n, with s the standard deviation over the n seeds and t
-the 97.5% quantile of Student's t with n - 1 degrees of freedom. Two ways of sharing are compared by
-the interval of their difference seed by seed, for they saw the same clients and samples.
+Intervals are those of the mean over seeds. Two ways of sharing are compared by the interval of
+their difference seed by seed, for they saw the same clients and samples.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from math import sqrt
-from statistics import fmean, stdev
-
-from scipy.stats import t as student
+from statistics import fmean
 
 from qmoe_fed.results.summary import percent
 from qmoe_fed.results.tables import print_table
 from qmoe_fed.studies.sharing.grid import Cell
-from qmoe_fed.studies.sharing.workers import Record
+from qmoe_fed.studies.sharing.runs import Record
+from qmoe_fed.studies.statistics import Interval, mean_interval
 
 Outcomes = dict[Cell, list[Record]]
 """Records of each cell, in the order of their seeds."""
 
 OURS = "router"
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean over seeds and half the width of its 95% interval."""
-
-    mean: float
-    half_width: float
-
-    @classmethod
-    def of(cls, values: Sequence[float]) -> "Interval":
-        """Return the interval of the mean of at least two values."""
-        n = len(values)
-        return cls(fmean(values), float(student.ppf(0.975, n - 1)) * stdev(values) / sqrt(n))
-
-    @property
-    def sign(self) -> int:
-        """1 or -1 if the whole interval is above or below zero, else 0."""
-        return (self.mean > self.half_width) - (self.mean < -self.half_width)
-
-    def __str__(self) -> str:
-        return f"{100 * self.mean:.1f} ± {100 * self.half_width:.1f}"
 
 
 def by_cell(records: Sequence[Record]) -> Outcomes:
@@ -62,7 +36,17 @@ def difference(outcomes: Outcomes, cell: Cell, other: str, metric: str) -> Inter
     """Return by how much a cell is above the same task and router under another way of sharing."""
     ours = values(outcomes[cell], metric)
     theirs = values(outcomes[Cell(cell.task, cell.router, other)], metric)
-    return Interval.of([a - b for a, b in zip(ours, theirs, strict=True)])
+    return mean_interval([a - b for a, b in zip(ours, theirs, strict=True)])
+
+
+def sign_of(interval: Interval) -> int:
+    """Return 1 or -1 if the whole interval is above or below zero, else 0."""
+    return (interval.low > 0) - (interval.high < 0)
+
+
+def in_percent(interval: Interval) -> str:
+    """Return a mean share ± half the width of its interval, in percent."""
+    return f"{100 * interval.mean:.1f} ± {100 * interval.half:.1f}"
 
 
 def verdict(outcomes: Outcomes) -> list[str]:
@@ -83,7 +67,7 @@ def verdict(outcomes: Outcomes) -> list[str]:
 
 def _answer(question: str, differences: dict[Cell, Interval]) -> list[str]:
     wins, ties, losses = (
-        {cell: d for cell, d in differences.items() if d.sign == sign} for sign in (1, 0, -1)
+        {cell: d for cell, d in differences.items() if sign_of(d) == sign} for sign in (1, 0, -1)
     )
     lines = [
         f"{question}: sharing the router wins in {len(wins)} of {len(differences)} cells, loses in "
@@ -121,10 +105,10 @@ def print_report(outcomes: Outcomes) -> None:
 
 def _scores(records: Sequence[Record]) -> tuple[str, ...]:
     return (
-        str(Interval.of(values(records, "accuracy"))),
+        in_percent(mean_interval(values(records, "accuracy"))),
         percent(fmean(values(records, "std"))),
         percent(fmean(values(records, "worst10"))),
-        str(Interval.of(values(records, "unseen"))),
+        in_percent(mean_interval(values(records, "unseen"))),
         f"{fmean(values(records, 'bytes_up')):,.0f}",
     )
 

@@ -12,6 +12,7 @@ from qmoe_fed.data import fit_projection
 from qmoe_fed.errors import UserError
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.run_directory import PACKAGES, RunDirectory
+from qmoe_fed.studies.parallel import workers
 from qmoe_fed.studies.sharing.grid import (
     CANDIDATES,
     VALIDATION_SEEDS,
@@ -21,7 +22,7 @@ from qmoe_fed.studies.sharing.grid import (
     job_of,
 )
 from qmoe_fed.studies.sharing.report import by_cell, print_report, verdict
-from qmoe_fed.studies.sharing.workers import Record, run_jobs, workers
+from qmoe_fed.studies.sharing.runs import Record, run_jobs
 
 PROCESSES = 2
 

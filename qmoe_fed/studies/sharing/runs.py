@@ -1,12 +1,10 @@
-"""Runs jobs in a few processes, writes each result down at once, and skips what is there."""
+"""Runs jobs in other processes, writes each result down at once, and skips what is there."""
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -48,16 +46,6 @@ class Record:
         cell = Cell(content["task"], content["router"], content["sharing"])
         outcome = Outcome(**{name: content[name] for name in Outcome.__dataclass_fields__})
         return cls(Job(cell, content["seed"], content["settings"]), outcome, content["seconds"])
-
-
-@contextmanager
-def workers(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield worker processes; jobs that wait are dropped when something goes wrong."""
-    pool = ProcessPoolExecutor(processes, get_context("spawn"))
-    try:
-        yield pool
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def run_jobs(pool: ProcessPoolExecutor, jobs: Sequence[Job], file: Path) -> list[Record]:
