@@ -60,7 +60,15 @@ def run(options: argparse.Namespace) -> int:
     finally:
         if not any(results.iterdir()):
             results.rmdir()
-    print(f"results: {results}")
+    return 0
+
+
+def plot(options: argparse.Namespace) -> int:
+    """Draw the pictures of a finished run again and say where they are."""
+    from qmoe_fed.results.figures import draw_all
+
+    for path in draw_all(Path(options.run_dir).expanduser()):
+        print(path)
     return 0
 
 
@@ -107,6 +115,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--verbose", action="store_true", help="also show what Flower says about itself"
     )
+
+    command = commands.add_parser(
+        "plot",
+        help="draw the pictures of a finished run again",
+        description="Draw the pictures of a finished run again, from its saved data alone.",
+    )
+    command.set_defaults(command=plot)
+    command.add_argument("run_dir", metavar="RUN_DIR", help="directory of the results")
     return parser
 
 

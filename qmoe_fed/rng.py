@@ -36,7 +36,7 @@ def uniform(
     keys = _keys(seed, purpose, clients, server_round)
     counter = np.arange(1, int(np.prod(shape)) + 1, dtype=np.uint64) * _GOLDEN
     bits = _mix(keys[:, None] + counter)
-    return ((bits >> np.uint64(11)) * 2.0**-53).reshape(len(keys), *shape)
+    return ((bits >> np.uint64(11)).astype(np.float64) * 2.0**-53).reshape(len(keys), *shape)
 
 
 def normal(
@@ -44,7 +44,8 @@ def normal(
 ) -> NDArray[np.float64]:
     """Return standard normal numbers, shape ``(len(clients), *shape)`` (Box and Muller, 1958)."""
     u = uniform(seed, purpose, clients, (2, *shape), server_round)
-    return np.sqrt(-2.0 * np.log1p(-u[:, 0])) * np.cos(2.0 * np.pi * u[:, 1])
+    radius: NDArray[np.float64] = np.sqrt(-2.0 * np.log1p(-u[:, 0]))
+    return radius * np.cos(2.0 * np.pi * u[:, 1])
 
 
 def permutation(

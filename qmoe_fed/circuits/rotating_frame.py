@@ -63,7 +63,7 @@ def _as_complex(values: Tensor) -> Tensor:
 def _frequencies(qubits: int) -> NDArray[np.float64]:
     """Return -s/2 for all sign patterns s with s₁ = +1, shape ``(n, 2^(n-1))``."""
     bits = np.arange(2 ** (qubits - 1)) >> np.arange(qubits)[::-1, None] & 1
-    return bits - 0.5
+    return bits.astype(np.float64) - 0.5
 
 
 @cache

@@ -1,7 +1,7 @@
 """Asks the hosts about many clients and puts the answers into one table, in client order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from flwr.app import ArrayRecord
@@ -10,7 +10,7 @@ from flwr.supercore import log
 from torch import Tensor
 
 from qmoe_fed.federated.hosts import Hosts
-from qmoe_fed.federated.records import CLIENT, METRICS, cohort_messages
+from qmoe_fed.federated.records import CLIENT, cohort_messages, metrics_of
 
 WARNING = 30
 
@@ -24,8 +24,8 @@ class ClientTable:
         columns: Values by metric, ``(k,)`` float64 each.
     """
 
-    clients: Tensor
-    columns: dict[str, Tensor]
+    clients: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    columns: dict[str, Tensor] = field(default_factory=dict)
 
 
 def ask_clients(
@@ -53,7 +53,7 @@ def ask_clients(
     """
     messages = cohort_messages(hosts, clients, arrays, {}, message_type)
     replies = list(grid.send_and_receive(messages, timeout=timeout))
-    tables = [reply.content[METRICS] for reply in replies if not reply.has_error()]
+    tables = [metrics_of(reply) for reply in replies if not reply.has_error()]
     for reply in replies:
         if reply.has_error():
             log(WARNING, "%s: a host failed: %s", message_type, reply.error.reason)

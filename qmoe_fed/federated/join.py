@@ -7,7 +7,7 @@ from flwr.serverapp import Grid
 
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.hosts import Hosts
-from qmoe_fed.federated.records import METRICS
+from qmoe_fed.federated.records import metrics_of
 
 POLL_SECONDS = 0.1
 
@@ -34,11 +34,14 @@ def join_hosts(grid: Grid, setup: ArrayRecord, timeout: float) -> Hosts:
         remaining = max(deadline - time.monotonic(), POLL_SECONDS)
         for reply in grid.send_and_receive(messages, timeout=remaining) if messages else ():
             if reply.has_error():
-                trouble = reply.error.reason
+                trouble = reply.error.reason or "no reason given"
                 continue
-            place = reply.content[METRICS]
+            place = metrics_of(reply)
             partition, expected = int(place["partition-id"]), int(place["num-partitions"])
-            if nodes.setdefault(partition, reply.metadata.src_node_id) != reply.metadata.src_node_id:
+            if (
+                nodes.setdefault(partition, reply.metadata.src_node_id)
+                != reply.metadata.src_node_id
+            ):
                 raise UserError(f"two SuperNodes say they are partition-id {partition}")
         if time.monotonic() > deadline:
             raise UserError(_explain(len(nodes), expected, timeout, trouble))
@@ -51,8 +54,8 @@ def _explain(found: int, expected: int, timeout: float, trouble: str) -> str:
     if trouble:
         return f"a SuperNode could not join: {trouble}"
     return (
-        f"{found} of {expected or 'the'} SuperNodes answered within supernode-timeout = {timeout:g} s. "
-        "In a simulation, type: flwr run APP --federation-config "
+        f"{found} of {expected or 'the'} SuperNodes answered within supernode-timeout = "
+        f"{timeout:g} s. In a simulation, type: flwr run APP --federation-config "
         f'"num-supernodes={expected or 2} client-resources-num-cpus=1"; in a deployment, start one '
         'flower-supernode per partition-id with --node-config "partition-id=0 num-partitions=2"'
     )

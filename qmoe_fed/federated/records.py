@@ -20,6 +20,7 @@ Nothing else travels: no sample, and no parameter that ``share`` does not name.
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
+from typing import Any
 
 import numpy as np
 import torch
@@ -95,6 +96,31 @@ def to_tensors(arrays: ArrayRecord) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array.numpy()) for name, array in arrays.items()}
 
 
+def arrays_of(message: Message) -> ArrayRecord:
+    """Return the arrays a message carries."""
+    return message.content.array_records[ARRAYS]
+
+
+def settings_of(message: Message) -> dict[str, Any]:
+    """Return the settings a message carries."""
+    return dict(message.content.config_records[CONFIG])
+
+
+def clients_of(message: Message) -> list[int]:
+    """Return the ids of the clients that a message to a host is about."""
+    return list(settings_of(message)[CLIENTS])
+
+
+def metrics_of(message: Message) -> dict[str, Any]:
+    """Return the metrics a reply carries."""
+    return dict(message.content.metric_records[METRICS])
+
+
+def metrics_reply(message: Message, metrics: Mapping[str, Any]) -> Message:
+    """Return a reply that carries metrics only."""
+    return Message(RecordDict({METRICS: MetricRecord(dict(metrics))}), reply_to=message)
+
+
 def cohort_messages(
     hosts: Hosts,
     clients: Iterable[int],
@@ -119,9 +145,11 @@ def cohort_messages(
 
 
 def update_reply(
-    message: Message, updates: Mapping[str, Tensor], metrics: Mapping[str, list[float]]
+    message: Message, updates: Mapping[str, Tensor], metrics: Mapping[str, Any]
 ) -> Message:
     """Return a host's reply to a train message; updates are stacked ``(k, *shape)``."""
-    arrays = {name: Array(rows.cpu().numpy()) for name, rows in updates.items()}
-    content = {ARRAYS: ArrayRecord(arrays), METRICS: MetricRecord(dict(metrics))}
-    return Message(RecordDict(content), reply_to=message)
+    reply = metrics_reply(message, metrics)
+    reply.content[ARRAYS] = ArrayRecord(
+        {name: Array(rows.cpu().numpy()) for name, rows in updates.items()}
+    )
+    return reply

@@ -15,10 +15,10 @@ from qmoe_fed.federated.collect import ClientTable, ask_clients
 from qmoe_fed.federated.host import Model
 from qmoe_fed.federated.hosts import Hosts
 from qmoe_fed.federated.records import (
-    ARRAYS,
     CLIENT,
-    METRICS,
+    arrays_of,
     layout_of,
+    metrics_of,
     to_arrays,
     to_vector,
 )
@@ -65,7 +65,7 @@ class RunState:
     status: str = "completed"
     reason: str = ""
     bytes_up: float = 0.0
-    table: ClientTable | None = None
+    table: ClientTable = field(default_factory=ClientTable)
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
@@ -91,7 +91,9 @@ def run_rounds(federation: Federation, strategy: Strategy, state: RunState) -> N
             say(f"stopped before round {server_round}: {end}")
             break
         replies = list(grid.send_and_receive(messages, timeout=settings.round_timeout))
-        state.bytes_up = max(state.bytes_up, bytes_per_client(replies))  # some strategies empty them
+        state.bytes_up = max(
+            state.bytes_up, bytes_per_client(replies)
+        )  # some strategies empty them
         arrays, metrics = strategy.aggregate_train(server_round, replies)
         if arrays is not None:
             # Flower's FedAvgM turns parameters into float64
@@ -105,7 +107,7 @@ def run_rounds(federation: Federation, strategy: Strategy, state: RunState) -> N
             _score(federation, state, record, progress, started)
         else:
             federation.directory.add_round({**record, "seconds": time.monotonic() - started})
-    if not state.counted:
+    if not state.counted and state.status == "completed":
         raise RuntimeError(
             f"not one of {state.rounds} rounds of training counted; the log says which clients "
             "were left out and why"
@@ -145,7 +147,6 @@ def bytes_per_client(replies: list[Message]) -> float:
     size = clients = 0
     for reply in replies:
         if not reply.has_error():
-            size += sum(a.numpy().nbytes for a in reply.content[ARRAYS].values())
-            ids = reply.content[METRICS].get(CLIENT, 0)
-            clients += len(ids) if isinstance(ids, list) else 1
+            size += sum(array.numpy().nbytes for array in arrays_of(reply).values())
+            clients += len(metrics_of(reply).get(CLIENT, [0]))  # a virtual node is one client
     return size / max(clients, 1)

@@ -95,5 +95,7 @@ def fit_few(
 
 def _tile(samples: Samples, repeats: int) -> Samples:
     return Samples(
-        samples.x.repeat(repeats, 1, 1), samples.y.repeat(repeats, 1), samples.counts.repeat(repeats)
+        samples.x.repeat(repeats, 1, 1),
+        samples.y.repeat(repeats, 1),
+        samples.counts.repeat(repeats),
     )

@@ -17,13 +17,14 @@ from qmoe_fed.federated.hosts import Hosts
 from qmoe_fed.federated.records import (
     ARRAYS,
     CLIENT,
-    CLIENTS,
-    CONFIG,
     EXAMPLES,
     LOSS,
     METRICS,
     ROUND,
+    arrays_of,
+    clients_of,
     cohort_messages,
+    metrics_of,
 )
 
 FIRST = 1  # Flower takes node id 0 for no node
@@ -67,7 +68,7 @@ class VirtualGrid(DirectGrid):
         packed = cohort_messages(
             self.hosts, group, arrays, {ROUND: self.round, **config}, first.metadata.message_type
         )
-        sent = {message.metadata.dst_node_id: message.content[CONFIG][CLIENTS] for message in packed}
+        sent = {message.metadata.dst_node_id: clients_of(message) for message in packed}
         replies = []
         for reply in self.grid.send_and_receive(packed, timeout=timeout):
             if reply.has_error():
@@ -81,13 +82,13 @@ class VirtualGrid(DirectGrid):
 
 def _unpack(reply: Message, group: dict[int, Message], arrays: ArrayRecord) -> list[Message]:
     """Return one reply per client, with its own version of the shared parameters."""
-    updates = {name: array.numpy() for name, array in reply.content[ARRAYS].items()}
+    updates = {name: array.numpy() for name, array in arrays_of(reply).items()}
     shared = {name: array.numpy() for name, array in arrays.items()}
-    metrics = reply.content[METRICS]
+    metrics = metrics_of(reply)
     unpacked = []
     for row, client in enumerate(metrics[CLIENT]):
         own = {name: Array(np.asarray(shared[name] + updates[name][row])) for name in shared}
         scores = {EXAMPLES: metrics[EXAMPLES][row], LOSS: metrics[LOSS][row]}
-        content = {ARRAYS: ArrayRecord(own), METRICS: MetricRecord(scores)}
-        unpacked.append(Message(RecordDict(content), reply_to=group[client]))
+        content = RecordDict({ARRAYS: ArrayRecord(own), METRICS: MetricRecord(scores)})
+        unpacked.append(Message(content, reply_to=group[client]))
     return unpacked

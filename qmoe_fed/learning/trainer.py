@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from qmoe_fed import rng
@@ -13,7 +13,7 @@ from qmoe_fed.data import Samples
 from qmoe_fed.learning.optimizers import OPTIMIZERS, State
 from qmoe_fed.learning.replicas import apply, join, ravel, rows_of, unravel
 from qmoe_fed.learning.routing import balancing_loss, routing_weights
-from qmoe_fed.models import Parameters, angle_names
+from qmoe_fed.models import Mixture, Parameters, angle_names
 
 CHUNK = 2048
 """Replicas trained side by side; more would not fit the processor's cache."""
@@ -47,7 +47,7 @@ class Task:
         seed: Keys the order of the samples, together with replica and round.
     """
 
-    model: nn.Module
+    model: Mixture
     trainable: frozenset[str]
     settings: TrainingConfig
     seed: int

@@ -117,12 +117,10 @@ def initial_parameters(
     """
     model = make()
     template, bounds = dict(model.named_parameters()), _init_bounds(model)
-    drawn = {
-        name: torch.from_numpy(
-            bound * (2 * rng.uniform(seed, f"init/{name}", clients, tuple(template[name].shape)) - 1)
-        ).float()
-        for name, bound in bounds.items()
-    }
+    drawn = {}
+    for name, bound in bounds.items():
+        unit = rng.uniform(seed, f"init/{name}", clients, tuple(template[name].shape))
+        drawn[name] = torch.from_numpy(bound * (2 * unit - 1)).float()
     if bounds.keys() == template.keys():
         return drawn
     built = _built_one_by_one(make, seed, clients)

@@ -100,7 +100,7 @@ class QuantumRouter(nn.Module):
 
 
 def trigonometric_features(x: Tensor) -> Tensor:
-    """Return all products of 1, cos xⱼ, sin xⱼ, one factor per feature: ``(B, d)`` → ``(B, 3^d)``."""
+    """Return all products of 1, cos xⱼ and sin xⱼ: ``(B, d)`` → ``(B, 3^d)``."""
     factors = torch.stack([torch.ones_like(x), x.cos(), x.sin()], -1)
     product, *rest = factors.unbind(-2)
     for factor in rest:

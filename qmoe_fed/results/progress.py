@@ -39,4 +39,5 @@ class Progress:
 
 def say(text: str) -> None:
     """Print a line at once."""
-    print(text, flush=True)
+    # one write, so that a log line of another process cannot come between text and line end
+    print(f"{text}\n", end="", flush=True)

@@ -1,4 +1,4 @@
-"""Every router gives weights that are non-negative and sum to 1; circuits are read out as stated."""
+"""Every router gives weights that are non-negative and sum to 1, read out as stated."""
 
 import math
 
