@@ -38,12 +38,10 @@ class Breakdown:
         """Return it for a table; ``largest`` is the largest strength that was measured."""
 
         def number(value: float) -> str:
-            return f"> {largest:g}" if math.isinf(value) else f"{value:.4f}"
+            return f"> {largest:.3g}" if math.isinf(value) else f"{value:.3g}"
 
         if math.isinf(self.low):
-            return f"not reached up to {largest:g}"
-        if math.isinf(self.strength):
-            return f"not reached up to {largest:g} (but in {self.reached:.0%} of resamples)"
+            return f"not reached up to {largest:.3g}"
         return f"{number(self.strength)} [{number(self.low)}, {number(self.high)}]"
 
 

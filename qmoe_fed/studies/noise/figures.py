@@ -20,6 +20,7 @@ from qmoe_fed.results.figures.style import (
     PURPLE,
     SKY,
     SMALL,
+    TEXT,
     THIN,
     VERMILLION,
     draw_grid,
@@ -139,19 +140,20 @@ def _grid(
     linear: Mapping[float, Array], columns: Sequence[str], x: str
 ) -> tuple[Figure, list[list[Axes]]]:
     """Return a picture with a row of panels per learning rate."""
-    figure = new_figure(PAGE, 0.9 + 2.0 * len(linear))
+    figure = new_figure(PAGE, 1.2 + 1.9 * len(linear))
     panels = figure.subplots(len(linear), len(columns), sharex=True, sharey=True, squeeze=False)
     for rate, row in zip(linear, panels, strict=True):
-        for title, ax in zip(columns, row, strict=True):
-            first, last, left = row is panels[0], row is panels[-1], ax is row[0]
-            dress(
-                ax, title if first else "", x if last else "", "test accuracy (%)" if left else ""
-            )
+        for ax in row:
+            dress(ax)
             draw_grid(ax)
-            ax.text(
-                0.985, 0.97, f"learning rate {rate:g}", transform=ax.transAxes, fontsize=SMALL,
-                ha="right", va="top",
-            )  # fmt: skip
+            label = f"learning rate {rate:g}"
+            ax.text(0.02, 0.04, label, transform=ax.transAxes, fontsize=SMALL)
+        row[0].set_ylabel("test accuracy (%)", fontsize=TEXT)
+    panels[0, 0].set_ylim(top=101)
+    for ax, title in zip(panels[0], columns, strict=True):
+        ax.set_title(title, fontsize=TEXT)
+    for ax in panels[-1]:
+        ax.set_xlabel(x, fontsize=TEXT)
     if x == STRENGTH:
         for ax in panels[0]:
             top = ax.secondary_xaxis(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from qmoe_fed.circuits.channels import PLACEMENTS
 from qmoe_fed.config import ModelConfig
@@ -71,6 +72,7 @@ def run(job: Job, settings: Settings) -> dict[str, NDArray[np.float32]]:
         lambda: clean.build(features, classes), settings.protocol.seed, seeds
     )
     learnt = frozenset(start)
+    model: nn.Module
     if job.placement:
         config = model_config(job.model)
         model = noisy_model(config, TRAINING_CHANNEL, job.placement, features, classes)

@@ -17,7 +17,7 @@ from qmoe_fed.studies.noise.figures import draw_all
 from qmoe_fed.studies.noise.measure import CLEAN, NOISY, curves, linear_accuracy
 from qmoe_fed.studies.noise.settings import Settings
 from qmoe_fed.studies.noise.summary import content
-from qmoe_fed.studies.noise.tables import curve_tables
+from qmoe_fed.studies.noise.tables import tables
 from qmoe_fed.studies.noise.verdicts import notebook_table, table_ii
 from qmoe_fed.studies.parallel import run_jobs
 
@@ -45,14 +45,14 @@ def study(settings: Settings) -> None:
     say("measuring")
     seed = settings.protocol.seed
     linear, found = linear_accuracy(settings, fitted), curves(settings, fitted)
-    tables = [
-        *curve_tables(found, linear, seed),
+    shown = [
+        *tables(found, linear, seed),
         *(table_ii(found, linear, protocol, seed) for protocol in (CLEAN, NOISY)),
         notebook_table(found),
     ]
-    for table in tables:
+    for table in shown:
         print_table(table.title, table.header, table.rows)
-    text = "\n".join(["# Noise on Two Moons", "", *(table.markdown() for table in tables)])
+    text = "\n".join(["# Noise on Two Moons", "", *(table.markdown() for table in shown)])
     write_whole(directory.path / "tables.md", text.encode())
     for name, figure in draw_all(found, linear, seed).items():
         save(figure, directory.path / "figures" / f"{name}.png")

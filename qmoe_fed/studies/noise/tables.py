@@ -4,14 +4,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qmoe_fed.studies.models import LABELS
-from qmoe_fed.studies.noise.measure import CLEAN, TEST, Curve
+from qmoe_fed.studies.noise.measure import CLEAN, NOISY, TEST, Curve
+from qmoe_fed.studies.noise.router import MEASUREMENT
 from qmoe_fed.studies.noise.summary import breakdowns
 from qmoe_fed.studies.statistics import Array, mean_interval, run_interval
 
-SHOWN = 0.0, 0.01, 0.02, 0.03, 0.05, 0.1, 0.2
+SHOWN = 0.0, 0.01, 0.02, 0.05, 0.1, 0.2
 """Strengths with a column, among those that were measured."""
 
-PROTOCOLS = {CLEAN: "clean", "trained-noisy": "under noise"}
+PROTOCOLS = {CLEAN: "clean", NOISY: "noisy"}
+"""In what was trained, for the names of rows."""
 
 
 @dataclass(frozen=True)
@@ -40,63 +42,74 @@ class Table:
 def percent(values: Array, run: bool = False) -> str:
     """Return mean and half an interval in %: of the mean, or of one more ``run``."""
     interval = run_interval(values) if run else mean_interval(values)
-    return f"{100 * interval.mean:.1f} ± {100 * interval.half:.1f}"
+    return f"{100 * interval.mean:.1f}±{100 * interval.half:.1f}"
 
 
-def curve_tables(curves: Sequence[Curve], linear: Mapping[float, Array], seed: int) -> list[Table]:
-    """Return a table per learning rate for each of: placements, channels, shots."""
-    tables = []
-    for rate in linear:
-        own = [c for c in curves if c.learning_rate == rate and c.samples == TEST]
-        own = [c for c in own if c.model != "notebook"]
-        exact = [c for c in own if c.shots is None]
-        at = f"learning rate {rate:g}"
-        main = [c for c in exact if c.channel == "depolarizing"]
-        clean = [c for c in exact if c.protocol == CLEAN and c.model == "quantum"]
-        sampled = [c for c in own if c.placement == "gate" and c.model == "quantum"]
-        sampled = [c for c in sampled if c.channel == "depolarizing"]
-        tables += [
-            _table(f"Depolarizing noise, {at}", main, linear[rate], linear, seed),
-            _table(f"Other channels, {at}", clean, linear[rate], linear, seed),
-            _table(f"Finite shots, {at}", sampled, linear[rate], linear, seed),
-        ]
-    return tables
-
-
-def _table(
-    title: str,
-    curves: Sequence[Curve],
-    base: Array,
-    linear: Mapping[float, Array],
-    seed: int,
+def accuracy_table(
+    title: str, curves: Sequence[Curve], linear: Mapping[float, Array], rate: float
 ) -> Table:
-    columns = [s for s in SHOWN if all(s in curve.strengths for curve in curves)]
-    rows = [[LABELS["linear"], "", *[percent(base)] * len(columns), "", ""]]
+    """Return the accuracy of curves fitted with one learning rate, by strength."""
+    own = [curve for curve in curves if curve.learning_rate == rate]
+    columns = [s for s in SHOWN if all(s in curve.strengths for curve in own)]
+    rows = [[LABELS["linear"], *[percent(linear[rate])] * len(columns)]]
+    rows += [[name(curve), *(percent(curve.at(s)) for s in columns)] for curve in own]
+    return Table(
+        f"{title}, learning rate {rate:g}",
+        ["", *(f"{s:g}" for s in columns)],
+        rows,
+        "Test accuracy in % by strength of the noise: mean ± half its 95% confidence interval over "
+        f"seeds (Student's t). {CONVENTION}",
+    )
+
+
+def breakdown_table(
+    title: str, curves: Sequence[Curve], linear: Mapping[float, Array], seed: int
+) -> Table:
+    """Return where curves break down."""
+    rows = []
     for curve in curves:
         both = breakdowns(curve, linear, seed)
-        largest = curve.strengths[-1]
-        rows.append(
-            [
-                _name(curve),
-                PROTOCOLS[curve.protocol],
-                *(percent(curve.at(s)) for s in columns),
-                both.below_linear.text(largest),
-                both.loses.text(largest),
-            ]
-        )
-    header = ["", "trained", *(f"{s:g}" for s in columns), "below A at", "10 points lost at"]
-    return Table(title, header, rows, NOTE)
+        points = (at.text(curve.strengths[-1]) for at in (both.below_linear, both.loses))
+        rows.append([name(curve), f"{curve.learning_rate:g}", *points])
+    return Table(
+        title,
+        ["", "learning rate", "falls below A at", "10 points lost at"],
+        rows,
+        "Where the mean over seeds falls below that of Model A fitted with the same learning rate, "
+        "and below what it is without noise less ten points; linear interpolation, 95% bootstrap "
+        f"interval over seeds. {CONVENTION}",
+    )
 
 
-NOTE = (
-    "Test accuracy in % by strength of the noise: mean ± half its 95% confidence interval over "
-    "seeds (Student's t). Breakdown points: mean over seeds, linearly interpolated, with 95% bootstrap "
-    "interval over seeds. Depolarizing strengths are PennyLane's p: ⟨Z⟩ shrinks by 1 - 4p/3; "
-    "Qiskit's λ = 4p/3."
-)
+CONVENTION = "Depolarizing strengths are PennyLane's p: ⟨Z⟩ shrinks by 1 - 4p/3; Qiskit's λ = 4p/3."
 
 
-def _name(curve: Curve) -> str:
-    shots = f", {curve.shots} shots" if curve.shots else ""
-    where = "" if curve.channel == "readout-error" else f", {curve.placement}"
-    return f"{LABELS[curve.model]}, {curve.channel}{where}{shots}"
+def tables(curves: Sequence[Curve], linear: Mapping[float, Array], seed: int) -> list[Table]:
+    """Return all tables of what was measured on test samples."""
+    own = [c for c in curves if c.samples == TEST and c.model != "notebook"]
+    groups = {
+        "Depolarizing noise": [c for c in own if c.channel == "depolarizing" and not c.shots],
+        "Other channels": [c for c in own if c.channel != "depolarizing"],
+        "Finite shots": [c for c in own if c.shots and c.placement == "gate"],
+    }
+    return [
+        *(accuracy_table(title, c, linear, rate) for title, c in groups.items() for rate in linear),
+        *(
+            breakdown_table(f"Breakdown: {title.lower()}", c, linear, seed)
+            for title, c in groups.items()
+        ),
+    ]
+
+
+def name(curve: Curve) -> str:
+    """Return what tells a curve from the others of its group."""
+    what = [LABELS[curve.model].removeprefix("B: ").removeprefix("B, ")]
+    if curve.shots:
+        what = [f"{curve.shots} shots"]
+    elif curve.channel != "depolarizing":
+        what = [curve.channel]
+    if not curve.shots and curve.placement != MEASUREMENT:
+        what.append(curve.placement)
+    if curve.channel == "depolarizing":
+        what.append(PROTOCOLS[curve.protocol])
+    return ", ".join(what)

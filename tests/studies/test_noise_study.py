@@ -1,0 +1,149 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from qmoe_fed.studies import command
+from qmoe_fed.studies.noise import fits
+from qmoe_fed.studies.noise.measure import CLEAN, NOISY
+from qmoe_fed.studies.noise.published import TABLE_II
+from qmoe_fed.studies.noise.settings import Settings
+from qmoe_fed.studies.noise.study import QUICK, study
+from qmoe_fed.studies.noise.verdicts import Reading, verdict
+
+ROOT = Path(__file__).parents[2]
+TINY = {
+    "seeds": 2,
+    "max-epochs": 1,
+    "learning-rates": "0.1",
+    "strengths": "0,0.2",
+    "shots": "50",
+    "processes": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    path = tmp_path_factory.mktemp("noise") / "results"
+    study(Settings.from_flat({**TINY, "output-dir": str(path)}))
+    return path
+
+
+def test_results_hold_every_setting_and_seed(results):
+    content = json.loads((results / "results.json").read_text())
+    noise, records = content["noise"], content["records"]
+    keys = {"epsilon", "protocol", "placement", "channel", "accuracy_mean", "accuracy_ci95"}
+    assert all(keys | {"breakdown", "learning_rate", "shots"} <= entry.keys() for entry in noise)
+    assert {entry["protocol"] for entry in noise} == {CLEAN, NOISY}
+    channels = {entry["channel"] for entry in noise}
+    assert channels == content["conventions"].keys()
+    assert len(channels) == 5
+    assert {entry["shots"] for entry in noise} == {None, 50}
+    for entry in noise:
+        low, high = entry["accuracy_ci95"]
+        assert low <= entry["accuracy_mean"] <= high
+        about = {key: entry[key] for key in entry.keys() & records[-1].keys() - {"seed"}}
+        own = [r["accuracy"] for r in records if about.items() <= r.items()]
+        assert len(own) == TINY["seeds"]
+        assert np.mean(own) == pytest.approx(entry["accuracy_mean"])
+        if entry["channel"] == "depolarizing":
+            assert entry["epsilon_qiskit"] == pytest.approx(entry["epsilon"] * 4 / 3)
+    linear = [r for r in records if r["model"] == "linear"]
+    assert len(linear) == TINY["seeds"]
+    assert content["models"][0]["accuracy_mean"] == pytest.approx(
+        np.mean([r["accuracy"] for r in linear])
+    )
+    for entry in content["breakdown"]:
+        assert entry.keys() >= {"below_linear", "below_linear_ci95", "loses_10_points"}
+
+
+def test_both_readings_of_the_paper_are_measured():
+    found = Settings.from_flat(TINY).strengths("depolarizing")
+    for rate in TABLE_II:
+        assert min(abs(strength - rate) for strength in found) < 1e-12
+        assert min(abs(strength - 0.75 * rate) for strength in found) < 1e-12
+    assert Settings.from_flat(TINY).strengths("bit-flip") == [0.0, 0.2]
+
+
+def test_tables_and_pictures_are_there(results):
+    text = (results / "tables.md").read_text()
+    assert "Table II beside ours" in text
+    assert "PennyLane's p" in text
+    assert "Qiskit's λ" in text
+    assert {path.name for path in (results / "figures").iterdir()} == {
+        "accuracy_by_noise.png",
+        "accuracy_by_channel.png",
+        "accuracy_by_shots.png",
+    }
+
+
+def test_training_under_no_noise_is_training_without():
+    settings = Settings.from_flat({**TINY, "max-epochs": 2})
+    clean = fits.run(fits.Job("quantum", 0.1), settings)
+    noisy = fits.run(fits.Job("quantum", 0.1, "gate", (0.0, 0.2)), settings)
+    assert clean.keys() == noisy.keys()
+    # the last rotation of the qubit that is not measured has no effect: its gradient is rounding
+    for found in (clean, noisy):
+        found["router.theta"] = found["router.theta"][:, [0, 0, 1, 1, 2], [0, 1, 0, 1, 0]]
+    for name, values in clean.items():
+        np.testing.assert_allclose(noisy[name][:2], values, atol=1e-3)
+        assert not np.allclose(noisy[name][2:], values, atol=1e-2)
+
+
+def test_the_verdict_names_what_it_depends_on():
+    readings = [Reading(rate, name) for rate in (0.01, 0.1) for name in ("p", "λ")]
+    a, b, c, d = readings
+    assert verdict(set(), readings) == "not reproduced"
+    assert verdict({a, b, c, d}, readings) == "reproduced"
+    assert verdict({a, b}, readings) == "depends on learning rate: only 0.01"
+    assert verdict({b, d}, readings) == "depends on convention: only λ"
+    assert verdict({a}, readings) == "depends: only lr 0.01, p"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--seeds", "1"], "seeds = 1: must be at least 2"),
+        (["--seeds", "many"], "argument --seeds: invalid int value: 'many'"),
+        (["--config", "missing.toml"], "cannot read config file missing.toml"),
+        (["--output-dir", str(ROOT)], "is not empty; name another directory"),
+    ],
+)
+def test_mistakes_are_told_in_one_line(arguments, message, capsys):
+    assert command.main(study, Settings, QUICK, "", arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("strengths", "0.1,0.2"),
+        ("strengths", "0,0.8"),
+        ("strengths", "0,a"),
+        ("shots", "0"),
+        ("learning-rates", "-1"),
+    ],
+)
+def test_settings_out_of_range_are_refused(key, value, tmp_path, capsys):
+    file = tmp_path / "study.toml"
+    file.write_text(f"{key} = '{value}'\n")
+    assert command.main(study, Settings, QUICK, "", ["--config", str(file)]) == 2
+    assert f"{key} = '{value}'" in capsys.readouterr().err
+
+
+def test_the_published_settings_are_the_defaults():
+    assert Settings.from_toml(ROOT / "configs" / "noise_study.toml") == Settings()
+
+
+def test_the_script_refuses_like_its_study():
+    script = ROOT / "simulations" / "noise_study.py"
+    done = subprocess.run(
+        [sys.executable, script, "--seeds", "1"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: seeds = 1: must be at least 2\n"
