@@ -56,6 +56,7 @@ def test_results_hold_every_setting_and_seed(results):
     assert content["models"][0]["accuracy_mean"] == pytest.approx(
         np.mean([r["accuracy"] for r in linear])
     )
+    assert any("points lost at 0.03, paper 21" in line for line in content["conclusions"])
     for entry in content["breakdown"]:
         assert entry.keys() >= {"below_linear", "below_linear_ci95", "loses_10_points"}
 

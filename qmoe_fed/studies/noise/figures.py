@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import zip_longest
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
 from qmoe_fed.circuits.channels import PLACEMENTS, depolarizing_from_qiskit, depolarizing_to_qiskit
 from qmoe_fed.results.figures.style import (
@@ -18,7 +18,6 @@ from qmoe_fed.results.figures.style import (
     ORANGE,
     PAGE,
     PURPLE,
-    SKY,
     SMALL,
     TEXT,
     THIN,
@@ -36,7 +35,7 @@ from qmoe_fed.studies.statistics import Array, mean_interval
 STRENGTH = "depolarizing p (PennyLane: ⟨Z⟩ × (1 - 4p/3))"
 PLACES = {"gate": "after every gate", "notebook": "after the embedding and at the end"}
 KINDS = {CLEAN: "trained without noise", NOISY: "trained under the noise"}
-COLORS = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE)
+COLORS = BLUE, VERMILLION, GREEN, PURPLE, ORANGE
 
 
 def draw_all(
@@ -95,7 +94,7 @@ def _placements(curves: list[Curve], linear: Mapping[float, Array], seed: int) -
     ]
     for marker, color, label in marks:
         panels[0][0].plot([], [], marker, color=color, markersize=5, label=label)
-    _legend(figure, panels[0][0], 3)
+    _finish(figure, panels[0][0], 3)
     return figure
 
 
@@ -111,7 +110,7 @@ def _channels(curves: list[Curve], linear: Mapping[float, Array]) -> Figure:
                 elsewhere = curve.placement in PLACEMENTS and curve.placement != placement
                 if curve.learning_rate == rate and not elsewhere:
                     _draw(ax, curve, colors[curve.channel], curve.channel.replace("-", " "))
-    _legend(figure, panels[0][0], 3)
+    _finish(figure, panels[0][0], 3)
     return figure
 
 
@@ -122,17 +121,19 @@ def _shots(curves: list[Curve], linear: Mapping[float, Array]) -> Figure:
         for c in curves
         if (c.model, c.placement, c.channel) == ("quantum", "gate", "depolarizing")
     ]
-    shots = sorted({c.shots for c in curves if c.shots})
-    colors = dict(zip_longest([None, *shots], (BLACK, BLUE, GREEN, VERMILLION), fillvalue=SKY))
+    curves.sort(key=lambda curve: curve.shots or math.inf)  # exact ones on top
+    colors = dict(zip(sorted({c.shots for c in curves if c.shots}), COLORS, strict=False))
     figure, panels = _grid(linear, list(KINDS.values()), STRENGTH)
     for rate, row in zip(linear, panels, strict=True):
         for protocol, ax in zip(KINDS, row, strict=True):
             _line_of_linear(ax, linear[rate])
             for curve in curves:
                 if curve.learning_rate == rate and curve.protocol == protocol:
-                    label = f"{curve.shots:,} shots" if curve.shots else "exact probabilities"
-                    _draw(ax, curve, colors[curve.shots], label)
-    _legend(figure, panels[0][0], 5)
+                    if curve.shots:
+                        _draw(ax, curve, colors[curve.shots], f"{curve.shots:,} shots")
+                    else:
+                        _draw(ax, curve, BLACK, "exact probabilities", ":")
+    _finish(figure, panels[0][0], 5)
     return figure
 
 
@@ -149,7 +150,6 @@ def _grid(
             label = f"learning rate {rate:g}"
             ax.text(0.02, 0.04, label, transform=ax.transAxes, fontsize=SMALL)
         row[0].set_ylabel("test accuracy (%)", fontsize=TEXT)
-    panels[0, 0].set_ylim(top=101)
     for ax, title in zip(panels[0], columns, strict=True):
         ax.set_title(title, fontsize=TEXT)
     for ax in panels[-1]:
@@ -164,12 +164,12 @@ def _grid(
     return figure, [list(row) for row in panels]
 
 
-def _draw(ax: Axes, curve: Curve, color: str, label: str) -> None:
+def _draw(ax: Axes, curve: Curve, color: str, label: str, style: str = "-") -> None:
     """Draw the mean over seeds and its confidence interval."""
     intervals = [mean_interval(values) for values in curve.accuracy]
     low, high = ([100 * getattr(i, end) for i in intervals] for end in ("low", "high"))
     ax.fill_between(curve.strengths, low, high, color=color, alpha=0.15, linewidth=0)
-    ax.plot(curve.strengths, 100 * curve.mean, color=color, linewidth=LINE, label=label)
+    ax.plot(curve.strengths, 100 * curve.mean, style, color=color, linewidth=LINE, label=label)
 
 
 def _line_of_linear(ax: Axes, accuracy: Array) -> None:
@@ -180,7 +180,10 @@ def _line_of_linear(ax: Axes, accuracy: Array) -> None:
     )
 
 
-def _legend(figure: Figure, ax: Axes, columns: int) -> None:
+def _finish(figure: Figure, ax: Axes, columns: int) -> None:
+    """Set the limits and write the legend, from one of the panels."""
+    ax.set_ylim(max(0, ax.get_ylim()[0]), 101)
+    ax.xaxis.set_major_locator(MultipleLocator(0.05))
     handles, labels = ax.get_legend_handles_labels()
     figure.legend(
         handles, labels, loc="outside lower center", ncols=columns, fontsize=SMALL, frameon=False

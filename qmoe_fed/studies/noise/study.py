@@ -18,7 +18,7 @@ from qmoe_fed.studies.noise.measure import CLEAN, NOISY, curves, linear_accuracy
 from qmoe_fed.studies.noise.settings import Settings
 from qmoe_fed.studies.noise.summary import content
 from qmoe_fed.studies.noise.tables import tables
-from qmoe_fed.studies.noise.verdicts import notebook_table, table_ii
+from qmoe_fed.studies.noise.verdicts import conclusions, notebook_table, table_ii
 from qmoe_fed.studies.parallel import run_jobs
 
 QUICK = {"seeds": 3, "learning-rates": "0.1", "max-epochs": 15}
@@ -45,19 +45,24 @@ def study(settings: Settings) -> None:
     say("measuring")
     seed = settings.protocol.seed
     linear, found = linear_accuracy(settings, fitted), curves(settings, fitted)
-    shown = [
-        *tables(found, linear, seed),
-        *(table_ii(found, linear, protocol, seed) for protocol in (CLEAN, NOISY)),
-        notebook_table(found),
-    ]
+    paper = {protocol: table_ii(found, linear, protocol, seed) for protocol in (CLEAN, NOISY)}
+    shown = [*tables(found, linear, seed), *paper.values(), notebook_table(found)]
+    said = conclusions(found, paper)
     for table in shown:
         print_table(table.title, table.header, table.rows)
-    text = "\n".join(["# Noise on Two Moons", "", *(table.markdown() for table in shown)])
+    say("\n" + "\n".join(said))
+    parts = ["# Noise on Two Moons", *(f"- {line}" for line in said), ""]
+    text = "\n".join([*parts, *(table.markdown() for table in shown)])
     write_whole(directory.path / "tables.md", text.encode())
     for name, figure in draw_all(found, linear, seed).items():
         save(figure, directory.path / "figures" / f"{name}.png")
     seconds = time.monotonic() - began
-    about = {"settings": settings.to_flat(), "versions": _versions(), "seconds": seconds}
+    about = {
+        "settings": settings.to_flat(),
+        "versions": _versions(),
+        "seconds": seconds,
+        "conclusions": said,
+    }
     directory.write_json("results.json", {**about, **content(found, linear, seed)})
     say(f"\n{seconds:.0f} s; tables, pictures and results.json: {directory.path}")
 

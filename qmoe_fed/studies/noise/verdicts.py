@@ -42,12 +42,7 @@ def table_ii(
     curves: Sequence[Curve], linear: Mapping[float, Array], protocol: str, seed: int
 ) -> Table:
     """Return the paper's Table II beside ours under every reading, noise after every gate."""
-    found = {
-        curve.learning_rate: curve
-        for curve in curves
-        if (curve.model, curve.protocol, curve.placement) == ("quantum", protocol, "gate")
-        and (curve.channel, curve.shots) == ("depolarizing", None)
-    }
+    found = {curve.learning_rate: curve for curve in _main(curves, protocol)}
     readings = [Reading(rate, name) for rate in found for name in ("p", "λ")]
     rows = [
         _row(
@@ -113,6 +108,30 @@ def notebook_table(curves: Sequence[Curve]) -> Table:
     )
 
 
+def conclusions(curves: Sequence[Curve], tables: Mapping[str, Table]) -> list[str]:
+    """Return what comes out of the study, in words.
+
+    Args:
+        curves: Of the study.
+        tables: Those of ``table_ii``, by protocol.
+    """
+    lines = []
+    clean, noisy = (tables[protocol].rows for protocol in (CLEAN, NOISY))
+    for without, under in zip(clean, noisy, strict=True):
+        lines.append(
+            f"Table II, {without[0]}, paper {without[1]}: trained without noise {without[-1]}; "
+            f"trained under the noise {under[-1]}."
+        )
+    rate = max(TABLE_II)
+    for before, after in zip(_main(curves, CLEAN), _main(curves, NOISY), strict=True):
+        gain = percent(after.at(rate) - before.at(rate))
+        lines.append(
+            f"Training under the noise is worth {gain} points at p = {rate:g} (PennyLane) after "
+            f"every gate, learning rate {after.learning_rate:g}."
+        )
+    return lines
+
+
 def verdict(hits: set[Reading], readings: Sequence[Reading]) -> str:
     """Return in words under which readings a number is reproduced."""
     if not hits:
@@ -125,6 +144,12 @@ def verdict(hits: set[Reading], readings: Sequence[Reading]) -> str:
             shown = ", ".join(f"{v:g}" if field == "learning_rate" else v for v in sorted(values))
             return f"depends on {field.replace('_', ' ')}: only {shown}"
     return "depends: only " + "; ".join(r.label for r in readings if r in hits)
+
+
+def _main(curves: Sequence[Curve], protocol: str) -> list[Curve]:
+    """Return the curves of the paper's circuit, depolarizing after every gate, exact weights."""
+    wanted = "quantum", protocol, "gate", "depolarizing", None
+    return [c for c in curves if (c.model, c.protocol, c.placement, c.channel, c.shots) == wanted]
 
 
 def _row(name: str, printed: float, ours: Mapping[Reading, Array]) -> list[str]:
