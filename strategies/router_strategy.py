@@ -30,6 +30,7 @@ from qmoe_fed.federated.records import (
     to_arrays,
     to_vector,
 )
+from qmoe_fed.models import wrap
 from strategies.aggregators import Aggregator, TooFewClients, mean
 from strategies.gate import Limits, check_rows, read_replies
 from strategies.mechanisms import Mechanism, on_server
@@ -262,9 +263,3 @@ class RouterStrategy(Strategy):
     def _left_out(self, cohort: Cohort) -> list[int]:
         # A host may have named a client of another host, which then is not left out.
         return sorted({rejection.client for rejection in self.rejections} - set(cohort.clients))
-
-
-def wrap(angles: Tensor) -> Tensor:
-    """Return angles in (-π, π]; those already there keep their bits."""
-    inside = (angles > -torch.pi) & (angles <= torch.pi)
-    return torch.where(inside, angles, torch.pi - (torch.pi - angles).remainder(2 * torch.pi))

@@ -17,7 +17,7 @@ from qmoe_fed.learning import Scores, Task, evaluate, train
 from qmoe_fed.learning.optimizers import State
 from qmoe_fed.learning.replicas import expand
 from qmoe_fed.learning.routing import load_by_class, mean_entropy, routing_weights
-from qmoe_fed.models import Mixture, Parameters, angle_names, build_model, initial_parameters
+from qmoe_fed.models import Mixture, Parameters, angle_names, build_model, initial_parameters, wrap
 
 
 @dataclass(frozen=True)
@@ -84,11 +84,6 @@ class Model:
         )
 
 
-def wrap_angle(difference: Tensor) -> Tensor:
-    """Return differences of angles in (-π, π]."""
-    return torch.pi - (torch.pi - difference).remainder(2 * torch.pi)
-
-
 @dataclass(frozen=True)
 class LocalUpdate:
     """What a round of local training yields, one row per client.
@@ -138,7 +133,7 @@ def train_clients(
     trained = train(task, parameters, data.train, clients, server_round, state)
     differences = {name: trained.parameters[name] - shared[name] for name in model.shared}
     updates = {
-        name: wrap_angle(values) if name in model.angles else values
+        name: wrap(values) if name in model.angles else values
         for name, values in differences.items()
     }
     new_local = {name: trained.parameters[name] for name in model.local}

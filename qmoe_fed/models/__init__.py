@@ -1,6 +1,7 @@
 """Routers, experts and their mixture: plain modules for one client."""
 
-from qmoe_fed.models.build import Parameters, angle_names, build_model, initial_parameters
+from qmoe_fed.models.angles import angle_names, wrap
+from qmoe_fed.models.build import Parameters, build_model, initial_parameters
 from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture
 from qmoe_fed.models.routers import LinearRouter, MlpRouter, QuantumRouter, TrigRouter
 
@@ -16,4 +17,5 @@ __all__ = [
     "angle_names",
     "build_model",
     "initial_parameters",
+    "wrap",
 ]

@@ -97,15 +97,6 @@ def _user_module(what: str, path: str, options: str, inputs: int, outputs: int) 
     return module
 
 
-def angle_names(model: nn.Module) -> frozenset[str]:
-    """Return the names of the parameters that are angles, i.e. periodic with 2π."""
-    return frozenset(
-        f"{prefix}.{name}" if prefix else name
-        for prefix, module in model.named_modules()
-        for name in getattr(module, "angles", ())
-    )
-
-
 def initial_parameters(
     make: Callable[[], nn.Module], seed: int, clients: Sequence[int]
 ) -> Parameters:
