@@ -203,5 +203,3 @@ def test_the_app_lists_every_setting():
         settings = tomllib.loads(app.read_text())["tool"]["flwr"]["app"]["config"]
         assert list(settings) == list(Config().to_flat()), app
         Config.from_flat(settings)
-
-

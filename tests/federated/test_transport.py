@@ -15,18 +15,14 @@ def assert_same_outcome(a, b, tolerance=1e-6):
     assert a["experts"].keys() == b["experts"].keys()
     for client, experts in a["experts"].items():
         for name, values in experts.items():
-            np.testing.assert_allclose(
-                values, b["experts"][client][name], rtol=0, atol=tolerance
-            )
+            np.testing.assert_allclose(values, b["experts"][client][name], rtol=0, atol=tolerance)
     for key in ("accuracy_mean", "unseen_accuracy_shared", "bytes_up_per_client_round"):
         assert a["summary"][key] == pytest.approx(b["summary"][key], abs=1e-6)
 
 
 @pytest.mark.parametrize("settings", [{}, {"fraction_train": 0.5, "keep_optimizer_state": True}])
 def test_one_two_or_many_supernodes_give_the_same_numbers(tmp_path, settings):
-    runs = [
-        outcome(federate(tmp_path / str(n), supernodes=n, **settings)[1]) for n in (1, 2, 6)
-    ]
+    runs = [outcome(federate(tmp_path / str(n), supernodes=n, **settings)[1]) for n in (1, 2, 6)]
     assert_same_outcome(runs[0], runs[1])
     assert_same_outcome(runs[0], runs[2])
     assert runs[0]["experts"].keys() == set(range(6))
