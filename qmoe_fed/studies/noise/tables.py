@@ -55,7 +55,7 @@ def accuracy_table(
     rows += [[name(curve), *(percent(curve.at(s)) for s in columns)] for curve in own]
     return Table(
         f"{title}, learning rate {rate:g}",
-        ["", *(f"{s:g}" for s in columns)],
+        ["at strength", *(f"{s:g}" for s in columns)],
         rows,
         "Test accuracy in % by strength of the noise: mean ± half its 95% confidence interval over "
         f"seeds (Student's t). {CONVENTION}",
@@ -87,15 +87,20 @@ CONVENTION = "Depolarizing strengths are PennyLane's p: ⟨Z⟩ shrinks by 1 - 4
 def tables(curves: Sequence[Curve], linear: Mapping[float, Array], seed: int) -> list[Table]:
     """Return all tables of what was measured on test samples."""
     own = [c for c in curves if c.samples == TEST and c.model != "notebook"]
+    own.sort(key=lambda c: (c.model != "quantum", c.protocol != CLEAN))
     groups = {
-        "Depolarizing noise": [c for c in own if c.channel == "depolarizing" and not c.shots],
+        "Depolarizing noise (PennyLane's p)": [
+            c for c in own if c.channel == "depolarizing" and not c.shots
+        ],
         "Other channels": [c for c in own if c.channel != "depolarizing"],
-        "Finite shots": [c for c in own if c.shots and c.placement == "gate"],
+        "Finite shots, depolarizing noise after every gate (PennyLane's p)": [
+            c for c in own if c.shots and c.placement == "gate"
+        ],
     }
     return [
         *(accuracy_table(title, c, linear, rate) for title, c in groups.items() for rate in linear),
         *(
-            breakdown_table(f"Breakdown: {title.lower()}", c, linear, seed)
+            breakdown_table(f"Breakdown: {title[0].lower()}{title[1:]}", c, linear, seed)
             for title, c in groups.items()
         ),
     ]
