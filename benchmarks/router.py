@@ -1,0 +1,59 @@
+"""The router, forward and backward, against simulators that its users could pick instead."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from references import Router, default_qubit, lightning, plain_torch
+from timing import Result, compare
+
+from qmoe_fed.circuits import Circuit, statevector
+
+ANSATZES = {
+    "RY-CZ": {},
+    "re-uploading": {"reuploading": True},
+    "StronglyEntanglingLayers": {"entangler": "strongly-entangling"},
+}
+LAYERS = 3
+
+
+def measure(cases: list[tuple[int, int]], seconds: float) -> Iterator[Result]:
+    """Time one gradient with respect to θ in all ansatzes.
+
+    Args:
+        cases: Pairs of number of qubits and batch size.
+        seconds: Time for each comparison.
+    """
+    for ansatz, settings in ANSATZES.items():
+        for qubits, batch in cases:
+            circuit = Circuit(qubits, LAYERS, measured=2, **settings)
+            runs: dict[str, Router] = {
+                "qmoe_fed": lambda x, theta, c=circuit: statevector.run(c, x, theta),
+                "plain torch": plain_torch(circuit),
+                "default.qubit": default_qubit(circuit),
+                "lightning.qubit": lightning(circuit),
+            }
+            result = compare(gradients(circuit, batch, runs), seconds)
+            yield {"ansatz": ansatz, "qubits": qubits, "batch": batch, **result}
+
+
+def gradients(
+    circuit: Circuit, batch: int, runs: dict[str, Router], tolerance: float = 1e-4
+) -> dict[str, Callable[[], torch.Tensor]]:
+    """Return functions that compute dloss/dθ, after checking that they return the same.
+
+    Raises:
+        RuntimeError: A contender computes something else.
+    """
+    generator = torch.Generator().manual_seed(0)
+    x = torch.rand(batch, circuit.qubits, generator=generator) * torch.pi
+    theta = torch.randn(circuit.parameter_shape, generator=generator).requires_grad_()
+    weights = torch.rand(batch, 4, generator=generator)
+
+    def gradient(run: Router) -> torch.Tensor:
+        return torch.autograd.grad((run(x, theta) * weights).sum(), theta)[0]
+
+    expected = gradient(runs["qmoe_fed"])
+    for name, run in runs.items():
+        if not torch.allclose(gradient(run).float(), expected, atol=tolerance * batch):
+            raise RuntimeError(f"{name} does not agree on {circuit}")
+    return {name: lambda run=run: gradient(run) for name, run in runs.items()}

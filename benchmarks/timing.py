@@ -1,0 +1,105 @@
+"""Times contenders fairly: checked equal first, one thread, interleaved, medians with spread."""
+
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+Result = dict[str, Any]
+"""What is written down of one measurement."""
+
+
+def cpu_seconds() -> float:
+    """Return the CPU time of this process and of its finished children.
+
+    Unlike wall time it does not count what other processes do on the same cores.
+    """
+    used = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(usage.ru_utime + usage.ru_stime for usage in used)
+
+
+def interleave(
+    contenders: Mapping[str, Callable[[], object]], seconds: float, most: int = 50
+) -> dict[str, list[float]]:
+    """Return CPU seconds per call of each contender, by name.
+
+    Each is called once to warm up. Then they take turns until ``seconds`` have gone by, each at
+    least 3 and at most ``most`` times, so that what slows the machine down slows all of them.
+    Fast ones are called several times a turn.
+    """
+    repeats = {}
+    for name, run in contenders.items():
+        run()
+        repeats[name] = max(1, min(50, round(0.01 / max(_timed(run, 1), 1e-6))))
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    end = time.monotonic() + seconds
+    for turn in range(most):
+        if turn >= 3 and time.monotonic() > end:
+            break
+        for name, run in contenders.items():
+            times[name].append(_timed(run, repeats[name]))
+    return times
+
+
+def _timed(run: Callable[[], object], repeats: int) -> float:
+    before = time.process_time()
+    for _ in range(repeats):
+        run()
+    return (time.process_time() - before) / repeats
+
+
+def spread(values: list[float]) -> Result:
+    """Return median, quartiles and number of measurements."""
+    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    return {
+        "median": statistics.median(values),
+        "quartiles": [low, high],
+        "repetitions": len(values),
+    }
+
+
+def compare(
+    contenders: Mapping[str, Callable[[], object]], seconds: float, most: int = 50
+) -> Result:
+    """Time contenders against the first one.
+
+    Returns:
+        Seconds of each, and by name of the others the ratios of their times to the first's, turn
+        by turn.
+    """
+    times = interleave(contenders, seconds, most)
+    ours, *others = contenders
+    ratios = {
+        name: [theirs / mine for theirs, mine in zip(times[name], times[ours], strict=True)]
+        for name in others
+    }
+    return {
+        "seconds": {name: spread(values) for name, values in times.items()},
+        "ratios": {name: spread(values) for name, values in ratios.items()},
+    }
+
+
+def machine() -> Result:
+    """Describe the machine, its load, threads and versions."""
+    packages = ("torch", "flwr", "ray", "pennylane", "pennylane-lightning", "numpy")
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "load": os.getloadavg()[0],
+        "threads": torch.get_num_threads(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+    }
+
+
+def _processor() -> str:
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor()
