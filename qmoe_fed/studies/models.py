@@ -6,11 +6,12 @@ router stands before the same linear experts.
 
 from dataclasses import dataclass, replace
 
+import torch
 from torch import Tensor, nn
 
 from qmoe_fed.config import ModelConfig
 from qmoe_fed.errors import unknown
-from qmoe_fed.models import build_model
+from qmoe_fed.models import LinearExperts, Mixture, build_model
 
 PAPER_DEEP_PARAMETERS = 240
 """Of the deep router, by Table I of the paper, which does not say how they are arranged."""
@@ -62,24 +63,19 @@ class StudyModel:
     label: str
     config: ModelConfig | None
 
-    def build(self, features: int, classes: int) -> nn.Module:
+    def build(self, features: int, classes: int) -> Mixture:
         """Return a module for one replica."""
         if self.config is None:
-            return LinearClassifier(features, classes)
+            return Mixture(NoChoice(), LinearExperts(features, classes, 1))
         return build_model(self.config, features, classes)
 
 
-class LinearClassifier(nn.Module):
-    """One linear map and nothing else: what the mixtures are built from."""
-
-    def __init__(self, features: int, classes: int) -> None:
-        super().__init__()
-        self.experts = nn.Linear(features, classes)
+class NoChoice(nn.Module):
+    """The router before a single expert: it has no parameters."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return class scores (logits) ``(B, C)`` for x ``(B, d)``."""
-        scores: Tensor = self.experts(x)
-        return scores
+        """Return weights ``(B, 1)``, all 1."""
+        return torch.ones_like(x[:, :1])
 
 
 def ablation_model(name: str, num_experts: int = 2) -> StudyModel:

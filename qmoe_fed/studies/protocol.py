@@ -11,13 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from qmoe_fed.config import Section, TrainingConfig, between, setting
+from qmoe_fed.config import TrainingConfig
 from qmoe_fed.data import Samples
 from qmoe_fed.learning import Task, evaluate, train
 from qmoe_fed.learning.replicas import rows_of
-from qmoe_fed.models import Parameters
+from qmoe_fed.models import Mixture, Parameters
+from qmoe_fed.settings import Section, between, setting
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Fit:
 
 
 def fit(
-    model: nn.Module,
+    model: Mixture,
     start: Parameters,
     train_samples: Samples,
     validation: Samples,

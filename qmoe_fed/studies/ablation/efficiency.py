@@ -8,17 +8,26 @@ from dataclasses import replace
 
 from qmoe_fed.config import ModelConfig
 from qmoe_fed.studies.datasets import COMPONENTS, IMAGES, MOONS
-from qmoe_fed.studies.models import QUANTUM, ROUTERS, StudyModel, nearest_width
+from qmoe_fed.studies.models import (
+    PAPER_DEEP_PARAMETERS,
+    QUANTUM,
+    ROUTERS,
+    StudyModel,
+    nearest_width,
+)
 
 LINEAR, MLP, TRIG = "linear", "MLP", "trigonometric"
 CIRCUIT, REUPLOADING, SEPARABLE = "quantum", "re-uploading", "without CZ"
 NOTEBOOK, CLASSIFIER = "notebooks", "linear classifier"
 
-PAPER_CIRCUIT = "quantum n8 L4"
-PAPER_MLP_PARAMETERS = 128
-"""The paper's two routers on MNIST, 32 and 128 parameters (section VI-B)."""
+MOONS_B = f"{CIRCUIT} n2 L3"
+PAPER_CIRCUIT = f"{CIRCUIT} n8 L4"
+"""Model B, and the paper's quantum router on images, with 32 parameters (section VI-B)."""
 
-_MOONS_WIDTHS = 1, 2, 4, 8, 16, 32, 64
+PAPER_MLP_PARAMETERS = 128
+"""Of the paper's classical router on images (section VI-B)."""
+
+_MOONS_WIDTHS = 1, 2, 4, 8, 16, 32, 48, 64
 _MOONS_CIRCUITS = (2, 1), (2, 2), (2, 3), (2, 6), (4, 3)  # qubits, layers
 _MOONS_REUPLOADING = (2, 2), (2, 3), (4, 3)
 
@@ -35,6 +44,18 @@ def sweep(dataset: str, quick: bool = False) -> list[StudyModel]:
 
 
 _QUICK = {"classifier", "linear", "mlp-4", "quantum n2 L3", "quantum n8 L1", "re-uploading n2 L3"}
+
+
+def rival_width(dataset: str) -> int:
+    """Return the width of the MLP router that comes nearest to the paper's on a dataset."""
+    if dataset == MOONS:
+        return nearest_width(PAPER_DEEP_PARAMETERS, 2, 2)
+    return nearest_width(PAPER_MLP_PARAMETERS, COMPONENTS, IMAGES[dataset].num_experts)
+
+
+def rival(dataset: str) -> str:
+    """Return the name of that router."""
+    return f"mlp-{rival_width(dataset)}"
 
 
 def _moons() -> list[StudyModel]:
@@ -54,8 +75,8 @@ def _moons() -> list[StudyModel]:
 def _images(dataset: str) -> list[StudyModel]:
     experts, n = IMAGES[dataset].num_experts, COMPONENTS
     binary = experts == 2
-    like_paper = nearest_width(PAPER_MLP_PARAMETERS, n, experts)
-    widths = sorted({1, 4, like_paper, 32} if binary else {like_paper, 16, 64})
+    width = rival_width(dataset)
+    widths = sorted({1, 4, width, 32} if binary else {width, 16, 64})
     deepest = () if binary else (4,)
     return [  # the slowest first
         _trig(experts),

@@ -8,6 +8,7 @@ et al., Nature Communications 12, 1791, 2021).
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -20,6 +21,42 @@ SINGLE, MARGINAL = "single basis state", "marginal of one qubit"
 READOUTS = SINGLE, MARGINAL
 
 _BLOCK = 100  # draws differentiated at a time: those of 12 qubits and 16 layers take 1 GB
+
+
+@dataclass(frozen=True)
+class Variance:
+    """Var[∂P/∂θ₁₁] over random inputs and parameters of the paper's circuit.
+
+    Attributes:
+        qubits: Number of qubits n.
+        layers: Number of layers L.
+        readout: One of ``READOUTS``.
+        init_angle: Parameters are uniform in [-init_angle, init_angle], radians.
+        value: The variance.
+    """
+
+    qubits: int
+    layers: int
+    readout: str
+    init_angle: float
+    value: float
+
+
+def grid(
+    qubits: Sequence[int],
+    layers: Sequence[int],
+    readout: str,
+    init_angle: float,
+    draws: int,
+    seed: int,
+) -> list[Variance]:
+    """Return the variances of all numbers of qubits and layers; arguments as below."""
+    return [
+        Variance(n, depth, readout, init_angle, value)
+        for depth in layers
+        for n in qubits
+        for value in [gradient_variance(n, depth, readout, init_angle, draws, seed)]
+    ]
 
 
 def gradient_variance(

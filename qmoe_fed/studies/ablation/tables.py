@@ -1,0 +1,162 @@
+"""The tables of what was measured."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from qmoe_fed.studies.ablation.gradients import Variance, decay_per_qubit
+from qmoe_fed.studies.ablation.settings import EXPERTS, REPORTED
+from qmoe_fed.studies.ablation.starts import STARTS, UNIFORM, Started
+from qmoe_fed.studies.ablation.summary import counterpart, difference, experts
+from qmoe_fed.studies.report import Table, points
+from qmoe_fed.studies.statistics import Array, efficiency, mean_interval
+from qmoe_fed.studies.trials import CHOSEN, Outcome
+
+SETTINGS = (*(f"{rate:g}" for rate in REPORTED), CHOSEN)
+
+
+def overview(outcomes: Sequence[Outcome]) -> Table:
+    """Return test accuracy by learning rate, for each number of experts."""
+    rows = [
+        (
+            outcome.trial.model.label,
+            _experts(outcome),
+            f"{outcome.router_parameters}",
+            f"{outcome.parameters}",
+            *(points(mean_interval(outcome.columns[s].accuracy)) for s in SETTINGS),
+            f"{outcome.chosen.learning_rate:g}",
+        )
+        for outcome in outcomes
+    ]
+    header = ("model", "experts", "router", "all", *(f"rate {s}" for s in SETTINGS[:-1]))
+    return Table(
+        "Test accuracy on Two Moons, %, by learning rate",
+        (*header, "rate chosen", "which"),
+        rows,
+        "Mean over seeds ± half its 95% confidence interval (Student's t). router, all: numbers of "
+        "parameters. The last two columns: the rate with the lowest mean validation loss.",
+    )
+
+
+def details(outcomes: Sequence[Outcome], setting: str) -> Table:
+    """Return all that is said of each model in one setting."""
+    rows = []
+    for outcome in outcomes:
+        own, reference = outcome.columns[setting], counterpart(outcomes, outcome).columns[setting]
+        mean = mean_interval(own.accuracy)
+        rows.append(
+            (
+                outcome.trial.model.label,
+                _experts(outcome),
+                f"{own.learning_rate:g}",
+                points(mean),
+                points(mean_interval(own.f1)),
+                eta(mean.mean, outcome.router_parameters),
+                "–" if own is reference else points(difference(own, reference), sign=True),
+                epochs(own.epochs_to_target),
+                f"{outcome.seconds:.1f}",
+            )
+        )
+    which = "chosen on validation samples" if setting == CHOSEN else setting
+    header = ("model", "experts", "rate", "accuracy", "macro F1", "η", "minus B", "to 90%", "s")
+    return Table(
+        f"Two Moons, learning rate {which}",
+        header,
+        rows,
+        "minus B: paired difference of accuracy to Model B with as many experts, in points. to "
+        "90%: median epoch with that validation accuracy, and how many seeds have one if not all. "
+        "s: seconds for all seeds and all learning rates together.",
+    )
+
+
+def efficiency_table(title: str, outcomes: Sequence[Outcome]) -> Table:
+    """Return accuracy against router parameters for one dataset, by number of parameters."""
+    rows = [
+        (
+            outcome.trial.model.name,
+            f"{outcome.router_parameters}",
+            f"{outcome.chosen.learning_rate:g}",
+            points(mean := mean_interval(outcome.chosen.accuracy)),
+            eta(mean.mean, outcome.router_parameters),
+            f"{outcome.seconds:.1f}",
+        )
+        for outcome in sorted(outcomes, key=lambda o: o.router_parameters)
+    ]
+    number = max(experts(outcome) for outcome in outcomes)
+    return Table(
+        f"Parameter efficiency: {title}",
+        ("router", "parameters", "rate", "accuracy, %", "η", "s"),
+        rows,
+        f"{number} linear experts each; learning rate chosen on validation samples; "
+        f"{len(outcomes[0].chosen.accuracy)} seeds.",
+    )
+
+
+def gradient_table(variances: Sequence[Variance]) -> Table:
+    """Return variances of gradients against qubits, and how they fall."""
+    lines: dict[tuple[str, float, int], list[Variance]] = {}
+    for v in variances:
+        lines.setdefault((v.readout, v.init_angle, v.layers), []).append(v)
+    qubits = sorted({v.qubits for v in variances})
+    rows = [
+        (
+            readout,
+            f"{angle:.2g}",
+            f"{layers}",
+            *(f"{v.value:.0e}" for v in line),
+            f"{decay_per_qubit(qubits, [v.value for v in line]):.2f}",
+        )
+        for (readout, angle, layers), line in lines.items()
+    ]
+    return Table(
+        "Variance of the gradient of the first angle",
+        ("readout", "angles ±", "layers", *(f"{n} qubits" for n in qubits), "per qubit"),
+        rows,
+        "Over random inputs and parameters. per qubit: the factor b of the best fit bⁿ; well below "
+        "1 is a barren plateau.",
+    )
+
+
+def starts_table(started: Sequence[Started]) -> Table:
+    """Return what the ways to train change."""
+    usual = {
+        (s.start.qubits, s.start.layers, s.learning_rate): s
+        for s in started
+        if s.start.name == UNIFORM
+    }
+    rows = [
+        (
+            STARTS[s.start.name],
+            f"{s.start.qubits}",
+            f"{s.start.layers}",
+            f"{s.learning_rate:g}",
+            points(mean_interval(s.accuracy)),
+            "–" if s is base else points(mean_interval(s.accuracy - base.accuracy), sign=True),
+            epochs(s.epochs_to_target),
+        )
+        for s in started
+        for base in [usual[s.start.qubits, s.start.layers, s.learning_rate]]
+    ]
+    return Table(
+        "Ways to train the paper's circuit on Two Moons, 2 experts",
+        ("training", "qubits", "layers", "rate", "accuracy, %", "change", "to 90%"),
+        rows,
+        "change: paired difference to the first way, in points.",
+    )
+
+
+def epochs(values: Array) -> str:
+    """Return the median epoch and how many seeds have one."""
+    reached = values[~np.isnan(values)]
+    median = f"{np.median(reached):g}" if len(reached) else "never"
+    return median if len(reached) == len(values) else f"{median} ({len(reached)}/{len(values)})"
+
+
+def eta(accuracy: float, parameters: int) -> str:
+    """Return η; a dash without parameters."""
+    return f"{efficiency(accuracy, parameters):.3f}" if parameters else "–"
+
+
+def _experts(outcome: Outcome) -> str:
+    number = experts(outcome)
+    return f"{number}" if number in EXPERTS else "–"

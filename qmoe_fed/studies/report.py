@@ -1,0 +1,41 @@
+"""Tables that are printed and written down alike, and how numbers read in them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qmoe_fed.results.tables import print_table
+from qmoe_fed.studies.statistics import Interval
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        title: Stands above it.
+        header: Names of the columns.
+        rows: The cells.
+        note: Stands below it: what the numbers mean.
+    """
+
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
+
+    def print(self) -> None:
+        """Print it to the terminal."""
+        print_table(self.title, self.header, self.rows)
+        if self.note:
+            print(self.note)
+
+    def markdown(self) -> str:
+        """Return it as Markdown."""
+        lines = [self.header, tuple(["---"] * len(self.header)), *self.rows]
+        table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+        return f"### {self.title}\n\n{table}\n" + (f"\n{self.note}\n" if self.note else "")
+
+
+def points(interval: Interval, sign: bool = False) -> str:
+    """Return a share in percent, or a difference of shares in points, with its interval."""
+    return f"{100 * interval.mean:{'+' if sign else ''}.1f} ± {100 * interval.half:.1f}"
