@@ -8,11 +8,11 @@ import pytest
 
 from qmoe_fed.studies import command
 from qmoe_fed.studies.noise import fits
-from qmoe_fed.studies.noise.measure import CLEAN, NOISY
-from qmoe_fed.studies.noise.published import TABLE_II
+from qmoe_fed.studies.noise.measure import CLEAN, NOISY, TEST, Curve
+from qmoe_fed.studies.noise.published import TABLE_II, TABLE_II_LINEAR
 from qmoe_fed.studies.noise.settings import Settings
 from qmoe_fed.studies.noise.study import QUICK, study
-from qmoe_fed.studies.noise.verdicts import Reading, verdict
+from qmoe_fed.studies.noise.verdicts import table_ii
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -94,14 +94,25 @@ def test_training_under_no_noise_is_training_without():
         assert not np.allclose(noisy[name][2:], values, atol=1e-2)
 
 
-def test_the_verdict_names_what_it_depends_on():
-    readings = [Reading(rate, name) for rate in (0.01, 0.1) for name in ("p", "λ")]
-    a, b, c, d = readings
-    assert verdict(set(), readings) == "not reproduced"
-    assert verdict({a, b, c, d}, readings) == "reproduced"
-    assert verdict({a, b}, readings) == "depends on learning rate: only 0.01"
-    assert verdict({b, d}, readings) == "depends on convention: only λ"
-    assert verdict({a}, readings) == "depends: only lr 0.01, p"
+def test_table_ii_is_judged_under_both_readings():
+    strengths = Settings.from_flat(TINY).strengths("depolarizing")
+    printed = np.interp(strengths, [*TABLE_II, 0.2], [*TABLE_II.values(), 0.5])
+    jitter = np.array([-0.002, 0.0, 0.002])
+    curve = Curve(
+        "quantum", 0.1, CLEAN, "gate", "depolarizing", None, TEST, tuple(strengths),
+        printed[:, None] + jitter,
+    )  # fmt: skip
+    table = table_ii([curve], {0.1: TABLE_II_LINEAR + jitter}, CLEAN, seed=0)
+    assert table.header[1:] == ("paper", "lr 0.1, p", "lr 0.1, λ", "verdict")
+    rows = {name: (paper, verdict) for name, paper, *_, verdict in table.rows}
+    assert rows["accuracy at 0"] == ("94", "reproduced")
+    assert rows["Model A, any rate"] == ("65", "reproduced")
+    depends = "depends on the convention: reproduced for p; otherwise ours is {}"
+    assert rows["accuracy at 0.03"] == ("73", depends.format("higher"))
+    assert rows["points lost at 0.03"] == ("21", depends.format("lower"))
+    # interpolated in the paper's own table: 84% lies 5/7 of the way from 89% to 82%
+    assert rows["ten points lost at"] == ("0.017", depends.format("higher"))
+    assert rows["below Model A at"] == ("0.025", "not reproduced: ours is higher")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,6 @@ from qmoe_fed.errors import UserError
 from qmoe_fed.results.figures.style import save
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.run_directory import PACKAGES, RunDirectory, write_whole
-from qmoe_fed.results.tables import print_table
 from qmoe_fed.studies.noise import fits
 from qmoe_fed.studies.noise.figures import draw_all
 from qmoe_fed.studies.noise.measure import CLEAN, NOISY, curves, linear_accuracy
@@ -49,7 +48,7 @@ def study(settings: Settings) -> None:
     shown = [*tables(found, linear, seed), *paper.values(), notebook_table(found)]
     said = conclusions(found, paper)
     for table in shown:
-        print_table(table.title, table.header, table.rows)
+        table.print()
     say("\n" + "\n".join(said))
     parts = ["# Noise on Two Moons", *(f"- {line}" for line in said), ""]
     text = "\n".join([*parts, *(table.markdown() for table in shown)])

@@ -1,12 +1,12 @@
 """The tables of the study, for the terminal and as Markdown."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from qmoe_fed.studies.models import LABELS
 from qmoe_fed.studies.noise.measure import CLEAN, NOISY, TEST, Curve
 from qmoe_fed.studies.noise.router import MEASUREMENT
 from qmoe_fed.studies.noise.summary import breakdowns
+from qmoe_fed.studies.report import Table
 from qmoe_fed.studies.statistics import Array, mean_interval, run_interval
 
 SHOWN = 0.0, 0.01, 0.02, 0.05, 0.1, 0.2
@@ -14,29 +14,6 @@ SHOWN = 0.0, 0.01, 0.02, 0.05, 0.1, 0.2
 
 PROTOCOLS = {CLEAN: "clean", NOISY: "noisy"}
 """In what was trained, for the names of rows."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table.
-
-    Attributes:
-        title: Stands above it.
-        header: Names of the columns.
-        rows: The cells.
-        note: What the reader must know.
-    """
-
-    title: str
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    note: str
-
-    def markdown(self) -> str:
-        """Return it with its title as a section."""
-        align = ["---", *["---:"] * (len(self.header) - 1)]
-        lines = ["| " + " | ".join(cells) + " |" for cells in (self.header, align, *self.rows)]
-        return "\n".join([f"## {self.title}", "", *lines, "", self.note, ""])
 
 
 def percent(values: Array, run: bool = False) -> str:
@@ -51,11 +28,11 @@ def accuracy_table(
     """Return the accuracy of curves fitted with one learning rate, by strength."""
     own = [curve for curve in curves if curve.learning_rate == rate]
     columns = [s for s in SHOWN if all(s in curve.strengths for curve in own)]
-    rows = [[LABELS["linear"], *[percent(linear[rate])] * len(columns)]]
-    rows += [[name(curve), *(percent(curve.at(s)) for s in columns)] for curve in own]
+    rows = [(LABELS["linear"], *[percent(linear[rate])] * len(columns))]
+    rows += [(name(curve), *(percent(curve.at(s)) for s in columns)) for curve in own]
     return Table(
         f"{title}, learning rate {rate:g}",
-        ["at strength", *(f"{s:g}" for s in columns)],
+        ("at strength", *(f"{s:g}" for s in columns)),
         rows,
         "Test accuracy in % by strength of the noise: mean ± half its 95% confidence interval over "
         f"seeds (Student's t). {CONVENTION}",
@@ -70,10 +47,10 @@ def breakdown_table(
     for curve in curves:
         both = breakdowns(curve, linear, seed)
         points = (at.text(curve.strengths[-1]) for at in (both.below_linear, both.loses))
-        rows.append([name(curve), f"{curve.learning_rate:g}", *points])
+        rows.append((name(curve), f"{curve.learning_rate:g}", *points))
     return Table(
         title,
-        ["", "learning rate", "falls below A at", "10 points lost at"],
+        ("", "learning rate", "falls below A at", "10 points lost at"),
         rows,
         "Where the mean over seeds falls below that of Model A fitted with the same learning rate, "
         "and below what it is without noise less ten points; linear interpolation, 95% bootstrap "

@@ -6,14 +6,20 @@ from dataclasses import dataclass
 import numpy as np
 
 from qmoe_fed.circuits.channels import depolarizing_from_qiskit
-from qmoe_fed.studies.noise.breakdown import LOSS, first_below
+from qmoe_fed.studies.ablation.verdicts import Case, compare, judge
+from qmoe_fed.studies.noise.breakdown import LOSS, Breakdown, first_below
 from qmoe_fed.studies.noise.measure import CLEAN, NOISY, TEST, TRAINING, Curve
 from qmoe_fed.studies.noise.published import BREAKDOWN, NOTEBOOK, TABLE_II, TABLE_II_LINEAR
 from qmoe_fed.studies.noise.summary import breakdowns
-from qmoe_fed.studies.noise.tables import Table, percent
-from qmoe_fed.studies.statistics import Array, run_interval
+from qmoe_fed.studies.noise.tables import percent
+from qmoe_fed.studies.report import Table
+from qmoe_fed.studies.statistics import Array, Interval, run_interval
 
-REPRODUCED, NOT = "reproduced", "not reproduced"
+FACTORS = "learning rate", "convention"
+"""What the paper leaves open and a verdict may depend on."""
+
+PERCENT, THOUSANDTH = 0.005, 0.0005
+"""Half a unit of the last digit printed: of accuracies in %, and of others."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +39,11 @@ class Reading:
         """Name of a column."""
         return f"lr {self.learning_rate:g}, {self.convention}"
 
+    @property
+    def case(self) -> Case:
+        """Its values of ``FACTORS``."""
+        return f"{self.learning_rate:g}", self.convention
+
     def strength(self, rate: float) -> float:
         """Return PennyLane's p for one of the paper's error rates."""
         return rate if self.convention == "p" else depolarizing_from_qiskit(rate)
@@ -44,42 +55,28 @@ def table_ii(
     """Return the paper's Table II beside ours under every reading, noise after every gate."""
     found = {curve.learning_rate: curve for curve in _main(curves, protocol)}
     readings = [Reading(rate, name) for rate in found for name in ("p", "λ")]
+    at = {r: found[r.learning_rate] for r in readings}
     rows = [
-        _row(
-            f"accuracy at {rate:g}",
-            accuracy,
-            {r: found[r.learning_rate].at(r.strength(rate)) for r in readings},
-        )
+        _row(f"accuracy at {rate:g}", accuracy, {r: at[r].at(r.strength(rate)) for r in readings})
         for rate, accuracy in TABLE_II.items()
     ]
     first, last = min(TABLE_II), max(TABLE_II)
-    lost = {
-        r: found[r.learning_rate].at(0.0) - found[r.learning_rate].at(r.strength(last))
-        for r in readings
-    }
+    lost = {r: at[r].at(first) - at[r].at(r.strength(last)) for r in readings}
     rows.append(_row(f"points lost at {last:g}", TABLE_II[first] - TABLE_II[last], lost))
-    rows.append(
-        _row("Model A, any rate", TABLE_II_LINEAR, {r: linear[r.learning_rate] for r in readings})
-    )
+    base = {r: linear[r.learning_rate] for r in readings}
+    rows.append(_row("Model A, any rate", TABLE_II_LINEAR, base))
+    points = {r: breakdowns(at[r], linear, seed) for r in readings}
+    largest = {r: at[r].strengths[-1] for r in readings}
+    below = {r: both.below_linear for r, both in points.items()}
+    rows.append(_point("below Model A at", BREAKDOWN, below, largest))
     printed = np.array([list(TABLE_II.values())])
     ten = float(first_below(list(TABLE_II), printed, printed[:, 0] - LOSS)[0])
-    below, loses = ["below Model A at", f"{BREAKDOWN:g}"], ["ten points lost at", f"{ten:.4f}"]
-    hits: tuple[set[Reading], set[Reading]] = set(), set()
-    for r in readings:
-        curve = found[r.learning_rate]
-        unit = 1 / r.strength(1.0)
-        both = breakdowns(curve, linear, seed)
-        for row, at, claimed, hit in zip(
-            (below, loses), (both.below_linear, both.loses), (BREAKDOWN, ten), hits, strict=True
-        ):
-            row.append(at.scaled(unit).text(curve.strengths[-1] * unit))
-            if at.low * unit <= claimed <= at.high * unit:
-                hit.add(r)
-    rows += [[*row, verdict(hit, readings)] for row, hit in zip((below, loses), hits, strict=True)]
+    loses = {r: both.loses for r, both in points.items()}
+    rows.append(_point("ten points lost at", ten, loses, largest))
     kind = {CLEAN: "trained without noise", NOISY: "trained under the noise"}[protocol]
     return Table(
         f"Paper's Table II beside ours, {kind}",
-        ["depolarizing after every gate", "paper", *(r.label for r in readings), "verdict"],
+        ("depolarizing after every gate", "paper", *(r.label for r in readings), "verdict"),
         rows,
         "The paper's error rate read as PennyLane's p (⟨Z⟩ × (1 - 4p/3)) or as Qiskit's λ "
         "(⟨Z⟩ × (1 - λ), p = 3λ/4); breakdown points are in the unit of their column. Accuracies "
@@ -95,12 +92,12 @@ def notebook_table(curves: Sequence[Curve]) -> Table:
     rows = []
     for p, accuracy in NOTEBOOK.items():
         interval = run_interval(ours[TRAINING].at(p))
-        right = REPRODUCED if accuracy in interval else NOT
+        verdict = judge({(): compare(accuracy, THOUSANDTH, interval)}, ())
         cells = percent(ours[TRAINING].at(p), run=True), percent(ours[TEST].at(p), run=True)
-        rows.append([f"{p:g}", f"{100 * accuracy:.1f}", *cells, right])
+        rows.append((f"{p:g}", f"{100 * accuracy:.1f}", *cells, verdict))
     return Table(
         "The notebook on noise beside ours, trained under the noise",
-        ["depolarizing p (PennyLane)", "notebook, training", "ours, training", "test", "verdict"],
+        ("depolarizing p (PennyLane)", "notebook, training", "ours, training", "test", "verdict"),
         rows,
         "Their circuit, their placement (each wire after the embedding and at the end), learning "
         "rate 0.05, 20 epochs. Accuracy in %; ours: mean ± half the 95% prediction interval of one "
@@ -119,8 +116,8 @@ def conclusions(curves: Sequence[Curve], tables: Mapping[str, Table]) -> list[st
     clean, noisy = (tables[protocol].rows for protocol in (CLEAN, NOISY))
     for without, under in zip(clean, noisy, strict=True):
         lines.append(
-            f"Table II, {without[0]}, paper {without[1]}: trained without noise {without[-1]}; "
-            f"trained under the noise {under[-1]}."
+            f"Table II, {without[0]}, paper {without[1]}. Trained without noise: {without[-1]}. "
+            f"Trained under the noise: {under[-1]}."
         )
     rate = max(TABLE_II)
     for before, after in zip(_main(curves, CLEAN), _main(curves, NOISY), strict=True):
@@ -132,27 +129,28 @@ def conclusions(curves: Sequence[Curve], tables: Mapping[str, Table]) -> list[st
     return lines
 
 
-def verdict(hits: set[Reading], readings: Sequence[Reading]) -> str:
-    """Return in words under which readings a number is reproduced."""
-    if not hits:
-        return NOT
-    if hits == set(readings):
-        return REPRODUCED
-    for field in ("learning_rate", "convention"):
-        values = {getattr(r, field) for r in hits}
-        if hits == {r for r in readings if getattr(r, field) in values}:
-            shown = ", ".join(f"{v:g}" if field == "learning_rate" else v for v in sorted(values))
-            return f"depends on {field.replace('_', ' ')}: only {shown}"
-    return "depends: only " + "; ".join(r.label for r in readings if r in hits)
-
-
 def _main(curves: Sequence[Curve], protocol: str) -> list[Curve]:
     """Return the curves of the paper's circuit, depolarizing after every gate, exact weights."""
     wanted = "quantum", protocol, "gate", "depolarizing", None
     return [c for c in curves if (c.model, c.protocol, c.placement, c.channel, c.shots) == wanted]
 
 
-def _row(name: str, printed: float, ours: Mapping[Reading, Array]) -> list[str]:
-    hits = {r for r, values in ours.items() if printed in run_interval(values)}
-    cells = [percent(values, run=True) for values in ours.values()]
-    return [name, f"{100 * printed:.0f}", *cells, verdict(hits, list(ours))]
+def _row(name: str, printed: float, ours: Mapping[Reading, Array]) -> tuple[str, ...]:
+    cells = (percent(values, run=True) for values in ours.values())
+    found: dict[Case, str] = {
+        r.case: compare(printed, PERCENT, run_interval(v)) for r, v in ours.items()
+    }
+    return name, f"{100 * printed:.0f}", *cells, judge(found, FACTORS)
+
+
+def _point(
+    name: str, printed: float, ours: Mapping[Reading, Breakdown], largest: Mapping[Reading, float]
+) -> tuple[str, ...]:
+    """Return a row of breakdown points in the unit of the reading; they reach up to ``largest``."""
+    units = {r: 1 / r.strength(1.0) for r in ours}
+    cells = (at.scaled(units[r]).text(largest[r] * units[r]) for r, at in ours.items())
+    found: dict[Case, str] = {}
+    for r, at in ours.items():
+        own = at.scaled(units[r])
+        found[r.case] = compare(printed, THOUSANDTH, Interval(own.strength, own.low, own.high))
+    return name, f"{printed:.3f}", *cells, judge(found, FACTORS)
