@@ -67,7 +67,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(description: str, data_dir: bool) -> argparse.ArgumentParser:
-    parser = _Parser(description=description)
+    parser = _Parser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     add = parser.add_argument
     add("--config", metavar="FILE", help="TOML file of settings, as those in configs/")
     add("--output-dir", metavar="DIR", help="directory of the results; it must be new or empty")

@@ -49,7 +49,7 @@ IMAGES = {
     "fashion-0-1": ImageTask(
         "Fashion-MNIST, T-shirt against trouser", "fashion-mnist", "0,1", (1600, 400, 400), 2
     ),
-    "mnist-10": ImageTask("MNIST, 10 classes", "mnist", "all", (3200, 800, 2000), 16),
+    "mnist-10": ImageTask("MNIST, 10 classes", "mnist", "all", (2400, 600, 2000), 16),
 }
 """By name. The first two have the sizes of the paper, 2000 to fit and 400 to test."""
 

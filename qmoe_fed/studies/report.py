@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
-from qmoe_fed.results.tables import print_table
+from qmoe_fed.results.progress import say
+from qmoe_fed.results.tables import WIDTH, print_table
 from qmoe_fed.studies.statistics import Interval
 
 
@@ -27,7 +29,7 @@ class Table:
         """Print it to the terminal."""
         print_table(self.title, self.header, self.rows)
         if self.note:
-            print(self.note)
+            say(fill(self.note, WIDTH))
 
     def markdown(self) -> str:
         """Return it as Markdown."""

@@ -21,8 +21,8 @@ CIRCUIT, REUPLOADING, SEPARABLE = "quantum", "re-uploading", "without CZ"
 NOTEBOOK, CLASSIFIER = "notebooks", "linear classifier"
 
 MOONS_B = f"{CIRCUIT} n2 L3"
-PAPER_CIRCUIT = f"{CIRCUIT} n8 L4"
-"""Model B, and the paper's quantum router on images, with 32 parameters (section VI-B)."""
+PAPER_CIRCUIT, UNENTANGLED = f"{CIRCUIT} n8 L4", f"{SEPARABLE} n8 L4"
+"""Model B; the paper's router on images, with 32 parameters (section VI-B), and its control."""
 
 PAPER_MLP_PARAMETERS = 128
 """Of the paper's classical router on images (section VI-B)."""
@@ -37,13 +37,11 @@ def sweep(dataset: str, quick: bool = False) -> list[StudyModel]:
 
     Args:
         dataset: ``moons`` or one of ``datasets.IMAGES``.
-        quick: A few of them.
+        quick: A few of them, among which are all that the paper names.
     """
     models = _moons() if dataset == MOONS else _images(dataset)
-    return [m for m in models if m.name in _QUICK] if quick else models
-
-
-_QUICK = {"classifier", "linear", "mlp-4", "quantum n2 L3", "quantum n8 L1", "re-uploading n2 L3"}
+    few = {"classifier", "linear", rival(dataset), MOONS_B, PAPER_CIRCUIT}
+    return [model for model in models if model.name in few] if quick else models
 
 
 def rival_width(dataset: str) -> int:
@@ -76,12 +74,11 @@ def _images(dataset: str) -> list[StudyModel]:
     experts, n = IMAGES[dataset].num_experts, COMPONENTS
     binary = experts == 2
     width = rival_width(dataset)
-    widths = sorted({1, 4, width, 32} if binary else {width, 16, 64})
-    deepest = () if binary else (4,)
+    widths = sorted({width, *((1, 32) if binary else (16, 64))})
     return [  # the slowest first
         _trig(experts),
-        *(_circuit(n, depth, experts, reuploading=True) for depth in (*deepest, 2)),
-        *(_circuit(n, depth, experts) for depth in (4, 2, 1)),
+        _circuit(n, 2, experts, reuploading=True),
+        *(_circuit(n, depth, experts) for depth in ((4, 1) if binary else (4, 2, 1))),
         _circuit(n, 4, experts, entangler="none"),
         *(_mlp(width, experts) for width in widths),
         _linear(experts),

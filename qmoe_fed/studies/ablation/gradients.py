@@ -17,7 +17,7 @@ from torch import Tensor
 from qmoe_fed import rng
 from qmoe_fed.circuits import Circuit, statevector
 
-SINGLE, MARGINAL = "single basis state", "marginal of one qubit"
+SINGLE, MARGINAL = "basis state", "marginal"
 READOUTS = SINGLE, MARGINAL
 
 _BLOCK = 100  # draws differentiated at a time: those of 12 qubits and 16 layers take 1 GB

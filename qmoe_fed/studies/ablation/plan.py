@@ -54,12 +54,13 @@ def measure(settings: Settings, images: Sequence[str]) -> Results:
     """
     scope, protocol, sizes = settings.scope, settings.protocol, SIZES[settings.scope.quick]
     moons = settings.source(MOONS, scope.seeds)
-    short = replace(protocol, max_epochs=sizes.sweep_epochs, patience=sizes.sweep_patience)
+    on_images = replace(protocol, max_epochs=sizes.image_epochs, patience=sizes.image_patience)
+    on_moons = replace(protocol, max_epochs=sizes.moons_epochs)
     jobs: dict[tuple[str, str], list[Callable[[], Any]]] = {}
     for dataset in reversed(images):  # the last has most classes and samples
         source = settings.source(dataset, min(scope.seeds, sizes.image_seeds))
         jobs["sweep", dataset] = [
-            partial(trials.run, Trial(model, source, sizes.image_rates, (), short))
+            partial(trials.run, Trial(model, source, sizes.image_rates, (), on_images))
             for model in sweep(dataset, scope.quick)
         ]
     jobs["starts", ""] = [
@@ -85,7 +86,7 @@ def measure(settings: Settings, images: Sequence[str]) -> Results:
         for angle in (QUANTUM.init_angle, SMALL_ANGLE)
     ]
     jobs["sweep", MOONS] = [
-        partial(trials.run, Trial(model, moons, sizes.moons_rates, (), short))
+        partial(trials.run, Trial(model, moons, sizes.moons_rates, (), on_moons))
         for model in sweep(MOONS, scope.quick)
     ]
     done = iter(run_jobs([job for group in jobs.values() for job in group], scope.processes))

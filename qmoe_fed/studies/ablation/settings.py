@@ -58,8 +58,9 @@ class Sizes:
     """How large the parts are beside the ablation itself, which the settings size.
 
     Attributes:
-        sweep_epochs: Most epochs of a fit in the sweeps over models.
-        sweep_patience: Epochs without a lower validation loss there.
+        moons_epochs: Most epochs of a fit in the sweep on Two Moons; as in the notebooks' sweep.
+        image_epochs: The same for images.
+        image_patience: Epochs without a lower validation loss there.
         moons_rates: Learning rates among which validation chooses on Two Moons.
         image_rates: The same for images.
         image_seeds: Most seeds for images.
@@ -69,21 +70,23 @@ class Sizes:
         circuits: Qubits and layers on which ways to train are compared.
     """
 
-    sweep_epochs: int = 30
-    sweep_patience: int = 8
+    moons_epochs: int = 30
+    image_epochs: int = 20
+    image_patience: int = 4
     moons_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
     image_rates: tuple[float, ...] = (0.01, 0.03)
     image_seeds: int = 5
     draws: int = 500
     qubits: tuple[int, ...] = (2, 4, 6, 8, 10, 12)
     layers: tuple[int, ...] = (1, 2, 4, 8, 16)
-    circuits: tuple[tuple[int, int], ...] = ((2, 3), (6, 6))
+    circuits: tuple[tuple[int, int], ...] = ((2, 3), (4, 4))
 
 
 SIZES = {
     False: Sizes(),
     True: Sizes(
-        sweep_epochs=5,
+        moons_epochs=5,
+        image_epochs=3,
         moons_rates=(0.03, 0.3),
         image_rates=(0.03,),
         image_seeds=2,

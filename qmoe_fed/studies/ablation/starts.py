@@ -19,10 +19,10 @@ SMALL_ANGLE = 0.1
 
 UNIFORM, SMALL, LAYERWISE, RESTARTS = "uniform", "small-angles", "layer-by-layer", "restarts"
 STARTS = {
-    UNIFORM: "all layers, angles in [-π, π]",
-    SMALL: f"all layers, angles in [-{SMALL_ANGLE}, {SMALL_ANGLE}]",
+    UNIFORM: "angles in [-π, π]",
+    SMALL: f"angles in [-{SMALL_ANGLE}, {SMALL_ANGLE}]",
     LAYERWISE: "layer by layer",
-    RESTARTS: "all layers, Adam restarted as often",
+    RESTARTS: "Adam restarted as often",
 }
 """Ways to train: the usual one, the paper's two remedies, and a control for the second.
 

@@ -1,5 +1,6 @@
 """The tables of what was measured."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,39 +16,37 @@ from qmoe_fed.studies.trials import CHOSEN, Outcome
 SETTINGS = (*(f"{rate:g}" for rate in REPORTED), CHOSEN)
 
 
-def overview(outcomes: Sequence[Outcome]) -> Table:
-    """Return test accuracy by learning rate, for each number of experts."""
+def overview(outcomes: Sequence[Outcome], number: int) -> Table:
+    """Return test accuracy by learning rate, of the models with a number of experts."""
     rows = [
         (
             outcome.trial.model.label,
-            _experts(outcome),
             f"{outcome.router_parameters}",
             f"{outcome.parameters}",
             *(points(mean_interval(outcome.columns[s].accuracy)) for s in SETTINGS),
             f"{outcome.chosen.learning_rate:g}",
         )
-        for outcome in outcomes
+        for outcome in with_experts(outcomes, number)
     ]
-    header = ("model", "experts", "router", "all", *(f"rate {s}" for s in SETTINGS[:-1]))
+    rates = tuple(f"rate {rate:g}" for rate in REPORTED)
     return Table(
-        "Test accuracy on Two Moons, %, by learning rate",
-        (*header, "rate chosen", "which"),
+        f"Two Moons, {number} linear experts: test accuracy, %",
+        ("model", "router", "all", *rates, "rate chosen", "it is"),
         rows,
         "Mean over seeds ± half its 95% confidence interval (Student's t). router, all: numbers of "
-        "parameters. The last two columns: the rate with the lowest mean validation loss.",
+        "parameters. rate chosen: the learning rate with the lowest mean validation loss.",
     )
 
 
-def details(outcomes: Sequence[Outcome], setting: str) -> Table:
-    """Return all that is said of each model in one setting."""
+def details(outcomes: Sequence[Outcome], number: int, setting: str) -> Table:
+    """Return all that is said of the models with a number of experts, in one setting."""
     rows = []
-    for outcome in outcomes:
+    for outcome in with_experts(outcomes, number):
         own, reference = outcome.columns[setting], counterpart(outcomes, outcome).columns[setting]
         mean = mean_interval(own.accuracy)
         rows.append(
             (
                 outcome.trial.model.label,
-                _experts(outcome),
                 f"{own.learning_rate:g}",
                 points(mean),
                 points(mean_interval(own.f1)),
@@ -57,19 +56,23 @@ def details(outcomes: Sequence[Outcome], setting: str) -> Table:
                 f"{outcome.seconds:.1f}",
             )
         )
-    which = "chosen on validation samples" if setting == CHOSEN else setting
-    header = ("model", "experts", "rate", "accuracy", "macro F1", "η", "minus B", "to 90%", "s")
+    which = "chosen" if setting == CHOSEN else setting
     return Table(
-        f"Two Moons, learning rate {which}",
-        header,
+        f"Two Moons, {number} linear experts, learning rate {which}",
+        ("model", "rate", "accuracy, %", "macro F1, %", "η", "minus B", "to 90%", "seconds"),
         rows,
-        "minus B: paired difference of accuracy to Model B with as many experts, in points. to "
-        "90%: median epoch with that validation accuracy, and how many seeds have one if not all. "
-        "s: seconds for all seeds and all learning rates together.",
+        "minus B: paired difference of accuracy to Model B, in points. to 90%: median epoch with "
+        "that validation accuracy, and how many seeds have one if not all. seconds: for all seeds "
+        "and all learning rates together.",
     )
 
 
-def efficiency_table(title: str, outcomes: Sequence[Outcome]) -> Table:
+def with_experts(outcomes: Sequence[Outcome], number: int) -> list[Outcome]:
+    """Return the models with a number of experts; the single classifier goes with the fewest."""
+    return [o for o in outcomes if max(experts(o), EXPERTS[0]) == number]
+
+
+def efficiency_table(outcomes: Sequence[Outcome]) -> Table:
     """Return accuracy against router parameters for one dataset, by number of parameters."""
     rows = [
         (
@@ -84,7 +87,7 @@ def efficiency_table(title: str, outcomes: Sequence[Outcome]) -> Table:
     ]
     number = max(experts(outcome) for outcome in outcomes)
     return Table(
-        f"Parameter efficiency: {title}",
+        f"Parameter efficiency: {outcomes[0].trial.source.title}",
         ("router", "parameters", "rate", "accuracy, %", "η", "s"),
         rows,
         f"{number} linear experts each; learning rate chosen on validation samples; "
@@ -101,7 +104,7 @@ def gradient_table(variances: Sequence[Variance]) -> Table:
     rows = [
         (
             readout,
-            f"{angle:.2g}",
+            "π" if angle == math.pi else f"{angle:g}",
             f"{layers}",
             *(f"{v.value:.0e}" for v in line),
             f"{decay_per_qubit(qubits, [v.value for v in line]):.2f}",
@@ -110,7 +113,7 @@ def gradient_table(variances: Sequence[Variance]) -> Table:
     ]
     return Table(
         "Variance of the gradient of the first angle",
-        ("readout", "angles ±", "layers", *(f"{n} qubits" for n in qubits), "per qubit"),
+        ("read", "angles ±", "layers", *(f"n = {n}" for n in qubits), "per qubit"),
         rows,
         "Over random inputs and parameters. per qubit: the factor b of the best fit bⁿ; well below "
         "1 is a barren plateau.",
@@ -155,8 +158,3 @@ def epochs(values: Array) -> str:
 def eta(accuracy: float, parameters: int) -> str:
     """Return η; a dash without parameters."""
     return f"{efficiency(accuracy, parameters):.3f}" if parameters else "–"
-
-
-def _experts(outcome: Outcome) -> str:
-    number = experts(outcome)
-    return f"{number}" if number in EXPERTS else "–"
