@@ -138,6 +138,7 @@ def test_mistakes_are_told_in_one_line(arguments, message, capsys):
         ("strengths", "0,0.8"),
         ("strengths", "0,a"),
         ("shots", "0"),
+        ("shots", "10.5"),
         ("learning-rates", "-1"),
     ],
 )

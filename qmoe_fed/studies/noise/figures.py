@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -122,7 +123,7 @@ def _shots(curves: list[Curve], linear: Mapping[float, Array]) -> Figure:
         if (c.model, c.placement, c.channel) == ("quantum", "gate", "depolarizing")
     ]
     curves.sort(key=lambda curve: curve.shots or math.inf)  # exact ones on top
-    colors = dict(zip(sorted({c.shots for c in curves if c.shots}), COLORS, strict=False))
+    colors = dict(zip(sorted({c.shots for c in curves if c.shots}), cycle(COLORS), strict=False))
     figure, panels = _grid(linear, list(KINDS.values()), STRENGTH)
     for rate, row in zip(linear, panels, strict=True):
         for protocol, ax in zip(KINDS, row, strict=True):

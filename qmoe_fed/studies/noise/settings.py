@@ -25,7 +25,8 @@ class Scope(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         numbers("learning-rates", self.learning_rates, 1e-9, float("inf"))
-        numbers("shots", self.shots, 1, 1e9)
+        if any(shots % 1 for shots in numbers("shots", self.shots, 1, 1e9)):
+            raise UserError(f"shots = {self.shots!r}: expected whole numbers")
         if numbers("strengths", self.strengths, 0, 0.75)[0] != 0:
             raise UserError(f"strengths = {self.strengths!r}: must begin with 0, the noiseless end")
 

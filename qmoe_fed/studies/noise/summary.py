@@ -58,7 +58,7 @@ def content(curves: Sequence[Curve], linear: Mapping[float, Array], seed: int) -
     models, noise, broken, records = [], [], [], []
     for rate, accuracy in linear.items():
         base = {"model": "linear", "learning_rate": rate}
-        models.append({"name": "linear", **base, **_spread(accuracy)})
+        models.append({"name": "linear", "learning_rate": rate, **_spread(accuracy)})
         records += _each_seed(base, accuracy)
     for curve in curves:
         about = _describe(curve)
