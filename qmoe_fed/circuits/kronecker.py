@@ -8,7 +8,9 @@ allows. Everything broadcasts over leading dimensions, so a cohort of clients wi
 their own is one call, and ``torch.func.vmap`` works over it.
 """
 
+from collections.abc import Iterable
 from functools import cache
+from itertools import product
 
 import numpy as np
 import torch
@@ -39,45 +41,55 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     first = _local_maps(circuit, theta[..., 0, :, :, :], x)
     psi = _kronecker(first[..., :1])[..., 0]
     if circuit.layers == 1:
-        return _entangle_last(circuit, psi)
+        return _entangle_last(circuit, psi, axis=-1)
 
     maps = _local_maps(
         circuit, theta[..., 1:, :, :, :], x.unsqueeze(-3) if circuit.reuploading else None
     )
     # real maps may follow a complex embedding
     groups = maps.to(psi.dtype).tensor_split(-(-n // GROUP), dim=-3)
-    blocks = [_kronecker(group) for group in groups]
-    if not circuit.reuploading and 2**n < x.shape[-2]:
+    blocks = [_kronecker(group) for group in groups]  # (..., L - 1, B or 1, 2^g, 2^g)
+    if circuit.reuploading:
+        layers = zip(*(block.unbind(-4) for block in blocks), strict=True)
+        return _evolve(circuit, psi.unsqueeze(-2), layers).squeeze(-2)
+    layers = zip(*(block.squeeze(-3).unbind(-3) for block in blocks), strict=True)
+    if 2**n < x.shape[-2]:
         # What follows the embedding is the same for every sample: multiply it out once.
         basis = torch.eye(2**n, dtype=psi.dtype, device=psi.device)
-        return psi @ _evolve(circuit, basis, blocks)
-    return _evolve(circuit, psi, blocks)
+        return psi @ _evolve(circuit, basis, layers)
+    return _evolve(circuit, psi, layers)
 
 
-def _evolve(circuit: Circuit, psi: Tensor, blocks: list[Tensor]) -> Tensor:
-    """Apply everything after the first layer's maps to psi ``(..., B, 2^n)``.
+def _evolve(circuit: Circuit, psi: Tensor, layers: Iterable[tuple[Tensor, ...]]) -> Tensor:
+    """Apply everything after the first layer's maps to psi ``(..., A, 2^n)``.
 
-    ``blocks[i]`` holds group i's matrices, ``(..., L - 1, B or 1, 2^g, 2^g)``.
+    A states share their maps: ``layers`` yields the matrices of the groups, ``(..., 2^g, 2^g)``.
     """
-    for layer in range(circuit.layers - 1):
-        psi = _entangle(circuit, layer, psi)
-        left = 1
-        for block in blocks:
-            psi = _apply(block[..., layer, :, :, :], psi, left)
-            left *= block.shape[-1]
-    return _entangle_last(circuit, psi)
+    turned = False  # (..., 2^n, A) instead of (..., A, 2^n)
+    for layer, blocks in enumerate(layers):
+        psi = _entangle(circuit, layer, psi, axis=-2 if turned else -1)
+        psi = _turn(psi, blocks, back=turned)
+        turned = not turned
+    psi = _entangle_last(circuit, psi, axis=-2 if turned else -1)
+    return psi.mT if turned else psi
 
 
-def _apply(block: Tensor, psi: Tensor, left: int) -> Tensor:
-    """Multiply one axis of psi, seen as ``(..., B, left, 2^g, right)``, by the block."""
-    size = block.shape[-1]
-    if left * size < psi.shape[-1]:
-        return (block.unsqueeze(-3) @ psi.unflatten(-1, (left, size, -1))).flatten(-3)
-    rows = psi.unflatten(-1, (left, size))
-    if block.shape[-3] == 1:  # one matrix for all samples: one product
-        flat = rows.flatten(-3, -2) @ block.squeeze(-3).mT
-        return flat.unflatten(-2, rows.shape[-3:-1]).flatten(-2)
-    return (rows @ block.mT).flatten(-2)
+def _turn(psi: Tensor, blocks: tuple[Tensor, ...], back: bool) -> Tensor:
+    """Multiply the axis of each group by its block: ``(..., A, 2^n)`` → ``(..., 2^n, A)``.
+
+    Or the other way round, ``back``. Each product takes the axis from one end of the memory and
+    leaves it at the other. So the axis of the next group comes to lie at that end, and every
+    product is a single large one.
+    """
+    rows, columns = psi.shape[-2:]
+    psi = psi.flatten(-2)
+    for block in blocks if back else reversed(blocks):
+        size = block.shape[-1]
+        if back:
+            psi = (psi.unflatten(-1, (size, -1)).mT @ block.mT).flatten(-2)
+        else:
+            psi = (block @ psi.unflatten(-1, (-1, size)).mT).flatten(-2)
+    return psi.unflatten(-1, (columns, rows))
 
 
 def _local_maps(circuit: Circuit, theta: Tensor, x: Tensor | None) -> Tensor:
@@ -113,36 +125,47 @@ def _rx(angle: Tensor) -> Tensor:
 
 
 def _rot(angles: Tensor) -> Tensor:
-    """Return RZ(ω) RY(θ) RZ(φ) for angles (φ, θ, ω) on the last axis."""
-    phi, theta, omega = angles.unbind(-1)
-    c, s = (theta / 2).cos(), (theta / 2).sin()
-    plus, minus = (phi + omega) / 2, (phi - omega) / 2
-    # the magnitude stays outside: the derivative of torch.polar is wrong for a negative one
-    p, m = torch.polar(torch.ones_like(c), plus), torch.polar(torch.ones_like(c), minus)
-    entries = [c * p.conj(), -s * m, s * m.conj(), c * p]
-    return torch.stack(entries, -1).unflatten(-1, (2, 2))
+    """Return RZ(ω) RY(θ) RZ(φ) for angles (φ, θ, ω) on the last axis.
+
+    Its entries are sums of exp(i(±φ ± θ ± ω)/2).
+    """
+    signs = torch.from_numpy(_SIGNS).to(angles)
+    phases = angles @ signs
+    terms = torch.complex(phases.cos(), phases.sin())
+    return (terms @ torch.from_numpy(_ROT).to(terms)).unflatten(-1, (2, 2))
+
+
+_SIGNS = np.array(list(product([0.5, -0.5], repeat=3))).T
+_ROT = np.zeros((8, 4), np.complex128)
+# exp(∓i(φ+ω)/2) cos(θ/2) on the diagonal, ∓exp(±i(φ-ω)/2) sin(θ/2) beside it
+_ROT[[5, 7], 0] = 0.5
+_ROT[[1, 3], 1] = 0.5j, -0.5j
+_ROT[[4, 6], 2] = -0.5j, 0.5j
+_ROT[[0, 2], 3] = 0.5
 
 
 def _kronecker(maps: Tensor) -> Tensor:
     """Return the Kronecker product over axis -3: ``(..., g, r, c)`` → ``(..., r^g, c^g)``."""
-    product, *rest = maps.unbind(-3)
-    for factor in rest:
-        outer = product[..., :, None, :, None] * factor[..., None, :, None, :]
-        product = outer.flatten(-4, -3).flatten(-2)
-    return product
+    *rest, right = maps.unbind(-3)
+    for factor in reversed(rest):  # from the right: the long axes stay innermost
+        outer = factor[..., :, None, :, None] * right[..., None, :, None, :]
+        right = outer.flatten(-4, -3).flatten(-2)
+    return right
 
 
-def _entangle(circuit: Circuit, layer: int, psi: Tensor) -> Tensor:
+def _entangle(circuit: Circuit, layer: int, psi: Tensor, axis: int) -> Tensor:
     if circuit.entangler == "cz":
-        return psi * torch.from_numpy(cz_signs(circuit.qubits)).to(psi)
+        signs = torch.from_numpy(cz_signs(circuit.qubits)).to(psi)
+        return psi * (signs if axis == -1 else signs.unsqueeze(-1))
     if circuit.entangler == "strongly-entangling" and circuit.qubits > 1:
-        return psi[..., torch.from_numpy(_cnot_permutation(circuit, layer)).to(psi.device)]
+        order = torch.from_numpy(_cnot_permutation(circuit, layer)).to(psi.device)
+        return psi.index_select(axis, order)
     return psi
 
 
-def _entangle_last(circuit: Circuit, psi: Tensor) -> Tensor:
+def _entangle_last(circuit: Circuit, psi: Tensor, axis: int) -> Tensor:
     if circuit.entangler == "strongly-entangling":
-        return _entangle(circuit, circuit.layers - 1, psi)
+        return _entangle(circuit, circuit.layers - 1, psi, axis)
     return psi
 
 
