@@ -1,6 +1,6 @@
 """Tables for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -10,18 +10,24 @@ WIDTH = 100
 """Columns, whatever the terminal: a log must look the same everywhere."""
 
 
-def print_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; the first column is text, the others are numbers.
+def print_table(
+    title: str,
+    header: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    texts: Collection[int] = (0,),
+) -> None:
+    """Print a table.
 
     Args:
         title: Stands above the table.
         header: Names of the columns; empty for a table without a header.
         rows: The cells, as they are printed.
+        texts: Columns that hold text; the others hold numbers and are flush right.
     """
     table = Table(box=SIMPLE_HEAD, show_header=bool(header), show_edge=False, pad_edge=False)
     for i in range(len(rows[0])):
         name = header[i] if header else ""
-        table.add_column(name, justify="right" if i else "left", overflow="fold")
+        table.add_column(name, justify="left" if i in texts else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
     console = Console(width=WIDTH, highlight=False)

@@ -16,25 +16,28 @@ class Table:
     Attributes:
         title: Stands above it.
         header: Names of the columns.
-        rows: The cells.
+        rows: The cells, of one or more lines.
         note: Stands below it: what the numbers mean.
+        texts: Columns that hold text, not numbers.
     """
 
     title: str
     header: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     note: str = ""
+    texts: tuple[int, ...] = (0,)
 
     def print(self) -> None:
         """Print it to the terminal."""
-        print_table(self.title, self.header, self.rows)
+        print_table(self.title, self.header, self.rows, self.texts)
         if self.note:
             say(fill(self.note, WIDTH))
 
     def markdown(self) -> str:
         """Return it as Markdown."""
-        lines = [self.header, tuple(["---"] * len(self.header)), *self.rows]
-        table = "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+        rule = tuple("---" if i in self.texts else "---:" for i in range(len(self.header)))
+        lines = [self.header, rule, *self.rows]
+        table = "\n".join(f"| {' | '.join(cells)} |".replace("\n", "<br>") for cells in lines)
         return f"### {self.title}\n\n{table}\n" + (f"\n{self.note}\n" if self.note else "")
 
 

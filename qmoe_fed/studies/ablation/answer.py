@@ -3,7 +3,7 @@
 Answered from the differences of accuracy between Model B and its controls, seed by seed.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qmoe_fed.studies.ablation.efficiency import PAPER_CIRCUIT, UNENTANGLED
@@ -12,123 +12,156 @@ from qmoe_fed.studies.ablation.settings import EXPERTS
 from qmoe_fed.studies.ablation.summary import B, difference, find
 from qmoe_fed.studies.ablation.tables import SETTINGS
 from qmoe_fed.studies.datasets import MOONS
-from qmoe_fed.studies.report import points
+from qmoe_fed.studies.models import LABELS
+from qmoe_fed.studies.report import Table, points
 from qmoe_fed.studies.statistics import Interval, mean_interval
 from qmoe_fed.studies.trials import CHOSEN, Outcome
 
 QUESTION = "What do entanglement and interference add that a classical gate does not?"
 
+CONTROLS = "separable", "trig", "linear", "deep", "reuploading"
+
 
 @dataclass(frozen=True)
-class Effect:
-    """By how much one router is ahead of another that stands before the same experts.
+class Lead:
+    """By how much the accuracy of Model B, or of its like on images, is above that of a control.
 
     Attributes:
-        where: Dataset, experts and learning rate.
-        lead: Difference of accuracy.
+        control: Name of the control.
+        where: Dataset and number of experts.
+        setting: ``validation`` or a learning rate, as in ``trials.Outcome``.
+        value: The difference over seeds.
     """
 
+    control: str
     where: str
-    lead: Interval
+    setting: str
+    value: Interval
 
     @property
     def sign(self) -> int:
         """1 or -1 if the whole interval lies above or below zero, else 0."""
-        return (self.lead.low > 0) - (self.lead.high < 0)
+        return (self.value.low > 0) - (self.value.high < 0)
 
     def __str__(self) -> str:
-        return f"{points(self.lead, sign=True)} ({self.where})"
+        return f"{points(self.value, sign=True)} ({self.where})"
+
+
+def leads(results: Results) -> list[Lead]:
+    """Return the leads of B over its controls, by control, experts and learning rate."""
+    on_moons = [
+        Lead(control, f"Two Moons, {number} experts", setting, difference(b, other))
+        for control in CONTROLS
+        for number in EXPERTS
+        for tail in ["" if number == EXPERTS[0] else f"-{number}"]
+        for setting in SETTINGS
+        for b in [find(results.models, B + tail).columns[setting]]
+        for other in [find(results.models, control + tail).columns[setting]]
+    ]
+    return [*on_moons, *_on_images(results.sweeps)]
+
+
+def _on_images(sweeps: Mapping[str, Sequence[Outcome]]) -> list[Lead]:
+    names = {"separable": UNENTANGLED, "trig": "trig", "linear": "linear"}
+    return [
+        Lead(control, outcomes[0].trial.source.title, CHOSEN, difference(b.chosen, other.chosen))
+        for control, name in names.items()
+        for dataset, outcomes in sweeps.items()
+        if dataset != MOONS
+        for b in [find(outcomes, PAPER_CIRCUIT)]
+        for other in outcomes
+        if other.trial.model.name == name
+    ]
+
+
+def table(found: Sequence[Lead]) -> Table:
+    """Return all leads."""
+    rows: dict[tuple[str, str], dict[str, str]] = {}
+    for lead in found:
+        rows.setdefault((lead.control, lead.where), {})[lead.setting] = points(lead.value, True)
+    return Table(
+        "Model B minus its controls: accuracy, points",
+        ("control", "", *(f"rate {setting}" for setting in SETTINGS[:-1]), "rate chosen"),
+        [
+            (LABELS[control], where, *(texts.get(setting, "–") for setting in SETTINGS))
+            for (control, where), texts in rows.items()
+        ],
+        "Paired over seeds. On images B is the paper's circuit with 8 qubits and 4 layers.",
+        texts=(0, 1),
+    )
 
 
 def answer(results: Results) -> list[str]:
     """Return the answer, paragraph by paragraph."""
-    entangler = [*_moons(results.models, "separable"), *_images(results.sweeps)]
+    by_control: dict[str, list[Lead]] = {}
+    for lead in leads(results):
+        by_control.setdefault(lead.control, []).append(lead)
     chosen = {
-        name: [e for e in _moons(results.models, name) if "rate chosen" in e.where]
-        for name in ("separable", "trig", "linear", "deep", "reuploading")
+        control: [lead for lead in found if lead.setting == CHOSEN]
+        for control, found in by_control.items()
     }
-    b = find(results.models, B).chosen
+    b = find(results.models, B)
     return [
-        "Entanglement. Model B with its CZ gates minus the same circuit without them, in points: "
-        f"{_list(entangler)}. {_conclusion(entangler)}",
+        f"Entanglement. {_entanglement(by_control['separable'])}",
         "Interference. Without CZ and with two experts the router is P(expert 0 | x) = "
         "cos²((x₁ + θ)/2), with θ the sum of the first qubit's angles: one number and one feature, "
-        "an ordinary cosine that needs no quantum computer. With validated learning rates it is "
-        f"{_behind(chosen['separable'][0])} Model B, which reaches "
-        f"{points(mean_interval(b.accuracy))}%. The trigonometric gate, a softmax of all products "
-        "of 1, cos xⱼ and sin xⱼ, which span every output of the circuit, has more parameters: B "
-        f"minus it is {_list(chosen['trig'])}. {_gate(chosen)}",
-        "What does matter. With validated learning rates, B minus A, the linear router: "
-        f"{_list(chosen['linear'])}; B minus C, the MLP: {_list(chosen['deep'])}; B minus the same "
-        f"circuit with re-uploading: {_list(chosen['reuploading'])}. "
-        f"{_learning_rate(results.models)}",
+        "an ordinary cosine, to be had without a quantum computer. With the learning rates that "
+        f"validation chose, B, at {points(mean_interval(b.chosen.accuracy))}%, is "
+        f"{_beside(chosen['separable'][0])}. The trigonometric gate is the softmax of a linear "
+        "map of all products of 1, cos xⱼ and sin xⱼ, the functions that the circuit's outputs are "
+        f"made of; B minus it: {_list(chosen['trig'])}. {_gate(chosen)}",
+        f"What does matter, with the same learning rates. B minus A, the linear router: "
+        f"{_list(chosen['linear'])}. B minus C, the MLP: {_list(chosen['deep'])}. B minus the same "
+        f"circuit with re-uploading: {_list(chosen['reuploading'])}. {_learning_rate(b)}",
     ]
 
 
-def _moons(outcomes: Sequence[Outcome], control: str) -> Iterator[Effect]:
-    """Yield the lead of B over a control, by learning rate and number of experts."""
-    for number in EXPERTS:
-        tail = "" if number == EXPERTS[0] else f"-{number}"
-        for setting in SETTINGS:
-            b = find(outcomes, B + tail).columns[setting]
-            other = find(outcomes, control + tail).columns[setting]
-            rate = "rate chosen" if setting == CHOSEN else f"rate {setting}"
-            yield Effect(f"Two Moons, {number} experts, {rate}", difference(b, other))
-
-
-def _images(sweeps: Mapping[str, Sequence[Outcome]]) -> Iterator[Effect]:
-    for dataset, outcomes in sweeps.items():
-        names = {outcome.trial.model.name for outcome in outcomes}
-        if dataset != MOONS and UNENTANGLED in names:
-            lead = difference(
-                find(outcomes, PAPER_CIRCUIT).chosen, find(outcomes, UNENTANGLED).chosen
-            )
-            yield Effect(outcomes[0].trial.source.title, lead)
-
-
-def _conclusion(effects: Sequence[Effect]) -> str:
-    better = [effect.where for effect in effects if effect.sign > 0]
-    worse = [effect.where for effect in effects if effect.sign < 0]
-    if not better and not worse:
-        return "No interval excludes zero: entanglement adds nothing that can be measured here."
-    parts = []
-    if better:
-        parts.append(f"It helps in {len(better)} of {len(effects)}: {'; '.join(better)}.")
-    if worse:
-        parts.append(f"It harms in {len(worse)} of {len(effects)}: {'; '.join(worse)}.")
-    if len(better) + len(worse) < len(effects):
-        parts.append("Elsewhere the interval holds zero.")
-    return " ".join(parts)
-
-
-def _behind(effect: Effect) -> str:
-    if effect.sign == 0:
-        return f"not to be told apart ({points(effect.lead, sign=True)} points) from"
-    side = "behind" if effect.sign > 0 else "ahead of"
-    return f"{100 * abs(effect.lead.mean):.1f} ± {100 * effect.lead.half:.1f} points {side}"
-
-
-def _gate(chosen: Mapping[str, Sequence[Effect]]) -> str:
-    free = [effect.sign for effect in chosen["trig"]]
-    separable = [effect.sign for effect in chosen["separable"]]
-    if max(separable) > 0:
-        return "So the entangled circuit has something that its classical counterparts lack."
-    if max(free) > 0:
+def _entanglement(found: Sequence[Lead]) -> str:
+    for_it = [lead for lead in found if lead.sign > 0]
+    against = [lead for lead in found if lead.sign < 0]
+    start = f"Of {len(found)} comparisons of a circuit with the same circuit without CZ gates, "
+    if not for_it and not against:
         return (
-            "So where B is ahead of the free gate, the gate without entanglement is too: what "
-            "helps is the form of the gate, and that form is classical."
+            f"{start}none differs from zero: entanglement adds nothing that can be measured here."
         )
-    return "So a classical gate with the same features does all that the circuit does."
-
-
-def _learning_rate(outcomes: Sequence[Outcome]) -> str:
-    b = find(outcomes, B).columns
-    gain = mean_interval(b[CHOSEN].accuracy - b[SETTINGS[0]].accuracy)
     return (
-        f"Choosing the learning rate ({b[CHOSEN].learning_rate:g} instead of {SETTINGS[0]}) alone "
-        f"moves B by {points(gain, sign=True)} points."
+        f"{start}{len(for_it)} speak for entanglement{_detail(for_it)}, {len(against)} against it"
+        f"{_detail(against)}, and in the others the interval of the difference holds zero. Chance "
+        "alone makes one in twenty speak."
     )
 
 
-def _list(effects: Sequence[Effect]) -> str:
-    return "; ".join(str(effect) for effect in effects)
+def _detail(found: Sequence[Lead]) -> str:
+    texts = [f"{lead}, rate {lead.setting}" for lead in found]
+    return f" [{'; '.join(texts)}]" if texts else ""
+
+
+def _beside(lead: Lead) -> str:
+    if lead.sign == 0:
+        return f"not to be told from it ({points(lead.value, sign=True)} points)"
+    side = "ahead of" if lead.sign > 0 else "behind"
+    return f"{side} it ({points(lead.value, sign=True)} points)"
+
+
+def _gate(chosen: Mapping[str, Sequence[Lead]]) -> str:
+    if any(lead.sign > 0 for lead in chosen["separable"]):
+        return "So the entangled circuit has something that its classical counterparts lack."
+    if any(lead.sign > 0 for lead in chosen["trig"]):
+        return (
+            "Where B is ahead of this free gate, the circuit without entanglement does as well as "
+            "B: what helps is the form of the gate, and that form is classical."
+        )
+    return "So the classical gates with the same features do all that the circuit does."
+
+
+def _learning_rate(b: Outcome) -> str:
+    usual = SETTINGS[0]
+    gain = mean_interval(b.chosen.accuracy - b.columns[usual].accuracy)
+    return (
+        f"The learning rate alone, {b.chosen.learning_rate:g} instead of {usual}, moves B by "
+        f"{points(gain, sign=True)} points."
+    )
+
+
+def _list(found: Sequence[Lead]) -> str:
+    return "; ".join(str(lead) for lead in found)

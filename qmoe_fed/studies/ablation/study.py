@@ -39,8 +39,8 @@ def run(settings: Settings) -> None:
     ]
     paragraphs = answer(results)
 
-    headline, further = choose_tables(results, lines)
-    for table in headline:
+    printed, written = choose_tables(results, lines)
+    for table in printed:
         table.print()
     say(f"\n{QUESTION}")
     for paragraph in paragraphs:
@@ -49,7 +49,7 @@ def run(settings: Settings) -> None:
     from qmoe_fed.studies.ablation.figures import draw_all  # matplotlib takes a second to import
 
     draw_all(results, folder / "figures")
-    text = markdown(settings, [*headline, *further], paragraphs, left_out)
+    text = markdown(settings, written, paragraphs, left_out)
     write_whole(folder / "report.md", text.encode())
     directory = RunDirectory(folder)
     directory.write_json("curves.json", curves(results))

@@ -85,13 +85,26 @@ def efficiency_table(outcomes: Sequence[Outcome]) -> Table:
         )
         for outcome in sorted(outcomes, key=lambda o: o.router_parameters)
     ]
+    trial, seeds = outcomes[0].trial, len(outcomes[0].chosen.accuracy)
     number = max(experts(outcome) for outcome in outcomes)
     return Table(
-        f"Parameter efficiency: {outcomes[0].trial.source.title}",
-        ("router", "parameters", "rate", "accuracy, %", "η", "s"),
+        f"Parameter efficiency: {trial.source.title}",
+        ("router", "parameters", "rate", "accuracy, %", "η", "seconds"),
         rows,
-        f"{number} linear experts each; learning rate chosen on validation samples; "
-        f"{len(outcomes[0].chosen.accuracy)} seeds.",
+        f"{number} linear experts; at most {trial.protocol.max_epochs} epochs; learning rate "
+        f"chosen on validation samples; {seeds} seeds. {_telling(outcomes)}",
+    )
+
+
+def _telling(outcomes: Sequence[Outcome]) -> str:
+    """Say whether a dataset tells routers apart."""
+    alone = next(outcome for outcome in outcomes if not outcome.router_parameters)
+    routed = [outcome for outcome in outcomes if outcome.router_parameters]
+    better = sum(difference(outcome.chosen, alone.chosen).low > 0 for outcome in routed)
+    means = [100 * outcome.chosen.accuracy.mean() for outcome in routed]
+    return (
+        f"Their means lie from {min(means):.1f} to {max(means):.1f}%, and {better} of "
+        f"{len(routed)} are better than a single linear classifier."
     )
 
 

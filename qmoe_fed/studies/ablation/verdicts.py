@@ -15,6 +15,7 @@ Case = tuple[str, ...]
 
 HOLDS = ""
 HIGHER, LOWER = "ours is higher", "ours is lower"
+REPRODUCED = "reproduced"
 
 
 def compare(claim: float, rounding: float, ours: Interval) -> str:
@@ -37,29 +38,29 @@ def judge(findings: Mapping[Case, str], factors: Sequence[str]) -> str:
         findings: ``HOLDS``, or what was found instead, by case.
         factors: What the cases differ in, in the order of the values in a case.
     """
-    instead = ", ".join(dict.fromkeys(text for text in findings.values() if text != HOLDS))
-    if not instead:
-        return "reproduced"
-    if HOLDS not in findings.values():
-        return f"not reproduced: {instead}"
+    found = set(findings.values())
+    if found == {HOLDS}:
+        return REPRODUCED
+    if len(found) == 1:
+        return f"not {REPRODUCED}: {found.pop()}"
     deciding = _deciding(findings, len(factors))
-    where = dict.fromkeys(
-        " with ".join(case[i] for i in deciding)
-        for case, found in findings.items()
-        if found == HOLDS
-    )
+    where: dict[str, dict[str, None]] = {}
+    for case, finding in findings.items():
+        where.setdefault(finding, {})[", ".join(case[i] for i in deciding)] = None
+    *few, most = sorted(where, key=lambda finding: len(where[finding]))
+    parts = [f"{finding or REPRODUCED} for {' / '.join(where[finding])}" for finding in few]
     what = " and the ".join(factors[i] for i in deciding)
-    return f"depends on the {what}: reproduced for {', '.join(where)}; otherwise {instead}"
+    start = f"depends on the {what}" if HOLDS in found else f"not {REPRODUCED}"
+    return f"{start}: {'; '.join(parts)}; otherwise {most or REPRODUCED}"
 
 
 def _deciding(findings: Mapping[Case, str], count: int) -> tuple[int, ...]:
-    """Return the fewest factors whose values tell whether a claim holds."""
+    """Return the fewest factors whose values tell what was found."""
     for size in range(1, count + 1):
         for chosen in combinations(range(count), size):
-            groups: dict[Case, set[bool]] = {}
-            for case, found in findings.items():
-                key = tuple(case[i] for i in chosen)
-                groups.setdefault(key, set()).add(found == HOLDS)
-            if all(len(values) == 1 for values in groups.values()):
+            groups: dict[Case, set[str]] = {}
+            for case, finding in findings.items():
+                groups.setdefault(tuple(case[i] for i in chosen), set()).add(finding)
+            if all(len(group) == 1 for group in groups.values()):
                 return chosen
     raise ValueError("two cases have the same factors")

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from qmoe_fed.studies.ablation import comparison, summary, tables
-from qmoe_fed.studies.ablation.answer import QUESTION
+from qmoe_fed.studies.ablation.answer import QUESTION, leads
+from qmoe_fed.studies.ablation.answer import table as leads_table
 from qmoe_fed.studies.ablation.comparison import Line
 from qmoe_fed.studies.ablation.plan import Results
 from qmoe_fed.studies.ablation.settings import EXPERTS, Settings
@@ -17,15 +18,17 @@ from qmoe_fed.studies.trials import CHOSEN
 
 
 def choose_tables(results: Results, lines: Sequence[Line]) -> tuple[list[Table], list[Table]]:
-    """Return the tables that are printed and those that are only written down."""
+    """Return the tables that are printed and those that are written down."""
     models = results.models
-    headline = [
+    first = [
         *(tables.overview(models, number) for number in EXPERTS),
         *(tables.details(models, number, CHOSEN) for number in EXPERTS),
-        comparison.table(lines),
+    ]
+    second = [
         *(tables.efficiency_table(own) for own in results.sweeps.values()),
         tables.gradient_table(results.gradients),
         tables.starts_table(results.starts),
+        leads_table(leads(results)),
     ]
     further = [
         tables.details(models, number, setting)
@@ -33,7 +36,8 @@ def choose_tables(results: Results, lines: Sequence[Line]) -> tuple[list[Table],
         if setting != CHOSEN
         for number in EXPERTS
     ]
-    return headline, further
+    printed = [*first, comparison.narrow_table(lines), *second]
+    return printed, [*first, *further, comparison.table(lines), *second]
 
 
 def markdown(

@@ -16,7 +16,7 @@ def draw(sweeps: Mapping[str, Sequence[Outcome]]) -> Figure:
     figure = new_figure(PAGE, 0.4 + 2.3 * rows)
     panels = figure.subplots(rows, 2, squeeze=False).ravel()
     for ax, outcomes in zip(panels, sweeps.values(), strict=False):
-        for family, (color, marker) in FAMILIES.items():
+        for family, (color, marker, filling) in FAMILIES.items():
             own = [o for o in outcomes if o.trial.model.label == family]
             means = [mean_interval(100 * o.chosen.accuracy) for o in own]
             ax.errorbar(
@@ -25,7 +25,8 @@ def draw(sweeps: Mapping[str, Sequence[Outcome]]) -> Figure:
                 yerr=[m.half for m in means],
                 color=color,
                 marker=marker,
-                markersize=4,
+                markerfacecolor=filling,
+                markersize=5,
                 linestyle="none",
                 elinewidth=THIN,
                 label=family,

@@ -35,7 +35,7 @@ def draw(variances: Sequence[Variance]) -> Figure:
                     linewidth=LINE,
                     marker="o",
                     markersize=2.5,
-                    label=f"{depth} layers, angles ± {'π' if wide else f'{angle:g}'}",
+                    label=f"L = {depth}, angles ± {'π' if wide else f'{angle:g}'}",
                 )
         ax.set_yscale("log")
         draw_grid(ax)

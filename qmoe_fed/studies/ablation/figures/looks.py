@@ -30,12 +30,12 @@ MODELS = {LABELS[name]: color for name, color in _COLORS.items()}
 """Colour by label of a model of the ablation."""
 
 FAMILIES = {
-    efficiency.CIRCUIT: (BLUE, "o"),
-    efficiency.REUPLOADING: (VERMILLION, "D"),
-    efficiency.SEPARABLE: (GREEN, "s"),
-    efficiency.NOTEBOOK: (SKY, "P"),
-    efficiency.MLP: (ORANGE, "^"),
-    efficiency.LINEAR: (GREY, "v"),
-    efficiency.TRIG: (PURPLE, "X"),
+    efficiency.CIRCUIT: (BLUE, "o", BLUE),
+    efficiency.REUPLOADING: (VERMILLION, "D", VERMILLION),
+    efficiency.SEPARABLE: (GREEN, "s", "none"),  # often where the circuit with CZ is
+    efficiency.NOTEBOOK: (SKY, "P", SKY),
+    efficiency.MLP: (ORANGE, "^", ORANGE),
+    efficiency.LINEAR: (GREY, "v", GREY),
+    efficiency.TRIG: (PURPLE, "X", PURPLE),
 }
-"""Colour and marker by label of a model of the sweeps."""
+"""Colour, marker and its filling by label of a model of the sweeps."""

@@ -8,11 +8,13 @@ from collections.abc import Callable, Sequence
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 
 from qmoe_fed.models import Mixture
 from qmoe_fed.results.figures.plane import Plane
 from qmoe_fed.results.figures.regions import Floats, draw_regions, draw_samples, lattice, paint
-from qmoe_fed.results.figures.style import PAGE, dress, expert_colors, new_figure
+from qmoe_fed.results.figures.style import PAGE, SMALL, dress, expert_colors, new_figure
+from qmoe_fed.studies.ablation.summary import experts
 from qmoe_fed.studies.datasets import load
 from qmoe_fed.studies.trials import Outcome
 
@@ -47,14 +49,25 @@ def draw_experts(outcomes: Sequence[Outcome]) -> Figure:
         paint(ax, weights, expert_colors(weights.shape[1]), plane.bounds)
         dress(ax, outcome.trial.model.label)
 
-    return _panels([o for o in outcomes if o.router_parameters], draw, plane)
+    routed = [outcome for outcome in outcomes if outcome.router_parameters]
+    figure = _panels(routed, draw, plane)
+    colors = expert_colors(experts(routed[0]))
+    patches = [Patch(color=color, label=f"expert {i}") for i, color in enumerate(colors)]
+    figure.legend(
+        handles=patches,
+        fontsize=SMALL,
+        frameon=False,
+        loc="outside lower center",
+        ncols=len(patches),
+    )
+    return figure
 
 
 def _panels(
     outcomes: Sequence[Outcome], draw: Callable[[Axes, Outcome], None], plane: Plane
 ) -> Figure:
     rows = -(-len(outcomes) // COLUMNS)
-    figure = new_figure(PAGE, rows * (0.3 + plane.height(PAGE / COLUMNS)))
+    figure = new_figure(PAGE, 0.2 + rows * (0.3 + plane.height(PAGE / COLUMNS)))
     panels = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
     for ax, outcome in zip(panels, outcomes, strict=False):
         draw(ax, outcome)

@@ -14,6 +14,9 @@ from qmoe_fed.studies.trials import Outcome
 MIDDLE = 10, 90
 """Percentiles between which the middle 80% of the seeds lie."""
 
+SHOWN = 0.75, 1.005
+"""Validation accuracies that are shown."""
+
 
 def draw(outcomes: Sequence[Outcome]) -> Figure:
     """Draw mean over seeds and the middle 80% of them, for both published learning rates.
@@ -36,7 +39,8 @@ def draw(outcomes: Sequence[Outcome]) -> Figure:
             draw_grid(ax)
         dress(column[0], f"learning rate {rate:g}", y="training loss (nats)")
         dress(column[1], x="epoch", y="validation accuracy")
-        column[0].set_ylim(bottom=0)
+        column[0].set_yscale("log")
+        column[1].set_ylim(*SHOWN)
     figure.legend(
         *panels[0, 0].get_legend_handles_labels(),
         fontsize=SMALL,
@@ -51,4 +55,4 @@ def _hold(curves: Array) -> Array:
     last = (~np.isnan(curves)).sum(1) - 1
     place = np.minimum(np.arange(curves.shape[1]), last[:, None])
     held: Array = np.take_along_axis(curves, place, 1)
-    return held[:, : last.max() + 1]
+    return held
