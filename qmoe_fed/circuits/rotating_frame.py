@@ -6,8 +6,13 @@ conjugate amplitudes at s and -s, so the half with s₁ = +1 says everything: 2^
 z, or as many real ones as there are basis states. The entangler becomes one constant matrix G, the
 same for all layers, samples and clients. A layer is then z ← (G z)·exp(iω(θ)), and embedding x
 again costs one more factor exp(iω(x)), which is the same in every layer.
+
+What follows the embedding is the same for every sample if x is not embedded again. For few qubits
+it is then cheapest to multiply every layer out: the entries of its matrix are linear in cos ω(θ)
+and sin ω(θ).
 """
 
+from collections.abc import Callable, Iterator
 from functools import cache
 
 import numpy as np
@@ -21,6 +26,9 @@ from qmoe_fed.circuits.kronecker import cz_signs
 MOST_QUBITS = 8
 """G is dense: beyond this, layer by layer Kronecker products are faster."""
 
+MULTIPLIED_OUT = 4
+"""Most qubits for which layers are multiplied out: the table for it has 8^n entries."""
+
 
 def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     """Return the state before measurement, shape ``(..., B, 2^n)``; qubit 0 is the leading bit.
@@ -32,23 +40,42 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
         x: An angle for each qubit, shape ``(..., B, n)``.
         theta: Shape ``(..., L, n)``.
     """
-    n, dtype = circuit.qubits, x.dtype
-    frequencies = torch.from_numpy(_frequencies(n)).to(x)
-    basis = torch.from_numpy(_basis(n)).to(x)
-    embedding = _phases(x @ frequencies)
-    layers = _phases(theta.to(dtype) @ frequencies).unsqueeze(-2)
+    if circuit.qubits <= MULTIPLIED_OUT and not circuit.reuploading:
+        return multiplied_out(circuit, x, theta)
+    return by_phases(circuit, x, theta)
 
-    z = embedding * (layers[..., 0, :, :] * _as_complex(basis[:, 0]))
-    for layer in range(1, circuit.layers):
+
+def by_phases(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
+    """As ``amplitudes``, layer by layer on z."""
+    frequencies, entangler, basis = _constants(_frame, x, circuit.qubits)
+    embedding = _phases(x @ frequencies)
+    layers = _phases(theta.to(x.dtype).unsqueeze(-2) @ frequencies)
+    first, *others = layers.unbind(-3)
+    z = embedding * first
+    for phases in others:
         if circuit.entangler == "cz":
-            z = _as_complex(_as_real(z) @ torch.from_numpy(_entangler(n)).to(x))
-        phases = layers[..., layer, :, :]
+            z = _as_complex(_as_real(z) @ entangler)
         z = z * (phases * embedding if circuit.reuploading else phases)
     return _as_real(z) @ basis
 
 
+def multiplied_out(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
+    """As ``amplitudes``, without re-uploading: each layer one matrix on the real state."""
+    n = circuit.qubits
+    frequencies, first, table = _constants(_layer_table, x, n, circuit.entangler == "cz")
+    psi = _waves(x @ frequencies) @ first
+    layers = (_waves(theta.to(x.dtype) @ frequencies) @ table).unflatten(-1, (2**n, 2**n))
+    for layer in layers.unbind(-3):
+        psi = psi @ layer
+    return psi
+
+
 def _phases(angles: Tensor) -> Tensor:
     return torch.complex(angles.cos(), angles.sin())
+
+
+def _waves(angles: Tensor) -> Tensor:
+    return torch.cat([angles.cos(), angles.sin()], -1)
 
 
 def _as_real(z: Tensor) -> Tensor:
@@ -56,7 +83,52 @@ def _as_real(z: Tensor) -> Tensor:
 
 
 def _as_complex(values: Tensor) -> Tensor:
-    return torch.view_as_complex(values.unflatten(-1, (-1, 2)).contiguous())
+    return torch.view_as_complex(values.view(*values.shape[:-1], -1, 2))
+
+
+def _constants(
+    make: Callable[..., tuple[NDArray[np.float64], ...]], like: Tensor, *arguments: int
+) -> Iterator[Tensor]:
+    """Yield constants as tensors like another one."""
+    single = like.dtype == torch.float32
+    # Arrays are kept, not tensors: one made under torch.func.grad must not outlive it.
+    return (torch.from_numpy(array).to(like) for array in _kept(make, single, *arguments))
+
+
+@cache
+def _kept(
+    make: Callable[..., tuple[NDArray[np.float64], ...]], single: bool, *arguments: int
+) -> tuple[NDArray[np.floating], ...]:
+    return tuple(array.astype(np.float32 if single else np.float64) for array in make(*arguments))
+
+
+def _frame(qubits: int) -> tuple[NDArray[np.float64], ...]:
+    """Return the frequencies, Gᵀ, and the way back from z to ψ.
+
+    All amplitudes of |0…0⟩ are 2^-((n-1)/2) here: the way back takes this factor in.
+    """
+    back = _basis(qubits) * 2 ** (-(qubits - 1) / 2)
+    return _frequencies(qubits), _entangler(qubits), back
+
+
+def _layer_table(qubits: int, entangled: bool) -> tuple[NDArray[np.float64], ...]:
+    """Return the frequencies, and what makes states and matrices of (cos ω, sin ω), ``(2^n,)``.
+
+    Times the first table, ``(2^n, 2^n)``, it is the embedded state; times the second,
+    ``(2^n, 4^n)``, a layer as a matrix for row vectors, with the entangler before it. There is
+    none before the first layer: the first table undoes it.
+    """
+    size, basis = 2**qubits, _basis(qubits)
+    real, imaginary = basis[::2, :, None], basis[1::2, :, None]
+    cosines = real * real.mT + imaginary * imaginary.mT
+    sines = real * imaginary.mT - imaginary * real.mT
+    maps = np.concatenate([cosines, sines])
+    signs = cz_signs(qubits) if entangled else np.ones(size)
+    return (
+        _frequencies(qubits),
+        maps[:, 0] * signs,
+        (signs[:, None] * maps).reshape(size, -1),
+    )
 
 
 @cache

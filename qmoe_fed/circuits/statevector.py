@@ -29,13 +29,12 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
         UserError: There are more features than qubits, or none.
     """
     psi = amplitudes(circuit, x, theta)
-    probabilities = psi.square() if circuit.real else psi.real.square() + psi.imag.square()
+    probabilities = psi.square() if circuit.real else torch.view_as_real(psi).square().sum(-1)
+    if circuit.measured < circuit.qubits:
+        probabilities = probabilities.unflatten(-1, (2**circuit.measured, -1)).sum(-1)
     if circuit.readout == "expval":
-        signs = torch.from_numpy(_z_signs(circuit.qubits, circuit.measured))
-        return probabilities @ signs.to(probabilities)
-    if circuit.measured == circuit.qubits:
-        return probabilities
-    return probabilities.unflatten(-1, (2**circuit.measured, -1)).sum(-1)
+        return probabilities @ torch.from_numpy(_z_signs(circuit.measured)).to(probabilities)
+    return probabilities
 
 
 def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
@@ -55,5 +54,5 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
 
 
 @cache
-def _z_signs(qubits: int, measured: int) -> NDArray[np.float32]:
-    return (1 - 2 * kronecker.bits(qubits)[:, :measured]).astype(np.float32)
+def _z_signs(qubits: int) -> NDArray[np.float32]:
+    return (1 - 2 * kronecker.bits(qubits)).astype(np.float32)

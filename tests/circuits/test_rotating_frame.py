@@ -26,12 +26,34 @@ def test_amplitudes_and_gradients_equal_the_general_method(
     theta = torch.rand(2, layers, qubits, generator=generator, dtype=torch.float64) * 6
     cotangent = torch.rand(2, 3, 2**qubits, generator=generator, dtype=torch.float64)
     results = []
-    for method in (rotating_frame.amplitudes, kronecker.amplitudes):
+    methods = [kronecker.amplitudes, rotating_frame.by_phases]
+    if qubits <= rotating_frame.MULTIPLIED_OUT and not reuploading:
+        methods.append(rotating_frame.multiplied_out)
+    for method in methods:
         inputs = x.clone().requires_grad_(), theta.clone().requires_grad_()
         psi = method(circuit, *inputs)
         results.append((psi, *torch.autograd.grad((psi * cotangent).sum(), inputs)))
-    for fast, slow in zip(*results, strict=True):
-        torch.testing.assert_close(fast, slow, rtol=0, atol=1e-12)
+    slow, *others = results
+    for fast in others:
+        for actual, expected in zip(fast, slow, strict=True):
+            torch.testing.assert_close(actual, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("reuploading", [False, True])
+def test_constants_outlive_the_transform_that_first_asks_for_them(reuploading):
+    circuit = Circuit(3, 2, reuploading=reuploading)
+    x, theta = torch.rand(4, 3), torch.rand(2, 3)
+
+    def loss(theta):
+        return rotating_frame.amplitudes(circuit, x, theta)[:, 0].square().sum()
+
+    rotating_frame._kept.cache_clear()
+    with torch.inference_mode():
+        loss(theta)
+    by_transform = torch.func.grad(loss)(theta)
+    theta.requires_grad_()
+    (by_tape,) = torch.autograd.grad(loss(theta), theta)
+    torch.testing.assert_close(by_tape, by_transform)
 
 
 @pytest.mark.parametrize("qubits", [1, 2, 5])
