@@ -10,7 +10,7 @@ from torch import Tensor
 from qmoe_fed.circuits import Circuit
 
 Router = Callable[[Tensor, Tensor], Tensor]
-"""``(x (B, n), θ) → probabilities of the first two qubits (B, 4)``."""
+"""``(x (B, n), θ) → (B, outputs)``: here the probabilities of the first two qubits."""
 
 
 def gates(circuit: Circuit, x: Tensor, theta: Tensor) -> None:
@@ -90,9 +90,15 @@ def default_mixed(circuit: Circuit, p: float) -> Router:
                 qml.CZ([j, j + 1])
                 qml.DepolarizingChannel(p, j)
                 qml.DepolarizingChannel(p, j + 1)
+        if circuit.readout == "expval":
+            return [qml.expval(qml.PauliZ(j)) for j in range(n)]
         return qml.probs(wires=[0, 1])
 
-    return run
+    def readout(x: Tensor, theta: Tensor) -> Tensor:
+        values = run(x, theta)
+        return values if isinstance(values, Tensor) else torch.stack(list(values), -1)
+
+    return readout
 
 
 def plain_torch(circuit: Circuit) -> Router:

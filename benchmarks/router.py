@@ -1,6 +1,6 @@
 """The router, forward and backward, against simulators that its users could pick instead."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from references import Router, default_qubit, lightning, plain_torch
@@ -16,21 +16,29 @@ ANSATZES = {
 LAYERS = 3
 
 
-def measure(cases: list[tuple[int, int]], seconds: float) -> Iterator[Result]:
+OTHERS: dict[str, Callable[[Circuit], Router]] = {
+    "plain torch": plain_torch,
+    "default.qubit": default_qubit,
+    "lightning.qubit": lightning,
+}
+
+
+def measure(
+    cases: list[tuple[int, int]], seconds: float, others: Iterable[str] = tuple(OTHERS)
+) -> Iterator[Result]:
     """Time one gradient with respect to θ in all ansatzes.
 
     Args:
         cases: Pairs of number of qubits and batch size.
         seconds: Time for each comparison.
+        others: Names of those to compare with.
     """
     for ansatz, settings in ANSATZES.items():
         for qubits, batch in cases:
             circuit = Circuit(qubits, LAYERS, measured=2, **settings)
             runs: dict[str, Router] = {
                 "qmoe_fed": lambda x, theta, c=circuit: statevector.run(c, x, theta),
-                "plain torch": plain_torch(circuit),
-                "default.qubit": default_qubit(circuit),
-                "lightning.qubit": lightning(circuit),
+                **{name: OTHERS[name](circuit) for name in others},
             }
             result = compare(gradients(circuit, batch, runs), seconds)
             yield {"ansatz": ansatz, "qubits": qubits, "batch": batch, **result}
@@ -47,7 +55,7 @@ def gradients(
     generator = torch.Generator().manual_seed(0)
     x = torch.rand(batch, circuit.qubits, generator=generator) * torch.pi
     theta = torch.randn(circuit.parameter_shape, generator=generator).requires_grad_()
-    weights = torch.rand(batch, 4, generator=generator)
+    weights = torch.rand(batch, circuit.outputs, generator=generator)
 
     def gradient(run: Router) -> torch.Tensor:
         return torch.autograd.grad((run(x, theta) * weights).sum(), theta)[0]

@@ -30,13 +30,11 @@ def interleave(
 ) -> dict[str, list[float]]:
     """Return CPU seconds per call of each contender, by name.
 
-    Each is called once to warm up. Then they take turns until ``seconds`` have gone by, each at
-    least 3 and at most ``most`` times, so that what slows the machine down slows all of them.
-    Fast ones are called several times a turn.
+    They take turns until ``seconds`` have gone by, each at least 3 and at most ``most`` times, so
+    that what slows the machine down slows all of them. Fast ones are called several times a turn.
     """
     repeats = {}
     for name, run in contenders.items():
-        run()
         repeats[name] = max(1, min(50, round(0.01 / max(_timed(run, 1), 1e-6))))
     times: dict[str, list[float]] = {name: [] for name in contenders}
     end = time.monotonic() + seconds

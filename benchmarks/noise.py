@@ -1,0 +1,68 @@
+"""The router under noise, forward and backward, against density matrices in PennyLane."""
+
+import resource
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from references import Router, default_mixed
+from router import LAYERS, gradients
+from timing import Result, compare
+
+from qmoe_fed.circuits import Circuit, pauli
+from qmoe_fed.circuits.channels import Noise
+
+STRENGTH = 0.01
+
+
+def measure(cases: list[tuple[int, int]], seconds: float) -> Iterator[Result]:
+    """Time one gradient of RY-CZ with a depolarizing channel after every gate.
+
+    Twice: the probabilities of the first two qubits, on which few others bear, and ⟨Z⟩ of all.
+
+    Args:
+        cases: Pairs of number of qubits and batch size.
+        seconds: Time for each comparison.
+    """
+    for readout in ("probs", "expval"):
+        for qubits, batch in cases:
+            circuit = circuit_of(readout, qubits)
+            runs = {"qmoe_fed": ours(circuit), "default.mixed": default_mixed(circuit, STRENGTH)}
+            result = compare(gradients(circuit, batch, runs), seconds, most=20)
+            megabytes = peak_megabytes(readout, qubits, batch)
+            case = {"readout": readout, "qubits": qubits, "batch": batch}
+            yield {**case, **result, "megabytes": megabytes}
+
+
+def circuit_of(readout: str, qubits: int) -> Circuit:
+    """Return the circuit to run."""
+    return Circuit(qubits, LAYERS, readout=readout, measured=2 if readout == "probs" else qubits)
+
+
+def ours(circuit: Circuit) -> Router:
+    """Return the router under noise as this project runs it."""
+    noise = Noise("depolarizing", STRENGTH)
+    return lambda x, theta: pauli.run(circuit, x, theta, noise)
+
+
+def peak_megabytes(readout: str, qubits: int, batch: int) -> float:
+    """Return the peak memory of a process that computes a gradient, torch included, in MB."""
+    command = [sys.executable, __file__, readout, str(qubits), str(batch)]
+    done = subprocess.run(
+        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
+    )
+    return float(done.stdout)
+
+
+def _print_peak(readout: str, qubits: int, batch: int) -> None:
+    circuit = circuit_of(readout, qubits)
+    x, theta = torch.rand(batch, qubits), torch.rand(circuit.parameter_shape).requires_grad_()
+    torch.autograd.grad(ours(circuit)(x, theta).square().sum(), theta)
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    _print_peak(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,88 @@
+"""Measures speed and scale against what users could pick instead.
+
+    python benchmarks/run.py [--quick] [--only SECTION] [--output-dir DIR] [--data-dir DIR]
+
+Writes ``benchmarks.json`` and ``benchmarks.md``. The whole run takes about an hour, ``--quick``
+less than a minute.
+"""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # before torch starts
+
+import federation
+import noise
+import roofline
+import router
+import startup
+import study
+import tables
+import torch
+from timing import Result, machine
+
+Section = Callable[[Path | None], Iterable[Result]]
+
+QUICK: dict[str, Section] = {
+    "router": lambda _: router.measure([(2, 32), (6, 32)], 0.5),
+    "roofline": lambda _: roofline.measure([(12, 32)], 0.5),
+    "noise": lambda _: noise.measure([(2, 32), (4, 8)], 0.5),
+    "scale": lambda _: federation.scale([1000]),
+    "notebook": lambda data: [study.notebook(data, epochs=1, slice_size=32)],
+    "seeds": lambda _: study.seeds_together(4, 0.5),
+    "import": lambda _: [startup.imports(1)],
+}
+
+SIZES = (2, 4, 6, 8, 12, 16)
+
+FULL: dict[str, Section] = {
+    "router, batch 32": lambda _: router.measure([(n, 32) for n in SIZES], 5),
+    "router, batch 256": lambda _: router.measure([(n, 256) for n in SIZES[:5]], 5),
+    "router, 20 qubits": lambda _: router.measure([(20, 2)], 5, ["plain torch", "lightning.qubit"]),
+    "roofline": lambda _: roofline.measure([(12, 32), (12, 256), (16, 32), (20, 2)], 5),
+    "noise": lambda _: noise.measure([(2, 32), (4, 32), (6, 32), (8, 8)], 5),
+    "round": lambda _: federation.against_flower([50, 200, 1000], ["no_op", "pennylane"], 600),
+    "scale": lambda _: federation.scale([1000, 10_000, 100_000], rounds=5),
+    "two SuperNodes": lambda _: federation.on_supernodes([1000, 10_000, 100_000], rounds=5),
+    "notebook": lambda data: [study.notebook(data, epochs=3, slice_size=128)],
+    "seeds": lambda _: study.seeds_together(20, 5),
+    "import": lambda _: [startup.imports(5)],
+    "example, local": lambda _: startup.example("local", 3),
+    "example, flower": lambda _: startup.example("flower", 1),
+}
+
+
+def main() -> None:
+    """Run the sections asked for and write the results after each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="few and small cases")
+    parser.add_argument("--only", action="append", help="a section; may be repeated")
+    parser.add_argument("--output-dir", type=Path, default=Path("benchmark-results"))
+    parser.add_argument("--data-dir", type=Path, help="folder with MNIST's four files")
+    options = parser.parse_args()
+    sections = QUICK if options.quick else FULL
+    if unknown := set(options.only or ()) - sections.keys():
+        parser.error(f"no section {', '.join(unknown)}; there are: {', '.join(sections)}")
+
+    torch.set_num_threads(1)
+    options.output_dir.mkdir(parents=True, exist_ok=True)
+    results: Result = {"machine": machine(), "sections": {}}
+    started = time.monotonic()
+    print(f"{results['machine']['processor']}, {torch.get_num_threads()} thread")
+    for name in options.only or sections:
+        print(f"{name} …", flush=True, file=sys.stderr)
+        results["sections"][name] = list(sections[name](options.data_dir))
+        results["wall_seconds"] = time.monotonic() - started
+        (options.output_dir / "benchmarks.json").write_text(json.dumps(results, indent=1))
+        (options.output_dir / "benchmarks.md").write_text(tables.markdown(results))
+    print(tables.markdown(results))
+    print(f"results: {options.output_dir.absolute()}")
+
+
+if __name__ == "__main__":
+    main()
