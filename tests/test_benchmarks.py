@@ -1,0 +1,109 @@
+"""What is fast must stay fast: ratios with room for a busy machine, never times."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from qmoe_fed.circuits import Circuit, kronecker, rotating_frame, statevector
+
+BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
+
+
+@pytest.fixture
+def benchmark(monkeypatch):
+    """Return a function that imports a module of the benchmarks."""
+    monkeypatch.syspath_prepend(str(BENCHMARKS))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield importlib.import_module
+    torch.set_num_threads(threads)
+
+
+def slowdowns(row):
+    return {name: spread["median"] for name, spread in row["ratios"].items()}
+
+
+def test_the_router_is_many_times_faster_than_simulators_at_hand(benchmark):
+    rows = list(benchmark("router").measure([(4, 32)], 0.2))
+    assert [row["ansatz"] for row in rows] == [
+        "RY-CZ",
+        "re-uploading",
+        "StronglyEntanglingLayers",
+    ]
+    for row, least in zip(rows, [(8, 60), (6, 50), (3, 30)], strict=True):
+        assert slowdowns(row)["default.qubit"] > least[0], row
+        assert slowdowns(row)["lightning.qubit"] > least[1], row
+
+
+def test_noise_costs_much_less_than_density_matrices(benchmark):
+    row = next(benchmark("noise").measure([(6, 4)], 0.2))
+    assert slowdowns(row)["default.mixed"] > 10
+
+
+def test_seeds_train_together_faster_than_one_after_another(benchmark):
+    (row,) = benchmark("study").seeds_together(16, 0.2)
+    assert slowdowns(row)["one after another"] > 4
+
+
+@pytest.mark.parametrize("reuploading", [False, True])
+def test_the_rotating_frame_beats_kronecker_products_where_it_is_used(benchmark, reuploading):
+    circuit = Circuit(6, 3, reuploading=reuploading)
+    x, theta = torch.rand(32, 6), torch.rand(3, 6).requires_grad_()
+
+    def gradient(method):
+        return lambda: torch.autograd.grad(method.amplitudes(circuit, x, theta).sum(), theta)
+
+    methods = {"fast": gradient(rotating_frame), "general": gradient(kronecker)}
+    assert slowdowns(benchmark("timing").compare(methods, 0.3))["general"] > 1.5
+
+
+def test_a_client_in_a_large_cohort_costs_a_fraction_of_one_alone(benchmark):
+    """Cost must come from arithmetic, not from calls: 500 clients take far less than 500 times."""
+    circuit = Circuit(2, 3, reuploading=True)
+    x, theta = torch.rand(500, 32, 2), torch.rand(500, 3, 2).requires_grad_()
+
+    def gradient(count):
+        return lambda: torch.autograd.grad(
+            statevector.run(circuit, x[:count], theta[:count]).square().sum(), theta
+        )
+
+    result = benchmark("timing").compare({"one": gradient(1), "many": gradient(500)}, 0.3)
+    assert slowdowns(result)["many"] < 100
+
+
+def test_rounds_grow_no_faster_than_the_number_of_clients(benchmark):
+    few, many = benchmark("federation").scale([500, 4000], rounds=4)
+    seconds = [row["seconds"]["processor"]["median"] for row in (few, many)]
+    assert seconds[1] < 2 * 8 * seconds[0]
+
+
+def test_importing_the_package_costs_no_more_than_torch(benchmark):
+    row = benchmark("startup").imports(1)
+    assert slowdowns(row)["qmoe_fed"] < 1.2
+    assert slowdowns(row)["qmoe_fed.circuits"] < 1.5
+
+
+def test_a_quick_run_writes_numbers_and_tables(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "--quick", "--output-dir", str(tmp_path)]
+    command += ["--only", "roofline", "--only", "seeds"]
+    subprocess.run(command, check=True, capture_output=True)
+    results = json.loads((tmp_path / "benchmarks.json").read_text())
+    assert list(results["sections"]) == ["roofline", "seeds"]
+    assert results["machine"]["threads"] == 1
+    table = (tmp_path / "benchmarks.md").read_text()
+    assert "## seeds" in table
+    assert "one after another, ratio" in table
+
+
+def test_an_unknown_section_is_refused_with_those_there_are(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "run.py"), "--quick", "--only", "rooter"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert "rooter" in done.stderr
+    assert "router" in done.stderr.splitlines()[-1]
+    assert not list(tmp_path.iterdir())
