@@ -14,18 +14,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 Result = TypeVar("Result")
 
 
-def run_jobs(
-    jobs: Sequence[Callable[[], Result]], processes: int, title: str = "fitting"
-) -> list[Result]:
+def run_jobs(jobs: Sequence[Callable[[], Result]], processes: int) -> list[Result]:
     """Return what the jobs return, in their order.
 
     Args:
         jobs: Partial calls of functions of modules, so that other processes find them; the first
             start first, so long ones belong there.
         processes: Number of processes, each of one thread; with 1 it is this one.
-        title: What the progress bar says.
     """
-    with _progress(title, len(jobs)) as step:
+    with _progress(len(jobs)) as step:
         if processes == 1:
             results = []
             for job in jobs:
@@ -62,7 +59,7 @@ def _prepare() -> None:
 
 
 @contextmanager
-def _progress(title: str, total: int) -> Iterator[Callable[[], None]]:
+def _progress(total: int) -> Iterator[Callable[[], None]]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -70,5 +67,5 @@ def _progress(title: str, total: int) -> Iterator[Callable[[], None]]:
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task(title, total=total)
+        task = progress.add_task("fitting", total=total)
         yield lambda: progress.advance(task)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import fill
 
 import numpy as np
 
@@ -47,6 +48,7 @@ NOTE = (
     "rounded, where one more run of ours would fall with 95% probability; the paper gives no "
     "spread. The notebooks' accuracies are those on the training samples."
 )
+NARROW = 31
 OURS = "ours (rate 0.01 / 0.1 / chosen)"
 
 
@@ -66,7 +68,15 @@ def narrow_table(lines: Sequence[Line]) -> Table:
     return Table(
         "Paper beside ours",
         ("claim → verdict", "paper", "notebooks", OURS),
-        [(f"{x.claim}\n→ {x.verdict}", x.paper, x.notebooks, x.ours) for x in lines],
+        [
+            (
+                f"{fill(x.claim, NARROW)}\n{fill(f'→ {x.verdict}', NARROW)}",
+                x.paper,
+                x.notebooks,
+                x.ours,
+            )
+            for x in lines
+        ],
         NOTE,
         texts=(0, 1, 2, 3),
     )

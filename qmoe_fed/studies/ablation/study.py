@@ -51,8 +51,7 @@ def run(settings: Settings) -> None:
     draw_all(results, folder / "figures")
     text = markdown(settings, written, paragraphs, left_out)
     write_whole(folder / "report.md", text.encode())
-    directory = RunDirectory(folder)
-    directory.write_json("curves.json", curves(results))
+    write_whole(folder / "curves.json", curves(results))
     seconds = time.perf_counter() - began
     content = {
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -65,7 +64,9 @@ def run(settings: Settings) -> None:
         "answer": paragraphs,
         "seconds": seconds,
     }
-    directory.write_json("results.json", content)  # last: where it stands, all is there
+    RunDirectory(folder).write_json("results.json", content)  # last: where it stands, all is there
+    if settings.scope.quick:
+        say("\nA first look: so few seeds and epochs carry no verdict.")
     say(f"\n{seconds:.0f} s; results: {folder}")
 
 

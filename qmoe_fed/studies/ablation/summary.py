@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qmoe_fed.studies.statistics import Array, Interval, efficiency, mean_interval
+from qmoe_fed.studies.statistics import Interval, efficiency, mean_interval
 from qmoe_fed.studies.trials import Column, Outcome
 
 Record = dict[str, Any]
@@ -42,9 +42,8 @@ def models(outcomes: Sequence[Outcome]) -> list[Record]:
     return [
         {
             **describe(outcome, setting),
-            "seconds": outcome.seconds,
-            "difference_to_b": None if own is reference else pair(difference(own, reference)),
-            "difference_to_b_mean": float((own.accuracy - reference.accuracy).mean()),
+            "difference_to_b_mean": difference(own, reference).mean,
+            "difference_to_b_ci95": pair(difference(own, reference)),
         }
         for outcome in outcomes
         for setting, own in outcome.columns.items()
@@ -74,6 +73,7 @@ def describe(outcome: Outcome, setting: str) -> Record:
         "eta": finite(efficiency(accuracy.mean, outcome.router_parameters)),
         "epochs_to_90": float(np.median(reached)) if len(reached) else None,
         "seeds_that_reach_90": len(reached),
+        "seconds": outcome.seconds,
     }
 
 
@@ -97,11 +97,6 @@ def records(outcomes: Sequence[Outcome]) -> list[Record]:
         for setting, own in outcome.columns.items()
         for seed in range(len(own.accuracy))
     ]
-
-
-def epochs_by_seed(values: Array) -> list[float | None]:
-    """Return epochs by seed; None for never."""
-    return [finite(float(value)) for value in values]
 
 
 def pair(interval: Interval) -> list[float]:

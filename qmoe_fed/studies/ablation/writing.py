@@ -1,5 +1,6 @@
 """What the ablation writes down."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -88,15 +89,16 @@ def numbers(results: Results) -> dict[str, Any]:
     }
 
 
-def curves(results: Results) -> dict[str, Any]:
-    """Return the curves of the ablation, by model and setting; a row per seed."""
-    return {
+def curves(results: Results) -> bytes:
+    """Return ``curves.json``: values by epoch, until each seed stopped, by model and setting."""
+    content = {
         outcome.trial.model.name: {
             setting: {
-                name: np.round(getattr(own, name), 5).tolist()
+                name: [np.round(row[~np.isnan(row)], 5).tolist() for row in getattr(own, name)]
                 for name in ("train_loss", "validation_loss", "validation_accuracy")
             }
             for setting, own in outcome.columns.items()
         }
         for outcome in results.models
     }
+    return json.dumps(content).encode()
