@@ -5,7 +5,6 @@ Runs are processes of their own: ``python federation.py CLIENTS ROUNDS`` prints 
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -15,7 +14,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from timing import Result, cpu_seconds, spread
+from timing import Result, cpu_seconds, peak_megabytes, spread
 
 HERE = Path(__file__).parent
 APP = HERE.parent / "simulations" / "moons_fed"
@@ -129,8 +128,7 @@ def _run(clients: int, rounds: int, folder: str) -> dict[str, Any]:
     walls, cpus = (
         [end - start for start, end in pairwise(column)] for column in zip(*moments, strict=True)
     )
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return {"wall": walls, "cpu": cpus, "megabytes": peak}
+    return {"wall": walls, "cpu": cpus, "megabytes": peak_megabytes()}
 
 
 if __name__ == "__main__":

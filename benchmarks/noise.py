@@ -1,6 +1,5 @@
 """The router under noise, forward and backward, against density matrices in PennyLane."""
 
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 import torch
 from references import Router, default_mixed
 from router import LAYERS, gradients
-from timing import Result, compare
+from timing import Result, compare, peak_megabytes
 
 from qmoe_fed.circuits import Circuit, pauli
 from qmoe_fed.circuits.channels import Noise
@@ -31,7 +30,7 @@ def measure(cases: list[tuple[int, int]], seconds: float) -> Iterator[Result]:
             circuit = circuit_of(readout, qubits)
             runs = {"qmoe_fed": ours(circuit), "default.mixed": default_mixed(circuit, STRENGTH)}
             result = compare(gradients(circuit, batch, runs), seconds, most=20)
-            megabytes = peak_megabytes(readout, qubits, batch)
+            megabytes = peak_of(readout, qubits, batch)
             case = {"readout": readout, "qubits": qubits, "batch": batch}
             yield {**case, **result, "megabytes": megabytes}
 
@@ -47,7 +46,7 @@ def ours(circuit: Circuit) -> Router:
     return lambda x, theta: pauli.run(circuit, x, theta, noise)
 
 
-def peak_megabytes(readout: str, qubits: int, batch: int) -> float:
+def peak_of(readout: str, qubits: int, batch: int) -> float:
     """Return the peak memory of a process that computes a gradient, torch included, in MB."""
     command = [sys.executable, __file__, readout, str(qubits), str(batch)]
     done = subprocess.run(
@@ -60,7 +59,7 @@ def _print_peak(readout: str, qubits: int, batch: int) -> None:
     circuit = circuit_of(readout, qubits)
     x, theta = torch.rand(batch, qubits), torch.rand(circuit.parameter_shape).requires_grad_()
     torch.autograd.grad(ours(circuit)(x, theta).square().sum(), theta)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(peak_megabytes())
 
 
 if __name__ == "__main__":

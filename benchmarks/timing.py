@@ -97,6 +97,15 @@ def machine() -> Result:
     }
 
 
+def peak_megabytes() -> float:
+    """Return the most memory this process has held, in MB.
+
+    ``getrusage`` would also count the process that started it.
+    """
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+
+
 def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
