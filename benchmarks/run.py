@@ -58,7 +58,7 @@ FULL: dict[str, Section] = {
 
 
 def main() -> None:
-    """Run the sections asked for and write the results after each."""
+    """Run the sections asked for and write the results after each case."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few and small cases")
     parser.add_argument("--only", action="append", help="a section; may be repeated")
@@ -76,10 +76,12 @@ def main() -> None:
     print(f"{results['machine']['processor']}, {torch.get_num_threads()} thread")
     for name in options.only or sections:
         print(f"{name} …", flush=True, file=sys.stderr)
-        results["sections"][name] = list(sections[name](options.data_dir))
-        results["wall_seconds"] = time.monotonic() - started
-        (options.output_dir / "benchmarks.json").write_text(json.dumps(results, indent=1))
-        (options.output_dir / "benchmarks.md").write_text(tables.markdown(results))
+        rows = results["sections"][name] = []
+        for row in sections[name](options.data_dir):
+            rows.append(row)
+            results["wall_seconds"] = time.monotonic() - started
+            (options.output_dir / "benchmarks.json").write_text(json.dumps(results, indent=1))
+            (options.output_dir / "benchmarks.md").write_text(tables.markdown(results))
     print(tables.markdown(results))
     print(f"results: {options.output_dir.absolute()}")
 
