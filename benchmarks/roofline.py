@@ -23,8 +23,7 @@ def measure(cases: list[tuple[int, int]], seconds: float) -> Iterator[Result]:
         cases: Pairs of number of qubits and batch size.
         seconds: Time for each measurement.
     """
-    source = torch.rand(2**25)  # beyond any cache
-    target = torch.empty_like(source)
+    bandwidth = copy_bandwidth()
     for qubits, batch in cases:
         circuit = Circuit(qubits, LAYERS, measured=2)
         x, theta = torch.rand(batch, qubits), torch.rand(LAYERS, qubits).requires_grad_()
@@ -32,17 +31,22 @@ def measure(cases: list[tuple[int, int]], seconds: float) -> Iterator[Result]:
         def gradient(circuit: Circuit = circuit, x=x, theta=theta) -> object:
             return torch.autograd.grad(statevector.run(circuit, x, theta)[:, 0].sum(), theta)
 
-        times = interleave({"qmoe_fed": gradient, "copy": lambda: target.copy_(source)}, seconds)
+        times = spread(interleave({"qmoe_fed": gradient}, seconds)["qmoe_fed"])
         groups = -(-qubits // kronecker.GROUP)
-        passes = (LAYERS - 1) * (6 * groups + 4) + 9
-        size = 4 * batch * 2**qubits
-        bandwidth = 2 * source.nbytes / spread(times["copy"])["median"]
-        bound = passes * size / bandwidth
+        moved = ((LAYERS - 1) * (6 * groups + 4) + 9) * 4 * batch * 2**qubits
         yield {
             "qubits": qubits,
             "batch": batch,
-            "seconds": {"qmoe_fed": spread(times["qmoe_fed"])},
-            "gigabytes": passes * size / 1e9,
+            "seconds": {"qmoe_fed": times},
+            "gigabytes": moved / 1e9,
             "gigabytes per second": bandwidth / 1e9,
-            "times the bound": spread(times["qmoe_fed"])["median"] / bound,
+            "times the bound": times["median"] * bandwidth / moved,
         }
+
+
+def copy_bandwidth() -> float:
+    """Return the bytes read and written per second when memory beyond any cache is copied."""
+    source = torch.rand(2**25)
+    target = torch.empty_like(source)
+    times = interleave({"copy": lambda: target.copy_(source)}, 1)
+    return 2 * source.nbytes / spread(times["copy"])["median"]
