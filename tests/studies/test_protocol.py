@@ -122,9 +122,7 @@ def test_only_what_is_trainable_changes(split):
     start = initial_parameters(lambda: model, 0, range(SEEDS))
     free = frozenset(name for name in start if name.startswith("experts."))
     rates = torch.full((SEEDS,), 0.1)
-    fitted = fit(
-        model, start, train, validation, range(SEEDS), rates, Protocol(max_epochs=2), free
-    )
+    fitted = fit(model, start, train, validation, range(SEEDS), rates, Protocol(max_epochs=2), free)
     assert torch.equal(fitted.parameters["router.theta"], start["router.theta"])
     assert not torch.equal(fitted.parameters["experts.weight"], start["experts.weight"])
 

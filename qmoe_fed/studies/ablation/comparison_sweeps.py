@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from qmoe_fed.studies.ablation import paper
-from qmoe_fed.studies.ablation.comparison import (
+from qmoe_fed.studies.ablation.efficiency import MLP, MOONS_B, PAPER_CIRCUIT, rival
+from qmoe_fed.studies.ablation.lines import (
     NONE,
     Line,
     by_case,
@@ -13,11 +14,10 @@ from qmoe_fed.studies.ablation.comparison import (
     percent,
     signed,
 )
-from qmoe_fed.studies.ablation.efficiency import MLP, MOONS_B, PAPER_CIRCUIT, rival
 from qmoe_fed.studies.ablation.summary import find
 from qmoe_fed.studies.ablation.verdicts import HIGHER, HOLDS, LOWER, Case, compare, judge
 from qmoe_fed.studies.datasets import MOONS
-from qmoe_fed.studies.statistics import Array, Interval, efficiency
+from qmoe_fed.studies.statistics import Interval, efficiency
 from qmoe_fed.studies.trials import Outcome
 
 Sweeps = Mapping[str, Sequence[Outcome]]
@@ -68,21 +68,19 @@ def _widths(outcomes: Sequence[Outcome]) -> list[Line]:
     }
     if not own:
         return []
-    values: dict[Case, Array] = {
-        (f"width {width}",): outcome.chosen.accuracy for width, outcome in own.items()
+    findings: dict[Case, str] = {
+        (f"width {width}",): near(paper.NOTEBOOK_MLP[width], 0.0005)(outcome.chosen.accuracy)
+        for width, outcome in own.items()
     }
-    findings = {
-        case: near(claim, 0.0005)(accuracy)
-        for (case, accuracy), claim in zip(
-            values.items(), (paper.NOTEBOOK_MLP[width] for width in own), strict=True
-        )
+    texts: dict[Case, str] = {
+        (f"width {width}",): percent(outcome.chosen.accuracy) for width, outcome in own.items()
     }
     return [
         Line(
             "accuracy of MLP routers, by width",
             NONE,
             "\n".join(f"{paper.NOTEBOOK_MLP[width]:.1%}" for width in own),
-            by_case({case: percent(accuracy) for case, accuracy in values.items()}),
+            by_case(texts),
             judge(findings, ("width",)),
         )
     ]

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from qmoe_fed.studies.ablation import comparison, summary, tables
+from qmoe_fed.studies.ablation import summary, tables
 from qmoe_fed.studies.ablation.answer import QUESTION, leads
 from qmoe_fed.studies.ablation.answer import table as leads_table
-from qmoe_fed.studies.ablation.comparison import Line
+from qmoe_fed.studies.ablation.lines import Line, narrow_table
+from qmoe_fed.studies.ablation.lines import table as comparison_table
 from qmoe_fed.studies.ablation.plan import Results
 from qmoe_fed.studies.ablation.settings import EXPERTS, Settings
 from qmoe_fed.studies.datasets import MOONS_SAMPLES
@@ -37,8 +38,8 @@ def choose_tables(results: Results, lines: Sequence[Line]) -> tuple[list[Table],
         if setting != CHOSEN
         for number in EXPERTS
     ]
-    printed = [*first, comparison.narrow_table(lines), *second]
-    return printed, [*first, *further, comparison.table(lines), *second]
+    printed = [*first, narrow_table(lines), *second]
+    return printed, [*first, *further, comparison_table(lines), *second]
 
 
 def markdown(
