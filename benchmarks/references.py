@@ -131,7 +131,7 @@ def plain_torch(circuit: Circuit) -> Router:
                 for j in range(n - 1):
                     shape = (len(x), 2**j, 2, 2, -1)
                     psi = (psi.reshape(shape) * signs[..., None]).reshape(len(x), -1)
-        return psi.abs().square().reshape(len(x), 4, -1).sum(-1)
+        return torch.view_as_real(psi).square().reshape(len(x), 4, -1).sum(-1)
 
     return run
 

@@ -43,7 +43,7 @@ SIZES = (2, 4, 6, 8, 12, 16)
 FULL: dict[str, Section] = {
     "router, batch 32": lambda _: router.measure([(n, 32) for n in SIZES], 5),
     "router, batch 256": lambda _: router.measure([(n, 256) for n in SIZES[:5]], 5),
-    "router, 20 qubits": lambda _: router.measure([(20, 2)], 5, ["plain torch", "lightning.qubit"]),
+    "router, 20 qubits": lambda _: router.measure([(20, 2)], 5, ["lightning.qubit"]),
     "roofline": lambda _: roofline.measure([(12, 32), (12, 256), (16, 32), (20, 2)], 5),
     "noise": lambda _: noise.measure([(2, 32), (4, 32), (6, 32), (8, 8)], 5),
     "round": lambda _: federation.against_flower([50, 200, 1000], ["no_op", "pennylane"], 600),
