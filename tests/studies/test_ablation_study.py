@@ -129,6 +129,7 @@ def test_mistakes_are_told_in_one_line(arguments, message, tmp_path, monkeypatch
     assert err.startswith("error: ")
     assert message in err
     assert err.count("\n") == 1
+    assert sorted(path.name for path in Path().iterdir()) == ["bad.toml", "full"]
 
 
 def test_the_published_config_is_the_default():

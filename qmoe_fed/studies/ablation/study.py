@@ -27,9 +27,17 @@ def run(settings: Settings) -> None:
         UserError: The output directory already holds results or cannot be made, or the data
             directory is none.
     """
-    began = time.perf_counter()
-    folder = _new_directory(settings.folder)
     images, left_out = _images(settings)
+    folder = _new_directory(settings.folder)
+    try:
+        _run(settings, folder, images, left_out)
+    finally:
+        if not any(folder.iterdir()):
+            folder.rmdir()
+
+
+def _run(settings: Settings, folder: Path, images: list[str], left_out: list[str]) -> None:
+    began = time.perf_counter()
     for reason in left_out:
         say(f"left out: {reason}")
     results = measure(settings, images)
@@ -48,6 +56,7 @@ def run(settings: Settings) -> None:
 
     from qmoe_fed.studies.ablation.figures import draw_all  # matplotlib takes a second to import
 
+    (folder / "figures").mkdir(exist_ok=True)
     draw_all(results, folder / "figures")
     text = markdown(settings, written, paragraphs, left_out)
     write_whole(folder / "report.md", text.encode())
@@ -74,7 +83,7 @@ def _new_directory(folder: Path) -> Path:
     if (folder / "results.json").exists() or (folder / "config.json").exists():
         raise UserError(f"output-dir {folder} already holds results; name another directory")
     try:
-        (folder / "figures").mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make output-dir {folder}: {error.strerror}") from error
     return folder
