@@ -3,7 +3,8 @@
 from collections.abc import Callable, Iterable, Iterator
 
 import torch
-from references import Router, default_qubit, lightning, plain_torch
+from plain import plain_torch
+from references import Router, default_qubit, lightning
 from timing import Result, compare
 
 from qmoe_fed.circuits import Circuit, statevector

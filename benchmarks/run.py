@@ -2,8 +2,8 @@
 
     python benchmarks/run.py [--quick] [--only SECTION] [--output-dir DIR] [--data-dir DIR]
 
-Writes ``benchmarks.json`` and ``benchmarks.md``. The whole run takes about an hour, ``--quick``
-less than a minute.
+Writes ``benchmarks.json`` and ``benchmarks.md``, by default to ``runs/benchmarks``. The
+whole run takes about an hour, ``--quick`` less than a minute.
 """
 
 import argparse
@@ -62,7 +62,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="few and small cases")
     parser.add_argument("--only", action="append", help="a section; may be repeated")
-    parser.add_argument("--output-dir", type=Path, default=Path("benchmark-results"))
+    parser.add_argument("--output-dir", type=Path, default=Path("runs/benchmarks"))
     parser.add_argument("--data-dir", type=Path, help="folder with MNIST's four files")
     options = parser.parse_args()
     sections = QUICK if options.quick else FULL
