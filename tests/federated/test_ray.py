@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from federation import SMALL, outcome
+from small_federation import SMALL, outcome
 from test_transport import assert_same_outcome
 
 APP = Path(__file__).parents[2] / "simulations" / "moons_fed"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from federation import federate, outcome
+from small_federation import federate, outcome
 
 from qmoe_fed.results import load_run
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from federation import SpyGrid, federate, outcome
 from flwr.app import Error, Message
+from small_federation import SpyGrid, federate, outcome
 from test_transport import assert_same_outcome
 
 from qmoe_fed.config import Config

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from federation import SMALL, federate, outcome
+from small_federation import SMALL, federate, outcome
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, load_clients
