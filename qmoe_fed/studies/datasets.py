@@ -29,6 +29,7 @@ class ImageTask:
         samples: Training, validation and test samples of a seed; the first two are drawn from the
             training files, the last from the test files.
         num_experts: Of the mixtures that learn it.
+        epochs: In which they have learnt it.
     """
 
     title: str
@@ -36,6 +37,7 @@ class ImageTask:
     classes: str
     samples: tuple[int, int, int]
     num_experts: int
+    epochs: int
 
 
 COMPONENTS = 8
@@ -45,11 +47,11 @@ PUBLIC_SAMPLES = 500
 """Training images the components are fitted on, the same for all seeds."""
 
 IMAGES = {
-    "mnist-0-1": ImageTask("MNIST, 0 against 1", "mnist", "0,1", (1600, 400, 400), 2),
+    "mnist-0-1": ImageTask("MNIST, 0 against 1", "mnist", "0,1", (1600, 400, 400), 2, 20),
     "fashion-0-1": ImageTask(
-        "Fashion-MNIST, T-shirt against trouser", "fashion-mnist", "0,1", (1600, 400, 400), 2
+        "Fashion-MNIST, T-shirt against trouser", "fashion-mnist", "0,1", (1600, 400, 400), 2, 20
     ),
-    "mnist-10": ImageTask("MNIST, 10 classes", "mnist", "all", (2400, 600, 2000), 16),
+    "mnist-10": ImageTask("MNIST, 10 classes", "mnist", "all", (2400, 600, 2000), 16, 60),
 }
 """By name. The first two have the sizes of the paper, 2000 to fit and 400 to test."""
 

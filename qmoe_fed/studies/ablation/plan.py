@@ -11,7 +11,7 @@ from qmoe_fed.studies.ablation.efficiency import sweep
 from qmoe_fed.studies.ablation.gradients import READOUTS, Variance
 from qmoe_fed.studies.ablation.settings import EXPERTS, LEARNING_RATES, REPORTED, SIZES, Settings
 from qmoe_fed.studies.ablation.starts import SMALL_ANGLE, STARTS, Start, Started
-from qmoe_fed.studies.datasets import MOONS
+from qmoe_fed.studies.datasets import IMAGES, MOONS
 from qmoe_fed.studies.models import LABELS, QUANTUM, StudyModel, ablation_model
 from qmoe_fed.studies.parallel import run_jobs
 from qmoe_fed.studies.trials import Outcome, Trial
@@ -54,11 +54,15 @@ def measure(settings: Settings, images: Sequence[str]) -> Results:
     """
     scope, protocol, sizes = settings.scope, settings.protocol, SIZES[settings.scope.quick]
     moons = settings.source(MOONS, scope.seeds)
-    on_images = replace(protocol, max_epochs=sizes.image_epochs, patience=sizes.image_patience)
     on_moons = replace(protocol, max_epochs=sizes.moons_epochs)
     jobs: dict[tuple[str, str], list[Callable[[], Any]]] = {}
     for dataset in reversed(images):  # the last has most classes and samples
         source = settings.source(dataset, min(scope.seeds, sizes.image_seeds))
+        on_images = replace(
+            protocol,
+            max_epochs=min(sizes.image_epochs, IMAGES[dataset].epochs),
+            patience=sizes.image_patience,
+        )
         jobs["sweep", dataset] = [
             partial(trials.run, Trial(model, source, sizes.image_rates, (), on_images))
             for model in sweep(dataset, scope.quick)

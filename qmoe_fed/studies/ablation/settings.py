@@ -59,7 +59,7 @@ class Sizes:
 
     Attributes:
         moons_epochs: Most epochs of a fit in the sweep on Two Moons; as in the notebooks' sweep.
-        image_epochs: The same for images.
+        image_epochs: The same for images, if their task does not say fewer.
         image_patience: Epochs without a lower validation loss there.
         moons_rates: Learning rates among which validation chooses on Two Moons.
         image_rates: The same for images.
@@ -71,8 +71,8 @@ class Sizes:
     """
 
     moons_epochs: int = 30
-    image_epochs: int = 20
-    image_patience: int = 4
+    image_epochs: int = 60
+    image_patience: int = 6
     moons_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
     image_rates: tuple[float, ...] = (0.01, 0.03)
     image_seeds: int = 5
