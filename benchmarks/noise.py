@@ -10,7 +10,7 @@ from references import Router, default_mixed
 from router import LAYERS, gradients
 from timing import Result, compare, peak_megabytes
 
-from qmoe_fed.circuits import Circuit, pauli
+from qmoe_fed.circuits import Circuit, density
 from qmoe_fed.circuits.channels import Noise
 
 STRENGTH = 0.01
@@ -43,7 +43,7 @@ def circuit_of(readout: str, qubits: int) -> Circuit:
 def ours(circuit: Circuit) -> Router:
     """Return the router under noise as this project runs it."""
     noise = Noise("depolarizing", STRENGTH)
-    return lambda x, theta: pauli.run(circuit, x, theta, noise)
+    return lambda x, theta: density.run(circuit, x, theta, noise)
 
 
 def peak_of(readout: str, qubits: int, batch: int) -> float:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from qmoe_fed.circuits import Circuit, pauli, statevector
+from qmoe_fed.circuits import Circuit, density, statevector
 from qmoe_fed.circuits.channels import Noise
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, load_clients
@@ -29,7 +29,7 @@ def test_a_circuit_makes_all_it_needs_on_the_device_of_its_inputs(kind, qubits):
     theta = torch.empty(circuit.parameter_shape, device="meta", requires_grad=True)
     outputs = [statevector.run(circuit, x, theta)]
     if qubits < 9:
-        outputs.append(pauli.run(circuit, x, theta, Noise("depolarizing", 0.01)))
+        outputs.append(density.run(circuit, x, theta, Noise("depolarizing", 0.01)))
     for output in outputs:
         assert output.shape == (5, circuit.outputs)
         (gradient,) = torch.autograd.grad(output.sum(), theta)

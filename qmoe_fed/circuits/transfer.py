@@ -12,6 +12,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qmoe_fed.circuits.channels import Noise
+from qmoe_fed.circuits.circuit import Circuit
+
 Gate = tuple[tuple[int, ...], Tensor]
 """Wires and the matrices ``(..., S, 4^w, 4^w)`` that multiply their coefficients from the left;
 S is the number of samples, or 1 if all share one matrix."""
@@ -43,28 +46,23 @@ def controlled(pauli: str) -> NDArray[np.float64]:
     return np.array([[np.trace(p @ q).real / 4 for q in turned] for p in pairs])
 
 
-def light_cone(gates: list[Gate], measured: int) -> tuple[list[Gate], list[int]]:
-    """Leave out the gates that a measurement of the first qubits cannot feel.
-
-    A channel preserves the trace, so what follows the last use of a qubit that is not measured
-    changes nothing.
+def matrices(circuit: Circuit, noise: Noise, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the channel and the circuit's entangler, with channels after it if they belong there.
 
     Args:
-        gates: Gates in order.
-        measured: Number of qubits measured.
+        circuit: Says which entangler.
+        noise: The noise.
+        like: A tensor whose dtype and device the result has.
 
     Returns:
-        The other gates, and the qubits they act on or that are measured, ascending, at least
-        one. A wire of these gates is a position in this list.
+        Shapes ``(*strength.shape, 1, 4, 4)`` and ``(*strength.shape, 1, 16, 16)``.
     """
-    cone = set(range(max(measured, 1)))
-    felt = []
-    for wires, matrix in reversed(gates):
-        if not cone.isdisjoint(wires):
-            cone.update(wires)
-            felt.append((wires, matrix))
-    qubits = sorted(cone)
-    return [(tuple(map(qubits.index, wires)), matrix) for wires, matrix in reversed(felt)], qubits
+    channel = noise.matrix(like).unsqueeze(-3)
+    entangler = torch.from_numpy(controlled("z" if circuit.entangler == "cz" else "x")).to(like)
+    if noise.placement != "gate":
+        return channel, entangler.expand(*channel.shape[:-2], 16, 16)
+    both = (channel[..., :, None, :, None] * channel[..., None, :, None, :]).flatten(-4, -3)
+    return channel, both.flatten(-2) @ entangler
 
 
 def fuse(gates: list[Gate], size: int) -> list[Gate]:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_circuits import examples, seeds
 
-from qmoe_fed.circuits.transfer import controlled, evolve, fuse, light_cone, rotation
+from qmoe_fed.circuits.transfer import controlled, evolve, fuse, rotation
 
 PAIRS = [a + b for a in "IXYZ" for b in "IXYZ"]
 
@@ -35,21 +35,6 @@ def test_a_quarter_turn_takes_the_next_axis_to_the_one_after(axis, turned):
     state = torch.tensor([1.0, 2.0, 3.0, 4.0])
     actual = rotation(axis, torch.tensor(torch.pi / 2)) @ state
     torch.testing.assert_close(actual, torch.tensor(turned).float())
-
-
-def test_the_light_cone_of_a_chain_grows_by_one_qubit_a_layer():
-    gate = torch.eye(16)
-    layer = [((j, j + 1), gate) for j in range(5)]
-    felt, qubits = light_cone(layer + layer, measured=1)
-    assert [wires for wires, _ in felt] == [(0, 1), (1, 2), (0, 1)]
-    assert qubits == [0, 1, 2]
-
-
-def test_wires_are_renumbered_within_the_light_cone():
-    gates = [((5, 3), torch.eye(16)), ((0, 5), torch.eye(16)), ((4,), torch.eye(4))]
-    felt, qubits = light_cone(gates, measured=2)
-    assert qubits == [0, 1, 3, 5]
-    assert [wires for wires, _ in felt] == [(3, 2), (0, 3)]
 
 
 wires_on_four = st.lists(st.integers(0, 3), min_size=1, max_size=2, unique=True).map(tuple)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from qmoe_fed.circuits import pauli
+from qmoe_fed.circuits import density
 from qmoe_fed.circuits.channels import CHANNELS, PLACEMENTS, Noise
 from qmoe_fed.data import Samples
 from qmoe_fed.errors import UserError
@@ -48,7 +48,7 @@ def test_every_replica_has_its_own_strength(channel, placement):
         noise = Noise(channel, strength, placement)
         for s in range(SEEDS):
             theta = parameters["router.theta"][s]
-            expected = pauli.run(model.router.circuit, inputs()[s], theta, noise)
+            expected = density.run(model.router.circuit, inputs()[s], theta, noise)
             torch.testing.assert_close(weights[e * SEEDS + s], expected, atol=1e-6, rtol=0)
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from qmoe_fed.circuits import Circuit, pauli
+from qmoe_fed.circuits import Circuit, density
 from qmoe_fed.circuits.channels import PLACEMENTS, Noise
 from qmoe_fed.config import ModelConfig
 from qmoe_fed.models import Mixture, Parameters, QuantumRouter, build_model
@@ -38,7 +38,7 @@ class NoisyQuantumRouter(QuantumRouter):
         self.simulate = self._simulate
 
     def _simulate(self, circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
-        return pauli.run(circuit, x, theta, self.noise.at(self.strength, self.readout_error))
+        return density.run(circuit, x, theta, self.noise.at(self.strength, self.readout_error))
 
 
 def noisy_model(

@@ -9,7 +9,7 @@ from random_circuits import angles, assert_same, circuits, examples, seeds, with
 
 from qmoe_fed.circuits import Circuit, statevector
 from qmoe_fed.circuits.channels import CHANNELS, PLACEMENTS, Noise
-from qmoe_fed.circuits.pauli import run
+from qmoe_fed.circuits.density import run
 from qmoe_fed.errors import UserError
 
 PENNYLANE = {
