@@ -52,8 +52,8 @@ FULL: dict[str, Section] = {
     "notebook": lambda data: [study.notebook(data, epochs=3, slice_size=128)],
     "seeds": lambda _: study.seeds_together(20, 5),
     "import": lambda _: [startup.imports(5)],
-    "example, local": lambda _: startup.example("local", 3),
-    "example, flower": lambda _: startup.example("flower", 1),
+    "example, local": lambda _: [startup.example("local", 3)],
+    "example, flower": lambda _: [startup.example("flower", 5)],
 }
 
 

@@ -1,16 +1,22 @@
 """What it costs to import the package and to run the first example."""
 
+import ctypes
+import os
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from timing import Result, cpu_seconds, spread
 
-APP = Path(__file__).parents[1] / "simulations" / "moons_fed"
+HERE = Path(__file__).parent
+APP = HERE.parent / "simulations" / "moons_fed"
+NO_OP = HERE / "no_op_fed"
 MODULES = ("torch", "qmoe_fed", "qmoe_fed.circuits", "qmoe_fed.learning")
+PR_SET_CHILD_SUBREAPER = 36  # of Linux, <linux/prctl.h>
 
 
 def imports(repetitions: int) -> Result:
@@ -18,7 +24,7 @@ def imports(repetitions: int) -> Result:
     times: dict[str, list[float]] = {name: [] for name in MODULES}
     for _ in range(repetitions):
         for name, values in times.items():
-            values.append(_cpu([sys.executable, "-c", f"import {name}"])[0])
+            values.append(_cpu([sys.executable, "-c", f"import {name}"]))
     ratios = {
         name: spread([a / b for a, b in zip(times[name], times["torch"], strict=True)])
         for name in MODULES[1:]
@@ -27,20 +33,61 @@ def imports(repetitions: int) -> Result:
     return {"seconds": seconds, "ratios": ratios}
 
 
-def example(engine: str, repetitions: int) -> Iterator[Result]:
-    """Time ``qmoe-fed run simulations/moons_fed`` from start to end."""
-    cpus, walls = [], []
+def example(engine: str, repetitions: int) -> Result:
+    """Time ``qmoe-fed run simulations/moons_fed`` from start to end.
+
+    Through Flower it takes turns with a stock app of as many rounds that does nothing, run the
+    same way; *above* says how much longer than that app the example takes.
+    """
+    runs = {"example": (APP, f"engine='{engine}'")}
+    if engine == "flower":
+        runs["no-op app"] = (NO_OP, "num-server-rounds=30")
+    costs: dict[str, list[float]] = {}
     for _ in range(repetitions):
-        with tempfile.TemporaryDirectory() as folder:
-            run = [sys.executable, "-m", "qmoe_fed.cli", "run", str(APP), "--output-dir", folder]
-            cpu, wall = _cpu([*run, "--run-config", f"engine='{engine}'"])
-            cpus.append(cpu)
-            walls.append(wall)
-    yield {"engine": engine, "seconds": {"processor": spread(cpus), "wall": spread(walls)}}
+        for name, (app, settings) in runs.items():
+            cpu, wall = _run(app, settings)
+            costs.setdefault(f"{name}, processor", []).append(cpu)
+            costs.setdefault(f"{name}, wall", []).append(wall)
+    if engine == "flower":
+        pairs = zip(costs["example, wall"], costs["no-op app, wall"], strict=True)
+        costs["above, wall"] = [ours - floor for ours, floor in pairs]
+    seconds = {name: spread(values) for name, values in costs.items()}
+    return {"engine": engine, "seconds": seconds, "load": os.getloadavg()[0]}
 
 
-def _cpu(command: list[str]) -> tuple[float, float]:
-    """Return seconds of the processor and of the clock that a command takes."""
-    cpu, wall = cpu_seconds(), time.monotonic()
+def _cpu(command: list[str]) -> float:
+    """Return seconds of the processor that a command takes."""
+    before = cpu_seconds()
     subprocess.run(command, check=True, capture_output=True)
-    return cpu_seconds() - cpu, time.monotonic() - wall
+    return cpu_seconds() - before
+
+
+def _run(app: Path, settings: str) -> tuple[float, float]:
+    """Return what ``qmoe-fed run`` takes, in seconds of the processor and of the clock.
+
+    Flower and Ray detach what they start, and Ray does not wait for its workers: orphans are
+    handed to this process, and all there are below it are looked at ten times a second.
+    """
+    if ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1):
+        raise RuntimeError("cannot adopt the processes that a run leaves behind")
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as output:
+        command = [sys.executable, "-m", "qmoe_fed.cli", "run", str(app), "--output-dir", folder]
+        command += ["--run-config", settings]
+        used: dict[psutil.Process, float] = {}
+        started = time.monotonic()
+        process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
+        while process.returncode is None:
+            for one in psutil.Process().children(recursive=True):
+                with suppress(psutil.NoSuchProcess):
+                    times = one.cpu_times()
+                    used[one] = times.user + times.system
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                if ended[0] == process.pid:
+                    process.returncode = os.waitstatus_to_exitcode(ended[1])
+                    break
+            time.sleep(0.1)
+        wall = time.monotonic() - started
+        if process.returncode:
+            output.seek(0)
+            raise RuntimeError(f"{app} failed: {output.read()}")
+    return sum(used.values()), wall
