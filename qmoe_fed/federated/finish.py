@@ -113,7 +113,8 @@ def _summary(
         "share": config.federation.share,
         "seed": config.federation.seed,
         "router_parameters": sum(p.numel() for p in router.parameters()),
-        "bytes_up_per_client_round": state.bytes_up,
+        # a client's update has the form of what it is sent
+        "bytes_up_per_client_round": sum(a.numpy().nbytes for a in state.arrays.values()),
         "accuracy_mean": accuracy["mean"],
         "accuracy_std": accuracy["std"],
         "accuracy_worst10": accuracy["worst10"],

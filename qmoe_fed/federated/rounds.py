@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.exception import PrivacyBudgetExhausted
 from flwr.serverapp.strategy import Strategy
@@ -14,14 +14,7 @@ from qmoe_fed.config import Config
 from qmoe_fed.federated.collect import ClientTable, ask_clients
 from qmoe_fed.federated.host import Model
 from qmoe_fed.federated.hosts import Hosts
-from qmoe_fed.federated.records import (
-    CLIENT,
-    arrays_of,
-    layout_of,
-    metrics_of,
-    to_arrays,
-    to_vector,
-)
+from qmoe_fed.federated.records import layout_of, to_arrays, to_vector
 from qmoe_fed.federated.virtual_grid import VirtualGrid
 from qmoe_fed.results.progress import Progress, say
 from qmoe_fed.results.run_directory import RunDirectory
@@ -54,7 +47,6 @@ class RunState:
         counted: Rounds whose updates were aggregated.
         status: ``completed``, or ``stopped`` when a privacy budget ended the run early.
         reason: Why it was stopped.
-        bytes_up: Bytes of parameters that one client sent in one round.
         table: Scores of all clients after the last scored round.
         metrics: What the strategy reported of the last round.
     """
@@ -64,7 +56,6 @@ class RunState:
     counted: int = 0
     status: str = "completed"
     reason: str = ""
-    bytes_up: float = 0.0
     table: ClientTable = field(default_factory=ClientTable)
     metrics: dict[str, Any] = field(default_factory=dict)
 
@@ -91,9 +82,6 @@ def run_rounds(federation: Federation, strategy: Strategy, state: RunState) -> N
             say(f"stopped before round {server_round}: {end}")
             break
         replies = list(grid.send_and_receive(messages, timeout=settings.round_timeout))
-        state.bytes_up = max(
-            state.bytes_up, bytes_per_client(replies)
-        )  # some strategies empty them
         arrays, metrics = strategy.aggregate_train(server_round, replies)
         if arrays is not None:
             # Flower's FedAvgM turns parameters into float64
@@ -140,13 +128,3 @@ def describe(values: torch.Tensor, higher_is_better: bool = True) -> dict[str, A
     """Return the spread of a metric over clients, and its deciles from the least to the most."""
     deciles = torch.linspace(0, 1, 11, dtype=values.dtype)
     return {**spread(values, higher_is_better), "deciles": values.quantile(deciles).tolist()}
-
-
-def bytes_per_client(replies: list[Message]) -> float:
-    """Return the bytes of parameters in the replies to a round, per client."""
-    size = clients = 0
-    for reply in replies:
-        if not reply.has_error():
-            size += sum(array.numpy().nbytes for array in arrays_of(reply).values())
-            clients += len(metrics_of(reply).get(CLIENT, [0]))  # a virtual node is one client
-    return size / max(clients, 1)

@@ -97,8 +97,9 @@ def test_a_message_carries_the_shared_parameters_once_and_a_reply_one_row_per_cl
     assert len(train) == 3 * 2
     for message in train:
         assert message.content["arrays"]["router.theta"].shape == (3, 2)
-        rows = replies[message.metadata.message_id].content["arrays"]["router.theta"].shape
-        assert rows == (3, 3, 2)
+        rows = replies[message.metadata.message_id].content["arrays"]["router.theta"]
+        assert rows.shape == (3, 3, 2)
+        assert rows.numpy().nbytes == 3 * 24
     assert outcome(folder)["summary"]["bytes_up_per_client_round"] == 6 * 4
     assert outcome(folder)["summary"]["router_parameters"] == 6
 
