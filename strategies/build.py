@@ -88,7 +88,7 @@ def _refuse_router_settings(config: Config, path: str, mechanisms: Sequence[Mech
         if item.name not in ("strategy", "strategy_options")
     }
     ours["sampling"] = config.federation.sampling == "fixed"
-    ours["mechanisms"] = not any(m.has_server_half for m in mechanisms)
+    ours["mechanisms"] = not any(m.runs_on_server for m in mechanisms)
     if ignored := sorted(name for name, unchanged in ours.items() if not unchanged):
         raise UserError(
             f"strategy = {path!r} would ignore {', '.join(ignored)}: only strategy = 'router' and "

@@ -56,6 +56,8 @@ class Mechanism:
     ) -> Tensor:
         """Return what the clients send instead of their updates.
 
+        A host builds its mechanisms anew for each message: nothing is remembered between rounds.
+
         Args:
             updates: Shape ``(k, P)``, float64, one row per client; rows must not be mixed.
             clients: Their ids, length k.
@@ -98,7 +100,15 @@ class Mechanism:
     @property
     def has_server_half(self) -> bool:
         """Whether ``on_server`` is overridden."""
-        return type(self).on_server is not Mechanism.on_server
+        return self._overrides("on_server")
+
+    @property
+    def runs_on_server(self) -> bool:
+        """Whether anything of it needs a strategy that calls it: its server half, accounts."""
+        return self._overrides("on_server", "before_round", "metrics")
+
+    def _overrides(self, *names: str) -> bool:
+        return any(getattr(type(self), name) is not getattr(Mechanism, name) for name in names)
 
 
 def make_mechanisms(config: Config) -> tuple[Mechanism, ...]:
@@ -126,7 +136,9 @@ def _make(name: str, config: Config, options: dict[str, object]) -> Mechanism:
         raise UserError(f"mechanism {name!r}: is not a class derived from strategies.Mechanism")
     try:
         return kind.from_config(config, options)
-    except TypeError as error:
+    except UserError:
+        raise
+    except (TypeError, ValueError) as error:
         raise UserError(f"mechanism {name!r}, mechanism-options {options}: {error}") from error
 
 

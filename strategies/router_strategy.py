@@ -238,10 +238,14 @@ class RouterStrategy(Strategy):
         except TooFewClients as reason:
             logger.warning("round %d does not count: %s", current.number, reason)
             return None
-        if aggregate.shape != current.shared.shape or not aggregate.isfinite().all():
+        if (
+            not isinstance(aggregate, Tensor)
+            or aggregate.shape != current.shared.shape
+            or not aggregate.isfinite().all()
+        ):
             raise UserError(
                 f"round {current.number}: aggregator {self.aggregator} or a mechanism returned "
-                f"{aggregate}; expected {len(current.shared)} finite numbers"
+                f"{aggregate!r}; expected a tensor of {len(current.shared)} finite numbers"
             )
         return aggregate
 

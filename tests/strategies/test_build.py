@@ -12,7 +12,7 @@ HOSTS = Hosts((7, 8))
 
 MY_FILE = """
 from flwr.serverapp.strategy import FedAvg
-from strategies import RouterStrategy
+from strategies import Mechanism, RouterStrategy
 
 class Careful(RouterStrategy):
     def __init__(self, *args, patience: int = 3, **parts):
@@ -26,6 +26,18 @@ class MyAvg(FedAvg):
 
 class Nothing:
     pass
+
+class Halved(Mechanism):
+    def on_client(self, updates, clients, server_round, seed):
+        return updates / 2
+
+class Budget(Halved):
+    def before_round(self, server_round):
+        pass
+
+class Report(Halved):
+    def metrics(self):
+        return {"epsilon": 1.0}
 """
 
 
@@ -102,6 +114,14 @@ def test_they_take_options_which_go_before_the_defaults():
 def test_a_users_flower_strategy_that_passes_arguments_on_gets_the_defaults():
     strategy = build(strategy="my_strategies:MyAvg", strategy_options="speed = 2.0")
     assert (strategy.speed, strategy.fraction_evaluate, strategy.min_train_nodes) == (2.0, 0.0, 1)
+
+
+def test_flowers_strategies_go_with_mechanisms_that_only_the_clients_run():
+    path = "flwr.serverapp.strategy:FedMedian"
+    assert type(build(strategy=path, mechanisms="my_strategies:Halved")) is flower.FedMedian
+    for kind in ("my_strategies:Budget", "my_strategies:Report", "central-dp"):
+        with pytest.raises(UserError, match="would ignore mechanisms"):
+            build(strategy=path, mechanisms=kind)
 
 
 def test_krum_counts_on_the_sample_and_not_on_the_federation():

@@ -24,6 +24,11 @@ class LocalNoise(Mechanism):
         noise = rng.normal(seed, "local-noise", clients, updates.shape[1:], server_round)
         return updates + self.scale * torch.from_numpy(noise)
 
+class Choosy(LocalNoise):
+    def __init__(self, scale: float = 1.0):
+        if scale <= 0:
+            raise ValueError("scale must be above 0")
+
 class NotOne:
     pass
 """
@@ -160,6 +165,14 @@ def test_a_users_mechanism_is_named_by_its_file_and_given_its_options(my_file):
         (
             {"mechanisms": "my_privacy:LocalNoise", "mechanism_options": "size = 1"},
             "LocalNoise.*unexpected keyword argument 'size'",
+        ),
+        (
+            {"mechanisms": "my_privacy:Choosy", "mechanism_options": "scale = -1.0"},
+            "mechanism 'my_privacy:Choosy'.*scale must be above 0",
+        ),
+        (
+            {"mechanisms": "central-dp", "noise_multiplier": 0.001},
+            "^noise-multiplier = 0.001: must be at least",
         ),
         (
             {"mechanisms": "central-dp", "mechanism_options": "clip = 1"},

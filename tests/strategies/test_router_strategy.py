@@ -169,11 +169,13 @@ def test_a_users_aggregator_is_a_function():
         lambda u, w: u.mean(),
         lambda u, w: u.mean(0)[:3],
         lambda u, w: u.mean(0) / 0,
+        lambda u, w: u.mean(0).numpy(),
+        lambda u, w: None,
     ],
-    ids=["number", "short", "infinite"],
+    ids=["number", "short", "infinite", "array", "nothing"],
 )
 def test_an_aggregator_that_returns_no_update_is_refused(rule):
-    with pytest.raises(UserError, match=r"round 1: aggregator .* returned .*; expected 7 finite"):
+    with pytest.raises(UserError, match=r"(?s)round 1: aggregator .*; expected a tensor of 7"):
         play(make_strategy(aggregator=rule))
 
 
