@@ -27,7 +27,7 @@ from qmoe_fed.circuits.transfer import evolve, matrices
 MOST_QUBITS = 4
 """Matrices have 16^n entries: beyond this, gate by gate is faster."""
 
-MOST_QUBITS_AT_ANY_STRENGTH = 2
+MOST_QUBITS_AT_ANY_STRENGTH = 3
 """The same where strengths are tensors: the matrices are then made anew each time."""
 
 
