@@ -1,5 +1,6 @@
 """Settings: how they are declared, checked, and read from TOML."""
 
+import math
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -35,8 +36,8 @@ def between(low: float, high: float = float("inf")) -> Check:
 
 
 def positive(key: str, value: Any) -> None:
-    """Check that the number of a setting is above 0 and finite."""
-    if not 0 < value < float("inf"):
+    """Check that the number of a setting is above 0."""
+    if value <= 0:
         raise UserError(f"{key} = {value!r}: must be a positive number")
 
 
@@ -65,6 +66,8 @@ def setting(default: Scalar, check: Check | None = None) -> Any:
 class Section:
     """Settings that are checked for type and range on construction.
 
+    Numbers must be finite, and whole ones fit into the 64 bits of Flower's messages.
+
     Raises:
         UserError: A value has the wrong type or is out of range.
     """
@@ -73,6 +76,10 @@ class Section:
         for item in fields(self):
             key, value = kebab(item.name), getattr(self, item.name)
             expected = type(item.default)
+            if isinstance(value, int) and abs(value) >= 2**63:
+                raise UserError(f"{key} = {value}: must be less than 2^63")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise UserError(f"{key} = {value}: must be a finite number")
             if expected is float and type(value) is int:
                 object.__setattr__(self, item.name, float(value))
             elif type(value) is not expected:

@@ -37,7 +37,14 @@ def join_hosts(grid: Grid, setup: ArrayRecord, timeout: float) -> Hosts:
                 trouble = reply.error.reason or "no reason given"
                 continue
             place = metrics_of(reply)
-            partition, expected = int(place["partition-id"]), int(place["num-partitions"])
+            partition, total = int(place["partition-id"]), int(place["num-partitions"])
+            if not 0 <= partition < total or total != (expected or total):
+                raise UserError(
+                    f"a SuperNode says it is partition-id {partition} of num-partitions {total}"
+                    + (f", another that there are {expected}" if expected else "")
+                    + "; give all the same num-partitions, and each its own partition-id from 0 on"
+                )
+            expected = total
             if (
                 nodes.setdefault(partition, reply.metadata.src_node_id)
                 != reply.metadata.src_node_id

@@ -85,12 +85,13 @@ def _build_experts(config: ModelConfig, features: int, classes: int) -> nn.Modul
 
 
 def _user_module(what: str, path: str, options: str, inputs: int, outputs: int) -> nn.Module:
-    arguments = parse_options(f"{what}-options", options)
+    keywords = parse_options(f"{what}-options", options)
     try:
-        module = load_object(path, what)(inputs, outputs, **arguments)
+        module = load_object(path, what)(inputs, outputs, **keywords)
     except TypeError as error:
+        arguments = [f"{inputs}", f"{outputs}", *filter(None, [options])]
         raise UserError(
-            f"{what} {path!r} cannot be built with ({inputs}, {outputs}, {options}): {error}"
+            f"{what} {path!r} cannot be built with ({', '.join(arguments)}): {error}"
         ) from error
     if not isinstance(module, nn.Module):
         raise UserError(f"{what} {path!r} is a {type(module).__name__}, not a torch.nn.Module")
