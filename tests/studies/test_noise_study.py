@@ -61,6 +61,26 @@ def test_results_hold_every_setting_and_seed(results):
         assert entry.keys() >= {"below_linear", "below_linear_ci95", "loses_10_points"}
 
 
+@pytest.mark.parametrize("model", fits.CIRCUITS)
+def test_results_tell_what_training_under_the_noise_is_worth(results, model):
+    content = json.loads((results / "results.json").read_text())
+    own = [r for r in content["records"] if r["model"] == model and r["shots"] is None]
+    gains = [g for g in content["training_gain"] if g["model"] == model]
+    assert len(gains) == 2 * len({g["epsilon"] for g in gains})  # at both placements
+    for gain in gains:
+        keys = "placement", "channel", "epsilon", "learning_rate"
+        here = [r for r in own if all(r[key] == gain[key] for key in keys)]
+        noisy, clean = (
+            [r["accuracy"] for r in here if r["protocol"] == kind] for kind in (NOISY, CLEAN)
+        )
+        assert len(noisy) == len(clean) == TINY["seeds"]
+        assert gain["gain_mean"] == pytest.approx(np.mean(noisy) - np.mean(clean))
+        low, high = gain["gain_ci95"]
+        assert low <= gain["gain_mean"] <= high
+        if gain["epsilon"] == 0:  # the same model, fitted by two simulators
+            assert gain["gain_mean"] == pytest.approx(0, abs=0.01)
+
+
 def test_both_readings_of_the_paper_are_measured():
     found = Settings.from_flat(TINY).strengths("depolarizing")
     for rate in TABLE_II:
@@ -81,10 +101,11 @@ def test_tables_and_pictures_are_there(results):
     }
 
 
-def test_training_under_no_noise_is_training_without():
+@pytest.mark.parametrize("model", fits.CIRCUITS)
+def test_training_under_no_noise_is_training_without(model):
     settings = Settings.from_flat({**TINY, "max-epochs": 2})
-    clean = fits.run(fits.Job("quantum", 0.1), settings)
-    noisy = fits.run(fits.Job("quantum", 0.1, "gate", (0.0, 0.2)), settings)
+    clean = fits.run(fits.Job(model, 0.1), settings)
+    noisy = fits.run(fits.Job(model, 0.1, "gate", (0.0, 0.2)), settings)
     assert clean.keys() == noisy.keys()
     # the last rotation of the qubit that is not measured has no effect: its gradient is rounding
     for found in (clean, noisy):

@@ -63,6 +63,7 @@ def _placements(curves: list[Curve], linear: Mapping[float, Array], seed: int) -
         ("quantum", CLEAN): BLUE,
         ("quantum", NOISY): VERMILLION,
         ("reuploading", CLEAN): GREEN,
+        ("reuploading", NOISY): PURPLE,
     }
     curves = [c for c in curves if c.channel == "depolarizing" and c.shots is None]
     figure, panels = _grid(linear, [PLACES[name] for name in PLACEMENTS], STRENGTH)

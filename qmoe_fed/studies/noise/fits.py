@@ -20,6 +20,9 @@ from qmoe_fed.studies.protocol import fit
 TRAINING_CHANNEL = "depolarizing"
 """The channel under which models are trained."""
 
+CIRCUITS = "quantum", "reuploading"
+"""Names of the models that are trained without noise and under it: the paper's and its rival."""
+
 
 @dataclass(frozen=True)
 class Job:
@@ -42,13 +45,14 @@ def plan(settings: Settings) -> list[Job]:
     """Return all fits of the study, the longest first."""
     strengths = tuple(settings.strengths(TRAINING_CHANNEL))
     noisy = [
-        Job("quantum", rate, placement, strengths)
+        Job(model, rate, placement, strengths)
+        for model in reversed(CIRCUITS)
         for rate in settings.learning_rates
         for placement in PLACEMENTS
     ]
     clean = [
         Job(model, rate)
-        for model in ("reuploading", "quantum", "linear")
+        for model in (*reversed(CIRCUITS), "linear")
         for rate in settings.learning_rates
     ]
     return [*noisy, notebook_job(), *clean]

@@ -72,8 +72,9 @@ class _Test:
 
 
 def _tests(settings: Settings) -> Iterator[_Test]:
-    shots, main = tuple(settings.shots), TRAINING_CHANNEL
+    main = TRAINING_CHANNEL
     for job in plan(settings):
+        shots = tuple(settings.shots) if job.model == "quantum" else ()
         if job == notebook_job():
             yield _Test(job, main, job.placement)
             yield _Test(job, main, job.placement, samples=TRAINING)
@@ -81,7 +82,7 @@ def _tests(settings: Settings) -> Iterator[_Test]:
             yield _Test(job, main, job.placement, shots)
         elif job.model != "linear":
             for placement in PLACEMENTS:
-                yield _Test(job, main, placement, shots if job.model == "quantum" else ())
+                yield _Test(job, main, placement, shots)
         if job.model == "quantum" and not job.placement:
             for channel in sorted(CHANNELS.keys() - {main}):
                 for placement in PLACEMENTS:

@@ -1,15 +1,17 @@
-"""What is said of the curves: breakdown points, and the content of ``results.json``."""
+"""What is said of the curves: breakdown points, gains, and the content of ``results.json``."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
 
-from qmoe_fed.circuits.channels import depolarizing_to_qiskit
+from qmoe_fed.circuits.channels import PLACEMENTS, depolarizing_to_qiskit
 from qmoe_fed.studies.noise.breakdown import LOSS, Breakdown, breakdown
-from qmoe_fed.studies.noise.measure import Curve
+from qmoe_fed.studies.noise.fits import CIRCUITS, TRAINING_CHANNEL
+from qmoe_fed.studies.noise.measure import CLEAN, NOISY, TEST, Curve
 from qmoe_fed.studies.statistics import Array, mean_interval
 
 CONVENTIONS = {
@@ -48,12 +50,28 @@ def breakdowns(curve: Curve, linear: Mapping[float, Array], seed: int) -> Breakd
     return Breakdowns(below, loses)
 
 
+def training_pairs(curves: Sequence[Curve]) -> list[tuple[Curve, Curve]]:
+    """Return what was trained without and under the noise it is tested under, exact weights.
+
+    Ordered by circuit, placement and learning rate, as far as these are among the curves.
+    """
+    found = {
+        (c.model, c.placement, c.learning_rate, c.protocol): c
+        for c in curves
+        if c.channel == TRAINING_CHANNEL and c.shots is None and c.samples == TEST
+    }
+    keys = product(CIRCUITS, PLACEMENTS, sorted({rate for _, _, rate, _ in found}))
+    pairs = [(found.get((*key, CLEAN)), found.get((*key, NOISY))) for key in keys]
+    return [(clean, noisy) for clean, noisy in pairs if clean and noisy]
+
+
 def content(curves: Sequence[Curve], linear: Mapping[float, Array], seed: int) -> dict[str, Any]:
-    """Return the lists ``models``, ``noise``, ``breakdown`` and ``records``.
+    """Return the lists ``models``, ``noise``, ``breakdown``, ``training_gain`` and ``records``.
 
     ``models`` holds Model A; ``noise`` a summary per curve and strength, with where its curve falls
     below Model A as ``breakdown`` (None: not reached); ``breakdown`` both points of each curve with
-    intervals; ``records`` the accuracy of every seed.
+    intervals; ``training_gain`` what training under the noise is worth, paired over seeds, in
+    [-1, 1]; ``records`` the accuracy of every seed.
     """
     models, noise, broken, records = [], [], [], []
     for rate, accuracy in linear.items():
@@ -78,8 +96,20 @@ def content(curves: Sequence[Curve], linear: Mapping[float, Array], seed: int) -
         "models": models,
         "noise": noise,
         "breakdown": broken,
+        "training_gain": [entry for pair in training_pairs(curves) for entry in _gains(*pair)],
         "records": records,
     }
+
+
+def _gains(clean: Curve, noisy: Curve) -> list[dict[str, Any]]:
+    names = "model", "learning_rate", "placement", "channel"
+    about = {name: getattr(noisy, name) for name in names}
+    gains = []
+    for strength in noisy.strengths:
+        gain = mean_interval(noisy.at(strength) - clean.at(strength))
+        here = {**about, "epsilon": strength, "gain_mean": gain.mean}
+        gains.append({**here, "gain_ci95": [gain.low, gain.high]})
+    return gains
 
 
 def _describe(curve: Curve) -> dict[str, Any]:

@@ -7,13 +7,14 @@ import numpy as np
 
 from qmoe_fed.circuits.channels import depolarizing_from_qiskit
 from qmoe_fed.studies.ablation.verdicts import Case, compare, judge
+from qmoe_fed.studies.models import LABELS
 from qmoe_fed.studies.noise.breakdown import LOSS, Breakdown, first_below
 from qmoe_fed.studies.noise.measure import CLEAN, NOISY, TEST, TRAINING, Curve
 from qmoe_fed.studies.noise.published import BREAKDOWN, NOTEBOOK, TABLE_II, TABLE_II_LINEAR
-from qmoe_fed.studies.noise.summary import breakdowns
+from qmoe_fed.studies.noise.summary import breakdowns, training_pairs
 from qmoe_fed.studies.noise.tables import percent
-from qmoe_fed.studies.report import Table
-from qmoe_fed.studies.statistics import Array, Interval, run_interval
+from qmoe_fed.studies.report import Table, points
+from qmoe_fed.studies.statistics import Array, Interval, mean_interval, run_interval
 
 FACTORS = "learning rate", "convention"
 """What the paper leaves open and a verdict may depend on."""
@@ -119,13 +120,16 @@ def conclusions(curves: Sequence[Curve], tables: Mapping[str, Table]) -> list[st
             f"Table II, {without[0]}, paper {without[1]}. Trained without noise: {without[-1]}. "
             f"Trained under the noise: {under[-1]}."
         )
-    rate = max(TABLE_II)
-    for before, after in zip(_main(curves, CLEAN), _main(curves, NOISY), strict=True):
-        gain = percent(after.at(rate) - before.at(rate))
-        lines.append(
-            f"Training under the noise is worth {gain} points at p = {rate:g} (PennyLane) after "
-            f"every gate, learning rate {after.learning_rate:g}."
-        )
+    for before, after in training_pairs(curves):
+        if after.placement == "gate":
+            gains = ", ".join(
+                f"{points(mean_interval(after.at(p) - before.at(p)), sign=True)} at p = {p:g}"
+                for p in (max(TABLE_II), after.strengths[-1])
+            )
+            lines.append(
+                f"{LABELS[after.model]}, learning rate {after.learning_rate:g}, noise after every "
+                f"gate: training under it is worth, in points, {gains} (PennyLane)."
+            )
     return lines
 
 
