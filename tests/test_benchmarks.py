@@ -10,6 +10,8 @@ import pytest
 import torch
 
 from qmoe_fed.circuits import Circuit, kronecker, rotating_frame, statevector
+from qmoe_fed.federated.direct_grid import task_identity
+from qmoe_fed.federated.local_grid import LocalGrid
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
@@ -80,6 +82,22 @@ def test_rounds_grow_no_faster_than_the_number_of_clients(benchmark):
     few, many = benchmark("federation").scale([500, 4000], rounds=4)
     seconds = [row["seconds"]["processor"]["median"] for row in (few, many)]
     assert seconds[1] < 2 * 8 * seconds[0]
+
+
+def test_stock_clients_train_as_ours_do(benchmark, tmp_path):
+    ours, theirs = [], []
+    benchmark("our_federation").federate(4, 3, tmp_path, lambda t: ours.append({"theta": t}))
+    with task_identity():
+        grid = LocalGrid(benchmark("stock_client").client, {}, supernodes=4)
+        benchmark("stock_flower").federate(
+            grid, "pennylane", 4, 3, tmp_path, lambda t: theirs.append({"theta": t})
+        )
+    assert len(ours) == len(theirs) == 3
+    check_equal = benchmark("federation").check_equal
+    check_equal(ours, theirs)
+    theirs[2]["theta"] = theirs[2]["theta"] + 1e-3
+    with pytest.raises(RuntimeError, match="round 3: the angles differ by 0.001"):
+        check_equal(ours, theirs)
 
 
 def test_importing_the_package_costs_no_more_than_torch(benchmark):

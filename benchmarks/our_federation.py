@@ -1,0 +1,58 @@
+"""A federation of this project in one process: ``python our_federation.py CLIENTS ROUNDS FOLDER``.
+
+Started by ``contender.py``.
+"""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from contender import BeforeRound, on_request
+
+from qmoe_fed.config import Config
+from qmoe_fed.federated import client_app
+from qmoe_fed.federated.direct_grid import task_identity
+from qmoe_fed.federated.local_grid import LocalGrid
+from qmoe_fed.federated.server import run_federation
+from qmoe_fed.flower_app import FlowerApp
+from strategies import from_config, make_mechanisms
+
+APP = Path(__file__).parents[1] / "simulations" / "moons_fed"
+CHANGES = {  # a round is five steps of 32 samples and nothing else
+    "num-unseen-clients": 0,
+    "local-epochs": 1,
+    "train-samples": 160,
+    "test-samples": 16,
+    "evaluate-every": 1_000_000,
+    "figures": False,
+}
+
+
+def settings(clients: int, rounds: int) -> dict[str, Any]:
+    """Return all settings of a run that is timed: the example's, but for a few."""
+    size = {"num-clients": clients, "num-server-rounds": rounds}
+    return {**FlowerApp.read(APP).settings, **CHANGES, **size}
+
+
+def federate(clients: int, rounds: int, folder: Path, before_round: BeforeRound) -> None:
+    """Run a federation in this process."""
+    config = {**settings(clients, rounds), "engine": "local", "output-dir": str(folder / "results")}
+
+    def make_strategy(*arguments: Any) -> Any:
+        strategy = from_config(*arguments)
+        configure_train = strategy.configure_train
+
+        def watched(server_round: int, arrays: Any, *others: Any) -> Any:
+            before_round(arrays["router.theta"].numpy())
+            return configure_train(server_round, arrays, *others)
+
+        strategy.configure_train = watched
+        return strategy
+
+    with task_identity():
+        grid = LocalGrid(client_app(make_mechanisms), config)
+        run_federation(grid, Config.from_flat(config), make_strategy)
+
+
+if __name__ == "__main__":
+    federate(int(sys.argv[1]), int(sys.argv[2]) + 1, Path(sys.argv[3]), on_request())
