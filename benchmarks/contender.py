@@ -53,9 +53,12 @@ def started(
         )
 
         def ask() -> Result:
+            assert process.stdin
+            assert process.stdout
             print(file=process.stdin, flush=True)
             if answer := process.stdout.readline():
-                return json.loads(answer)
+                result: Result = json.loads(answer)
+                return result
             log.seek(0)
             raise RuntimeError(f"{program} failed: {log.read()}")
 

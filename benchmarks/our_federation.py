@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from contender import BeforeRound, on_request
+from flwr.app import Message, MessageType
 
 from qmoe_fed.config import Config
 from qmoe_fed.federated import client_app
 from qmoe_fed.federated.direct_grid import task_identity
 from qmoe_fed.federated.local_grid import LocalGrid
+from qmoe_fed.federated.records import arrays_of
 from qmoe_fed.federated.server import run_federation
 from qmoe_fed.flower_app import FlowerApp
 from strategies import from_config, make_mechanisms
@@ -34,24 +36,26 @@ def settings(clients: int, rounds: int) -> dict[str, Any]:
     return {**FlowerApp.read(APP).settings, **CHANGES, **size}
 
 
+class WatchedGrid(LocalGrid):
+    """Says so before each round of training."""
+
+    def __init__(self, *arguments: Any, before_round: BeforeRound) -> None:
+        super().__init__(*arguments)
+        self.before_round = before_round
+
+    def deliver(self, messages: list[Message], timeout: float | None) -> list[Message]:
+        """Return the replies to messages."""
+        if messages[0].metadata.message_type == MessageType.TRAIN:
+            self.before_round(arrays_of(messages[0])["router.theta"].numpy())
+        return super().deliver(messages, timeout)
+
+
 def federate(clients: int, rounds: int, folder: Path, before_round: BeforeRound) -> None:
     """Run a federation in this process."""
     config = {**settings(clients, rounds), "engine": "local", "output-dir": str(folder / "results")}
-
-    def make_strategy(*arguments: Any) -> Any:
-        strategy = from_config(*arguments)
-        configure_train = strategy.configure_train
-
-        def watched(server_round: int, arrays: Any, *others: Any) -> Any:
-            before_round(arrays["router.theta"].numpy())
-            return configure_train(server_round, arrays, *others)
-
-        strategy.configure_train = watched
-        return strategy
-
     with task_identity():
-        grid = LocalGrid(client_app(make_mechanisms), config)
-        run_federation(grid, Config.from_flat(config), make_strategy)
+        grid = WatchedGrid(client_app(make_mechanisms), config, before_round=before_round)
+        run_federation(grid, Config.from_flat(config), from_config)
 
 
 if __name__ == "__main__":
