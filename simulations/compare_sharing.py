@@ -22,8 +22,12 @@ def main() -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     size = parser.add_mutually_exclusive_group()
-    size.add_argument("--quick", action="store_const", dest="grid", const=QUICK)
-    size.add_argument("--full", action="store_const", dest="grid", const=FULL)
+    size.add_argument(
+        "--quick", action="store_const", dest="grid", const=QUICK, help="two cells of one task"
+    )
+    size.add_argument(
+        "--full", action="store_const", dest="grid", const=FULL, help="all tasks and routers"
+    )
     parser.add_argument("--seeds", type=int, help="number of seeds (default: 5; 3 if --quick)")
     parser.add_argument(
         "--output-dir",

@@ -71,6 +71,12 @@ def test_missing_images_are_found_before_anything_runs(tmp_path, monkeypatch, ca
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=f"cannot make output-dir {tmp_path}/file/results: Not a"):
+        compare(TINY, tmp_path / "file" / "results", "")
+
+
 def test_one_seed_has_no_interval(tmp_path):
     with pytest.raises(UserError, match="seeds = 1: an interval needs at least 2"):
         compare(Grid(CELLS, seeds=1), tmp_path, "")

@@ -10,6 +10,7 @@ from typing import Any
 
 from qmoe_fed.config import Config
 from qmoe_fed.results.progress import say
+from qmoe_fed.results.run_directory import write_whole
 from qmoe_fed.studies.sharing.grid import Cell, Job
 from qmoe_fed.studies.sharing.methods import Outcome, run
 
@@ -93,5 +94,5 @@ def _read(file: Path) -> list[Record]:
     if not file.exists():
         return []
     whole = file.read_text().rpartition("\n")[0]
-    file.write_text(f"{whole}\n" if whole else "")
+    write_whole(file, f"{whole}\n".encode() if whole else b"")
     return [Record.from_dict(json.loads(line)) for line in whole.splitlines()]

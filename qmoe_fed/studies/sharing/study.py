@@ -39,12 +39,16 @@ def compare(grid: Grid, folder: Path, data_dir: str, processes: int = PROCESSES)
         processes: Number of processes that share the runs.
 
     Raises:
-        UserError: There are fewer than two seeds, or the images of a task cannot be loaded.
+        UserError: There are fewer than two seeds, the folder cannot be made, or the images of a
+            task cannot be loaded.
     """
     if grid.seeds < 2:
         raise UserError(f"seeds = {grid.seeds}: an interval needs at least 2")
     _check_data(grid, data_dir)
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make output-dir {folder}: {error.strerror}") from error
     file = folder / "records.jsonl"
 
     with workers(processes) as pool:
