@@ -28,8 +28,8 @@ def draw(run: Run) -> Figure:
     heat.spines[:].set_visible(False)
 
     bars.barh(range(count), load.mean(0), height=0.7, color=expert_colors(count))
-    bars.axvline(1 / count, color=GREY, linewidth=0.8, linestyle=":")  # equal use
-    dress(bars, x="mean")
+    bars.axvline(1 / count, color=GREY, linewidth=0.8, linestyle=":")
+    dress(bars, x=f"mean; dots: 1/{count}")
     bars.set_ylim(heat.get_ylim())
     bars.tick_params(axis="y", length=0, labelleft=False)
 

@@ -3,6 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from scipy.stats import t
 
 from qmoe_fed.results.figures.style import (
     BLUE,
@@ -20,27 +21,28 @@ from qmoe_fed.results.summary import unseen_labels
 
 LOOKS = {"shared": (BLUE, "o"), "scratch": (ORANGE, "s"), "random": (GREY, "^")}
 
-STANDARD_ERRORS = 1.96  # half-width of a 95% confidence interval of a mean
-
 
 def draw(run: Run) -> Figure:
-    """Draw mean accuracy against labelled samples, with its 95% confidence interval."""
-    sizes = run.config.unseen.sample_sizes
+    """Draw mean accuracy against labelled samples, with its 95% confidence interval (Student's t).
+
+    One client alone has no interval.
+    """
+    sizes, count = run.config.unseen.sample_sizes, len(run.unseen["client"])
     figure = new_figure(COLUMN, 2.6)
     ax = figure.subplots()
     for kind, label in unseen_labels(run.config.federation.share).items():
         color, marker = LOOKS[kind]
         accuracy = np.stack([run.unseen[f"{kind}-{size}"] for size in sizes])
         mean = accuracy.mean(1)
-        half = STANDARD_ERRORS * accuracy.std(1) / np.sqrt(accuracy.shape[1])
-        ax.fill_between(sizes, mean - half, mean + half, color=color, alpha=0.2, linewidth=0)
+        if count > 1:
+            half = t.ppf(0.975, count - 1) * accuracy.std(1, ddof=1) / np.sqrt(count)
+            ax.fill_between(sizes, mean - half, mean + half, color=color, alpha=0.2, linewidth=0)
         ax.plot(sizes, mean, color=color, marker=marker, markersize=4, linewidth=LINE, label=label)
     ax.set_xscale("log", base=2)
     ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_ylim(top=min(ax.get_ylim()[1], 1.01))
     draw_grid(ax)
-    count = len(run.unseen["client"])
     dress(ax, x="labelled samples per unseen client", y=f"mean test accuracy ({count:,} clients)")
     ax.legend(
         fontsize=SMALL,
