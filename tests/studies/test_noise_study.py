@@ -81,6 +81,23 @@ def test_results_tell_what_training_under_the_noise_is_worth(results, model):
             assert gain["gain_mean"] == pytest.approx(0, abs=0.01)
 
 
+@pytest.mark.parametrize("model", fits.CIRCUITS)
+@pytest.mark.parametrize("protocol", [CLEAN, NOISY])
+def test_every_circuit_is_measured_with_shots_too(results, model, protocol):
+    noise = json.loads((results / "results.json").read_text())["noise"]
+    own = [entry for entry in noise if (entry["model"], entry["protocol"]) == (model, protocol)]
+    exact, estimated = (
+        {
+            (entry["placement"], entry["epsilon"])
+            for entry in own
+            if entry["shots"] == shots and entry["channel"] == fits.TRAINING_CHANNEL
+        }
+        for shots in (None, 50)
+    )
+    assert exact == estimated
+    assert len(exact) == 2 * len(Settings.from_flat(TINY).strengths(fits.TRAINING_CHANNEL))
+
+
 def test_both_readings_of_the_paper_are_measured():
     found = Settings.from_flat(TINY).strengths("depolarizing")
     for rate in TABLE_II:

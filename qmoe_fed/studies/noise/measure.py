@@ -72,9 +72,8 @@ class _Test:
 
 
 def _tests(settings: Settings) -> Iterator[_Test]:
-    main = TRAINING_CHANNEL
+    shots, main = tuple(settings.shots), TRAINING_CHANNEL
     for job in plan(settings):
-        shots = tuple(settings.shots) if job.model == "quantum" else ()
         if job == notebook_job():
             yield _Test(job, main, job.placement)
             yield _Test(job, main, job.placement, samples=TRAINING)

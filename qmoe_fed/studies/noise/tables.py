@@ -107,7 +107,7 @@ def name(curve: Curve) -> str:
     """Return what tells a curve from the others of its group."""
     what = [circuit(curve)]
     if curve.shots:
-        what = [f"{curve.shots} shots"]
+        what.append(f"{curve.shots} shots")
     elif curve.channel != "depolarizing":
         what = [curve.channel]
     if not curve.shots and curve.placement != MEASUREMENT:
