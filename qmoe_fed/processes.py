@@ -26,7 +26,7 @@ class Stopped(BaseException):
     """A signal asked this process to stop; ``signal`` is its number."""
 
     def __init__(self, number: int) -> None:
-        super().__init__(number)
+        super().__init__(signal.Signals(number).name)
         self.signal = number
 
 

@@ -36,10 +36,10 @@ def partition(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> 
     largest = len(labels) // SMALLEST_SHARE
     if num_clients > largest:
         raise UserError(
-            f"num-clients + num-unseen-clients = {num_clients}: {data.dataset} leaves "
-            f"{len(labels)} samples beside the public-samples = {data.public_samples}, and "
-            f"each client needs {SMALLEST_SHARE} (one to train on, one to be tested on), so at "
-            f"most {largest} clients"
+            f"num-clients + num-unseen-clients = {num_clients}: {data.dataset} with classes = "
+            f"{data.classes!r} leaves {len(labels)} samples beside the public-samples = "
+            f"{data.public_samples}, and each client needs {SMALLEST_SHARE} (one to train on, "
+            f"one to be tested on), so at most {largest} clients"
         )
     owners = _PARTITIONS[data.partition](labels, num_clients, data, seed)
     smallest = np.bincount(owners[owners >= 0], minlength=num_clients).min()

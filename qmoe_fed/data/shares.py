@@ -98,8 +98,8 @@ def _split(size: int, data: DataConfig, seed: int) -> tuple[Index, Index]:
     """Return the public rows and the others of a pool, both in random order."""
     if data.public_samples >= size:
         raise UserError(
-            f"public-samples = {data.public_samples}: {data.dataset} has {size} samples in all; "
-            "leave some for the clients"
+            f"public-samples = {data.public_samples}: {data.dataset} with classes = "
+            f"{data.classes!r} has {size} samples in all; leave some for the clients"
         )
     order = rng.generator(seed, "public").permutation(size)
     return order[: data.public_samples], order[data.public_samples :]

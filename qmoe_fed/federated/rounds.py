@@ -97,9 +97,15 @@ def run_rounds(federation: Federation, strategy: Strategy, state: RunState) -> N
             federation.directory.add_round({**record, "seconds": time.monotonic() - started})
     if not state.counted and state.status == "completed":
         raise RuntimeError(
-            f"not one of {state.rounds} rounds of training counted; the log says which clients "
-            "were left out and why"
+            f"not one of {state.rounds} rounds of training counted{_example(strategy)}; the log "
+            "says of all clients why they were left out"
         )
+
+
+def _example(strategy: Strategy) -> str:
+    """Return why a client was left out of the last round, as the end of a sentence."""
+    rejections = getattr(strategy, "rejections", ())
+    return f" (client {rejections[0].client}: {rejections[0].reason})" if rejections else ""
 
 
 def _score(

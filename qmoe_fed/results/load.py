@@ -181,7 +181,10 @@ def load_run(path: str | Path) -> Run:
         raise UserError(f"the run in {path} has not finished: there is no summary.json yet")
     summary = _read_json(path / "summary.json")
     if summary["status"] == "failed":
-        raise UserError(f"the run in {path} failed ({summary['reason']}); there is nothing to load")
+        raise UserError(
+            f"the run in {path} failed ({summary['reason']}) and has no final models to load; what "
+            "it had come to stands in metrics.jsonl and shared.safetensors"
+        )
     return Run(
         path,
         _read_config(path / "config.json"),

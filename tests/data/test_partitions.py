@@ -90,5 +90,5 @@ def test_too_many_clients_are_refused_with_the_number_that_fits():
     with pytest.raises(UserError) as error:
         partition(labels_of([10, 11]), 11, settings("dirichlet", public_samples=33), 0)
     assert "num-clients + num-unseen-clients = 11" in str(error.value)
-    assert "digits leaves 21 samples beside the public-samples = 33" in str(error.value)
+    assert "leaves 21 samples beside the public-samples = 33" in str(error.value)
     assert "at most 10 clients" in str(error.value)
