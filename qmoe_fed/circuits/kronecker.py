@@ -39,7 +39,7 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     theta = theta.unsqueeze(-3)  # (..., L, 1, n, p): p angles per map, the same for every sample
 
     first = _local_maps(circuit, theta[..., 0, :, :, :], x)
-    psi = _kronecker(first[..., :1])[..., 0]
+    psi = _product_state(first[..., 0])
     if circuit.layers == 1:
         return _entangle_last(circuit, psi, axis=-1)
 
@@ -151,6 +151,16 @@ def _kronecker(maps: Tensor) -> Tensor:
         outer = factor[..., :, None, :, None] * right[..., None, :, None, :]
         right = outer.flatten(-4, -3).flatten(-2)
     return right
+
+
+def _product_state(factors: Tensor) -> Tensor:
+    """Return the Kronecker product of vectors: ``(..., n, 2)`` → ``(..., 2^n)``."""
+    n, columns = factors.shape[-2], factors.unsqueeze(-1)
+    if n <= 2 * GROUP:
+        return _kronecker(columns)[..., 0]
+    # the gradient of one outer product of halves needs no more large arrays
+    left, right = columns.tensor_split(2, dim=-3)
+    return (_kronecker(left) @ _kronecker(right).mT).flatten(-2)
 
 
 def _entangle(circuit: Circuit, layer: int, psi: Tensor, axis: int) -> Tensor:

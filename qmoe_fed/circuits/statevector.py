@@ -29,7 +29,10 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
         UserError: There are more features than qubits, or none.
     """
     psi = amplitudes(circuit, x, theta)
-    probabilities = psi.square() if circuit.real else torch.view_as_real(psi).square().sum(-1)
+    parts = psi if circuit.real else torch.view_as_real(psi)
+    probabilities = parts * parts  # its gradient is faster than that of square()
+    if not circuit.real:
+        probabilities = probabilities.sum(-1)
     if circuit.measured < circuit.qubits:
         probabilities = probabilities.unflatten(-1, (2**circuit.measured, -1)).sum(-1)
     if circuit.readout == "expval":
