@@ -9,10 +9,11 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import numpy as np
+import psutil
 from numpy.typing import NDArray
 from timing import Result, cpu_seconds, peak_megabytes
 
@@ -38,7 +39,8 @@ def started(
 
     Yields:
         A function that has it run its next round and returns what the round took: seconds
-        ``wall`` and ``cpu``, ``megabytes`` held at most so far, and ``theta`` after it.
+        ``wall`` and ``cpu``, all its processes together, ``megabytes`` that the first of them has
+        held at most so far, and ``theta`` after the round.
     """
     with scratch_directory() as folder, (folder / "log").open("w+") as log:
         command = [sys.executable, str(HERE / program), str(clients), str(rounds), str(folder)]
@@ -55,9 +57,12 @@ def started(
         def ask() -> Result:
             assert process.stdin
             assert process.stdout
+            before = _seconds_below(process.pid)
             print(file=process.stdin, flush=True)
             if answer := process.stdout.readline():
                 result: Result = json.loads(answer)
+                after = _seconds_below(process.pid)
+                result["cpu"] += sum(after[one] - before.get(one, 0) for one in after)
                 return result
             log.seek(0)
             raise RuntimeError(f"{program} failed: {log.read()}")
@@ -67,6 +72,16 @@ def started(
         finally:
             process.kill()
             process.communicate()
+
+
+def _seconds_below(pid: int) -> dict[psutil.Process, float]:
+    """Return the seconds of the processor that each living descendant of a process has used."""
+    used = {}
+    for one in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            used[one] = times.user + times.system
+    return used
 
 
 def on_request() -> BeforeRound:
@@ -84,7 +99,8 @@ def on_request() -> BeforeRound:
             wall, cpu = time.monotonic() - start[0], cpu_seconds() - start[1]
             answer = {"wall": wall, "cpu": cpu, "megabytes": peak_megabytes()}
             print(json.dumps({**answer, "theta": theta.tolist()}), file=answers, flush=True)
-        sys.stdin.readline()
+        if not sys.stdin.readline():
+            raise SystemExit("nobody will ask any more")
         start[:] = [time.monotonic(), cpu_seconds()]
 
     return before_round

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -38,19 +39,25 @@ def against_flower(clients: int, turns: int) -> Result:
             asks[name] = stack.enter_context(started(program[0], clients, rounds, *program[1:]))
             seen[name] = [asks[name]()]
         check_equal(seen[OURS], seen["Flower, PennyLane"])
-        walls: dict[str, list[float]] = {name: [] for name in asks}
+        turns_of: dict[str, list[Result]] = {name: [] for name in asks}
         for _ in range(turns):
             for name, ask in asks.items():
-                turn = [ask() for _ in range(ROUNDS_A_TURN[name])]
-                seen[name] += turn
-                walls[name].append(float(np.median([one["wall"] for one in turn])))
+                rounds_now = [ask() for _ in range(ROUNDS_A_TURN[name])]
+                seen[name] += rounds_now
+                turns_of[name].append({k: _median(rounds_now, k) for k in ("wall", "cpu")})
             check_equal(seen[OURS], seen["Flower, PennyLane"])
-    ratios = {
-        name: spread([theirs / ours for theirs, ours in zip(walls[name], walls[OURS], strict=True)])
-        for name in STOCK
-    }
-    seconds = {f"{name}, wall": spread(values) for name, values in walls.items()}
+    seconds, ratios = {}, {}
+    for name, theirs in turns_of.items():
+        for key, what in (("wall", "wall"), ("cpu", "processor")):
+            seconds[f"{name}, {what}"] = spread([turn[key] for turn in theirs])
+            if name != OURS:
+                pairs = zip(theirs, turns_of[OURS], strict=True)
+                ratios[f"{name}, {what}"] = spread([a[key] / b[key] for a, b in pairs])
     return {"clients": clients, "seconds": seconds, "ratios": ratios, "load": os.getloadavg()[0]}
+
+
+def _median(rounds: list[Result], key: str) -> float:
+    return statistics.median([one[key] for one in rounds])
 
 
 def check_equal(ours: list[Result], theirs: list[Result]) -> None:
