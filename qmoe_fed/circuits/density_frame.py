@@ -22,6 +22,7 @@ from torch import Tensor
 from qmoe_fed.circuits.channels import Noise
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.program import Part, Step
+from qmoe_fed.circuits.rotating_frame import as_complex, as_real, phases
 from qmoe_fed.circuits.transfer import evolve, matrices
 
 MOST_QUBITS = 4
@@ -40,30 +41,18 @@ def fits(part: Part, noise: Noise) -> bool:
 def expectations(circuit: Circuit, part: Part, x: Tensor, theta: Tensor, noise: Noise) -> Tensor:
     """Return the expectations of a part's observables; shapes as ``pauli.expectations``."""
     frequencies, start, *maps, readout = _constants(circuit, part, noise, x)
-    theta, states = theta.unsqueeze(-2), _phases(x @ frequencies)
-    z = states * _as_complex(start)
+    theta, states = theta.unsqueeze(-2), phases(x @ frequencies)
+    z = states * as_complex(start)
     if circuit.reuploading or len(part.strings) > x.shape[-2]:
-        turns = iter(_phases(theta @ frequencies).unbind(-3))  # (..., 1, K)
+        turns = iter(phases(theta @ frequencies).unbind(-3))  # (..., 1, K)
         for matrix, step in zip(maps, part.steps[1:], strict=True):
-            z = _as_complex(_as_real(z) @ matrix) * (states if step.embedding else next(turns))
-        return _as_real(z) @ readout.mT
-    back = _phases(theta @ -frequencies).unbind(-3)
+            z = as_complex(as_real(z) @ matrix) * (states if step.embedding else next(turns))
+        return as_real(z) @ readout.mT
+    back = phases(theta @ -frequencies).unbind(-3)
     observables = readout
-    for matrix, phases in zip(reversed(maps), reversed(back), strict=True):
-        observables = _as_real(_as_complex(observables) * phases) @ matrix.mT
-    return _as_real(z) @ observables.mT
-
-
-def _phases(angles: Tensor) -> Tensor:
-    return torch.complex(angles.cos(), angles.sin())
-
-
-def _as_real(z: Tensor) -> Tensor:
-    return torch.view_as_real(z).flatten(-2)
-
-
-def _as_complex(values: Tensor) -> Tensor:
-    return torch.view_as_complex(values.view(*values.shape[:-1], values.shape[-1] // 2, 2))
+    for matrix, turn in zip(reversed(maps), reversed(back), strict=True):
+        observables = as_real(as_complex(observables) * turn) @ matrix.mT
+    return as_real(z) @ observables.mT
 
 
 def _constants(circuit: Circuit, part: Part, noise: Noise, like: Tensor) -> Iterator[Tensor]:

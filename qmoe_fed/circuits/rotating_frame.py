@@ -48,15 +48,15 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
 def by_phases(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     """As ``amplitudes``, layer by layer on z."""
     frequencies, entangler, basis = _constants(_frame, x, circuit.qubits)
-    embedding = _phases(x @ frequencies)
-    layers = _phases(theta.to(x.dtype).unsqueeze(-2) @ frequencies)
+    embedding = phases(x @ frequencies)
+    layers = phases(theta.to(x.dtype).unsqueeze(-2) @ frequencies)
     first, *others = layers.unbind(-3)
     z = embedding * first
-    for phases in others:
+    for turn in others:
         if circuit.entangler == "cz":
-            z = _as_complex(_as_real(z) @ entangler)
-        z = z * (phases * embedding if circuit.reuploading else phases)
-    return _as_real(z) @ basis
+            z = as_complex(as_real(z) @ entangler)
+        z = z * (turn * embedding if circuit.reuploading else turn)
+    return as_real(z) @ basis
 
 
 def multiplied_out(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
@@ -70,20 +70,23 @@ def multiplied_out(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     return psi
 
 
-def _phases(angles: Tensor) -> Tensor:
+def phases(angles: Tensor) -> Tensor:
+    """Return exp(i·angles)."""
     return torch.complex(angles.cos(), angles.sin())
+
+
+def as_real(z: Tensor) -> Tensor:
+    """Return (Re z₁, Im z₁, Re z₂, …), shape ``(..., K)`` → ``(..., 2K)``."""
+    return torch.view_as_real(z).flatten(-2)
+
+
+def as_complex(values: Tensor) -> Tensor:
+    """Return the complex numbers of which ``as_real`` gives these values."""
+    return torch.view_as_complex(values.view(*values.shape[:-1], values.shape[-1] // 2, 2))
 
 
 def _waves(angles: Tensor) -> Tensor:
     return torch.cat([angles.cos(), angles.sin()], -1)
-
-
-def _as_real(z: Tensor) -> Tensor:
-    return torch.view_as_real(z).flatten(-2)
-
-
-def _as_complex(values: Tensor) -> Tensor:
-    return torch.view_as_complex(values.view(*values.shape[:-1], -1, 2))
 
 
 def _constants(
