@@ -14,6 +14,10 @@ from qmoe_fed.circuits.program import observables, parts
 from qmoe_fed.errors import UserError
 
 
+MOST_QUBITS = 12
+"""Most qubits that may bear on an observable: it takes 4^12 coefficients, and as many a gate."""
+
+
 def run(circuit: Circuit, x: Tensor, theta: Tensor, noise: Noise) -> Tensor:
     """Return what the circuit reads out under noise.
 
@@ -32,7 +36,8 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, noise: Noise) -> Tensor:
         [-1, 1].
 
     Raises:
-        UserError: There are more features than qubits, or none.
+        UserError: There are more features than qubits, or none, or too many qubits bear on what
+            is measured.
     """
     n, features = circuit.qubits, x.shape[-1]
     if not 1 <= features <= n:
@@ -44,6 +49,11 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, noise: Noise) -> Tensor:
         x = x[..., [j % features for j in range(n)]]
     values = []
     for part in parts(circuit, noise.placement):
+        if len(part.qubits) > MOST_QUBITS:
+            raise UserError(
+                f"{len(part.qubits)} of {n} qubits bear on what is measured: under noise at most "
+                f"{MOST_QUBITS} can be simulated. Take fewer qubits or layers, or measure fewer"
+            )
         method = density_frame if density_frame.fits(part, noise) else pauli
         own = (x, theta)
         if len(part.qubits) < n:

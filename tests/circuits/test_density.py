@@ -174,3 +174,9 @@ def test_vmap_under_noise_equals_a_loop(circuit, seed, batch):
 def test_features_must_fit_the_qubits_under_noise(features):
     with pytest.raises(UserError, match=f"{features} features do not fit 2 qubits"):
         run(Circuit(2, 1), torch.zeros(4, features), torch.zeros(1, 2), Noise("bit-flip", 0.1))
+
+
+def test_too_many_qubits_in_a_light_cone_are_refused_before_memory_runs_out():
+    circuit = Circuit(13, 2, entangler="strongly-entangling", measured=1)
+    with pytest.raises(UserError, match="13 of 13 qubits bear on what is measured"):
+        run(circuit, torch.zeros(1, 13), torch.zeros(2, 13, 3), Noise("bit-flip", 0.1))
