@@ -13,7 +13,6 @@ from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.program import observables, parts
 from qmoe_fed.errors import UserError
 
-
 MOST_QUBITS = 12
 """Most qubits that may bear on an observable: it takes 4^12 coefficients, and as many a gate."""
 
