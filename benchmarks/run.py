@@ -44,9 +44,12 @@ ROUNDS = [(50, 9), (200, 5), (1000, 3)]  # numbers of clients and of turns
 FULL: dict[str, Section] = {
     "router, batch 32": lambda _: router.measure([(n, 32) for n in SIZES], 5),
     "router, batch 256": lambda _: router.measure([(n, 256) for n in SIZES[:5]], 5),
+    "router, batch 256, 16 qubits": lambda _: router.measure([(16, 256)], 5, ["lightning.qubit"]),
     "router, 20 qubits": lambda _: router.measure([(20, 2)], 5, ["lightning.qubit"]),
     "roofline": lambda _: roofline.measure([(12, 32), (12, 256), (16, 32), (20, 2)], 5),
-    "noise": lambda _: noise.measure([(2, 32), (4, 32), (6, 32), (8, 8)], 5),
+    "noise": lambda _: noise.measure(
+        [(2, 32), (4, 32), (6, 32), (8, 8)], 5, ["RY-CZ", "re-uploading"]
+    ),
     "round": lambda _: (federation.against_flower(n, turns) for n, turns in ROUNDS),
     "scale": lambda _: federation.scale([1000, 10_000, 100_000], rounds=5),
     "two SuperNodes": lambda _: federation.on_supernodes([1000, 10_000, 100_000], rounds=5),
