@@ -15,7 +15,7 @@ from qmoe_fed.data import ClientData, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.learning import Scores, Task, evaluate, train
 from qmoe_fed.learning.optimizers import State
-from qmoe_fed.learning.replicas import expand
+from qmoe_fed.learning.replicas import choose, expand, ravel
 from qmoe_fed.learning.routing import load_by_class, mean_entropy, routing_weights
 from qmoe_fed.models import Mixture, Parameters, angle_names, build_model, initial_parameters, wrap
 
@@ -91,8 +91,9 @@ class LocalUpdate:
     Attributes:
         updates: Local minus shared value of each shared parameter, ``(k, *shape)``; differences
             of angles in (-π, π].
-        local: New values of the parameters that stay, ``(k, *shape)``.
-        state: Optimiser state.
+        local: New values of the parameters that stay, ``(k, *shape)``; the old ones where a
+            client's training diverged, so that it can take part again.
+        state: Optimiser state; where training diverged the old one, or that of a start.
         examples: Number of training samples, ``(k,)``.
         loss: Mean training loss, ``(k,)``.
     """
@@ -136,8 +137,11 @@ def train_clients(
         name: wrap(values) if name in model.angles else values
         for name, values in differences.items()
     }
-    new_local = {name: trained.parameters[name] for name in model.local}
-    return LocalUpdate(updates, new_local, trained.state, data.train.counts, trained.loss)
+    finite = ravel(trained.parameters, len(clients)).isfinite().all(1)
+    new_local = choose(finite, {name: trained.parameters[name] for name in model.local}, local)
+    old_state = state or {name: torch.zeros_like(v) for name, v in trained.state.items()}
+    new_state = choose(finite, trained.state, old_state)
+    return LocalUpdate(updates, new_local, new_state, data.train.counts, trained.loss)
 
 
 def score_clients(

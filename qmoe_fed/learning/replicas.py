@@ -45,6 +45,19 @@ def expand(parameters: Parameters, replicas: int) -> Parameters:
     return {name: v.expand(replicas, *v.shape) for name, v in parameters.items()}
 
 
+def choose(chosen: Tensor, first: Parameters, second: Parameters) -> Parameters:
+    """Return the replicas of ``first`` where ``chosen`` ``(K,)`` is true, of ``second`` elsewhere.
+
+    The first as they are if all are chosen.
+    """
+    if bool(chosen.all()):
+        return first
+    return {
+        name: torch.where(chosen.view(-1, *[1] * (values.dim() - 1)), values, second[name])
+        for name, values in first.items()
+    }
+
+
 def join(parts: Iterable[Parameters]) -> Parameters:
     """Concatenate the replicas of several parameter sets."""
     parts = list(parts)
