@@ -1,6 +1,6 @@
 """How much noise does a quantum router bear? Accuracy on Two Moons by channel, place and strength.
 
-python simulations/noise_study.py           about a minute on 2 free cores
+python simulations/noise_study.py           a minute and a half on 2 free cores
 python simulations/noise_study.py --quick   a first look, in seconds
 """
 
