@@ -1,12 +1,23 @@
-"""How fast the machine could move the bytes that a gradient has to move, from memory to memory."""
+"""How fast the machine could move the bytes that a gradient has to move, from memory to memory.
 
+As a program, ``python roofline.py QUBITS BATCH SECONDS``, it prints what a gradient takes.
+"""
+
+import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import torch
 from router import LAYERS
 from timing import Result, interleave, spread
 
 from qmoe_fed.circuits import Circuit, kronecker, statevector
+
+KEEP = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
+"""Tells glibc to keep freed memory for the next allocation."""
 
 
 def measure(cases: list[tuple[int, int]], seconds: float) -> Iterator[Result]:
@@ -19,28 +30,32 @@ def measure(cases: list[tuple[int, int]], seconds: float) -> Iterator[Result]:
     gradient; the square reads and writes, forward and backward, 5 S; the readout reads S and
     writes S.
 
+    Every case is timed twice, in processes of their own: as the C library does by default, which
+    gives large arrays back to the system and has each page of the next one cleared again, and told
+    to keep them.
+
     Args:
         cases: Pairs of number of qubits and batch size.
         seconds: Time for each measurement.
     """
     bandwidth = copy_bandwidth()
     for qubits, batch in cases:
-        circuit = Circuit(qubits, LAYERS, measured=2)
-        x, theta = torch.rand(batch, qubits), torch.rand(LAYERS, qubits).requires_grad_()
-
-        def gradient(circuit: Circuit = circuit, x=x, theta=theta) -> object:
-            return torch.autograd.grad(statevector.run(circuit, x, theta)[:, 0].sum(), theta)
-
-        times = spread(interleave({"qmoe_fed": gradient}, seconds)["qmoe_fed"])
         groups = -(-qubits // kronecker.GROUP)
         moved = ((LAYERS - 1) * (6 * groups + 4) + 9) * 4 * batch * 2**qubits
+        times = {
+            "qmoe_fed": _in_process(qubits, batch, seconds, {}),
+            "memory kept": _in_process(qubits, batch, seconds, KEEP),
+        }
         yield {
             "qubits": qubits,
             "batch": batch,
-            "seconds": {"qmoe_fed": times},
+            "seconds": times,
             "gigabytes": moved / 1e9,
             "gigabytes per second": bandwidth / 1e9,
-            "times the bound": times["median"] * bandwidth / moved,
+            **{
+                f"{name}, times the bound": time["median"] * bandwidth / moved
+                for name, time in times.items()
+            },
         }
 
 
@@ -50,3 +65,30 @@ def copy_bandwidth() -> float:
     target = torch.empty_like(source)
     times = interleave({"copy": lambda: target.copy_(source)}, 1)
     return 2 * source.nbytes / spread(times["copy"])["median"]
+
+
+def _in_process(qubits: int, batch: int, seconds: float, environment: dict[str, str]) -> Result:
+    done = subprocess.run(
+        [sys.executable, __file__, str(qubits), str(batch), str(seconds)],
+        cwd=Path(__file__).parent,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
+
+
+def _time(qubits: int, batch: int, seconds: float) -> Result:
+    circuit = Circuit(qubits, LAYERS, measured=2)
+    x, theta = torch.rand(batch, qubits), torch.rand(LAYERS, qubits).requires_grad_()
+
+    def gradient() -> object:
+        return torch.autograd.grad(statevector.run(circuit, x, theta)[:, 0].sum(), theta)
+
+    return spread(interleave({"qmoe_fed": gradient}, seconds)["qmoe_fed"])
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    print(json.dumps(_time(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))))
