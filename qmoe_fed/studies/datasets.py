@@ -29,7 +29,7 @@ class ImageTask:
         samples: Training, validation and test samples of a seed; the first two are drawn from the
             training files, the last from the test files.
         num_experts: Of the mixtures that learn it.
-        epochs: In which they have learnt it.
+        epochs: Most epochs of a fit, if the study allows so many.
     """
 
     title: str
