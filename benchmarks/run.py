@@ -57,7 +57,7 @@ FULL: dict[str, Section] = {
     "seeds": lambda _: study.seeds_together(20, 5),
     "import": lambda _: [startup.imports(5)],
     "example, local": lambda _: [startup.example("local", 3)],
-    "example, flower": lambda _: [startup.example("flower", 5)],
+    "example, flower": lambda _: [startup.example("flower", 3)],
 }
 
 
