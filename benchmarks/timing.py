@@ -55,7 +55,9 @@ def _timed(run: Callable[[], object], repeats: int) -> float:
 
 def spread(values: list[float]) -> Result:
     """Return median, quartiles and number of measurements."""
-    low, _, high = statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+    low, _, high = (
+        statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
+    )
     return {
         "median": statistics.median(values),
         "quartiles": [low, high],
