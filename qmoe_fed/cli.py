@@ -1,19 +1,26 @@
 """The command line ``qmoe-fed``."""
 
 import argparse
+import shlex
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from qmoe_fed.errors import UserError
+
+if TYPE_CHECKING:
+    from qmoe_fed.flower_app import FlowerApp
+    from qmoe_fed.run_settings import RunSettings
 
 EXAMPLES = """\
 examples:
   qmoe-fed run simulations/moons_fed
   qmoe-fed run simulations/moons_fed --run-config "num-clients=100 router='linear'"
   qmoe-fed run simulations/moons_fed --run-config my.toml --run-config seed=1
+  qmoe-fed run simulations/moons_fed --resume runs/moons-fed-20261120-093000
 """
 
 
@@ -34,13 +41,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run a Flower app from start to end and say where its results are."""
-    from qmoe_fed.flower_app import FlowerApp, parse_run_config, settle
+    """Run a Flower app from start to end, or from where it was stopped."""
+    from qmoe_fed.flower_app import FlowerApp, parse_run_config
+    from qmoe_fed.results import checkpoint
+    from qmoe_fed.run_settings import settle, settle_resumed
+
+    app = FlowerApp.read(Path(options.app).expanduser())
+    if options.resume is None:
+        settings = settle(app, parse_run_config(options.run_config), options.output_dir)
+    elif options.run_config or options.output_dir:
+        raise UserError(
+            "--resume goes on with the settings and in the directory of that run: leave out "
+            "--run-config and --output-dir"
+        )
+    else:
+        settings = settle_resumed(app, Path(options.resume).expanduser())
+    results = settings.output_dir
+    status = _run(app, settings, options)
+    if not any(results.iterdir()):
+        results.rmdir()
+    if status and checkpoint.exists(results):
+        command = ["qmoe-fed", "run", options.app, "--resume", str(results)]
+        if options.supernodes:
+            command += ["--supernodes", str(options.supernodes)]
+        print(f"go on with: {shlex.join(command)}", file=sys.stderr)
+    return status
+
+
+def _run(app: "FlowerApp", settings: "RunSettings", options: argparse.Namespace) -> int:
+    """Run an app and say why if it fails; return the exit status."""
     from qmoe_fed.flower_run import RunFailed, run_on_superlink
     from qmoe_fed.processes import Stopped, stoppable
 
-    app = FlowerApp.read(Path(options.app).expanduser())
-    settings = settle(app, parse_run_config(options.run_config), options.output_dir)
     results = settings.output_dir
     try:
         with stoppable():
@@ -51,15 +83,18 @@ def run(options: argparse.Namespace) -> int:
             else:
                 nodes = options.supernodes or 2
                 run_on_superlink(app.path, settings.overrides, results, nodes, options.verbose)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except RunFailed as error:
         print(f"error: {error} (logs: {results})", file=sys.stderr)
         return 1
     except Stopped as stop:
         print(f"stopped; results so far: {results}", file=sys.stderr)
         return 128 + stop.signal
-    finally:
-        if not any(results.iterdir()):
-            results.rmdir()
+    except Exception:  # of the app's; what comes last is how to go on
+        traceback.print_exc()
+        return 1
     return 0
 
 
@@ -111,6 +146,11 @@ def _parser() -> argparse.ArgumentParser:
         "--output-dir",
         metavar="DIR",
         help="directory of the results (default: the setting output-dir, or runs/APP-DATE-TIME)",
+    )
+    command.add_argument(
+        "--resume",
+        metavar="RUN_DIR",
+        help="go on with a run that was stopped or failed, from its last checkpoint",
     )
     command.add_argument(
         "--verbose", action="store_true", help="also show what Flower says about itself"

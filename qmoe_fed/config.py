@@ -197,6 +197,8 @@ class ResultsConfig(Section):
 
     output_dir: str = setting("")
     data_dir: str = setting("")
+    resume: bool = setting(False)  # go on with the run in output-dir, from its last checkpoint
+    checkpoint_every: int = setting(10, between(0))  # rounds; 0: never; with mechanisms every round
     evaluate_every: int = setting(1, between(1))
     figures: bool = setting(True)
 

@@ -1,18 +1,14 @@
-"""A Flower app directory and the settings of one run of it, checked before anything starts."""
+"""A Flower app directory, and what ``--run-config`` says."""
 
 import re
-import time
 import tomllib
 from collections.abc import Iterable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
-from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
-from qmoe_fed.settings import Scalar, read_toml
+from qmoe_fed.settings import read_toml
 
 REQUIRED = (
     "project.name",
@@ -33,11 +29,13 @@ class FlowerApp:
         path: Its directory, absolute.
         name: Its project name.
         settings: What its ``[tool.flwr.app.config]`` says.
+        publisher: Who published it.
     """
 
     path: Path
     name: str
     settings: Mapping[str, Any]
+    publisher: str = ""
 
     @classmethod
     def read(cls, path: Path) -> "FlowerApp":
@@ -56,51 +54,8 @@ class FlowerApp:
             if not isinstance(_look_up(content, key), str):
                 raise UserError(f"{path} is no Flower app: its pyproject.toml lacks {key}")
         settings = _look_up(content, "tool.flwr.app.config") or {}
-        return cls(path.resolve(), content["project"]["name"], settings)
-
-
-@dataclass(frozen=True)
-class RunSettings:
-    """The settings of one run.
-
-    Attributes:
-        overrides: What replaces the app's own settings; paths are absolute.
-        config: All settings together.
-        output_dir: The directory of the results, absolute; it exists.
-    """
-
-    overrides: Mapping[str, Scalar]
-    config: Config
-    output_dir: Path
-
-
-def settle(app: FlowerApp, overrides: Mapping[str, Any], output_dir: str | None) -> RunSettings:
-    """Check the settings of a run and make the directory of its results.
-
-    Relative paths are taken from the working directory.
-
-    Args:
-        app: The app to run.
-        overrides: Settings that replace the app's own.
-        output_dir: Where the results go; None: as the settings say, by default a new directory
-            under ``runs``.
-
-    Raises:
-        UserError: A setting is unknown, wrong, or one Flower would refuse to replace; or the
-            output directory already holds a run or cannot be made.
-    """
-    config = Config.from_flat({**app.settings, **overrides})
-    if unlisted := sorted({*overrides, "output-dir"} - app.settings.keys()):
-        raise UserError(
-            f"{app.path / 'pyproject.toml'} must list {', '.join(unlisted)} in "
-            "[tool.flwr.app.config]: Flower replaces only settings that stand there"
-        )
-    directory = _make_directory(output_dir or config.results.output_dir, app.name)
-    paths = {"output-dir": str(directory)}
-    if data_dir := config.results.data_dir:
-        paths["data-dir"] = str(_absolute(data_dir))
-    overrides = {**overrides, **paths}
-    return RunSettings(overrides, Config.from_flat({**app.settings, **overrides}), directory)
+        publisher = _look_up(content, "tool.flwr.app.publisher")
+        return cls(path.resolve(), content["project"]["name"], settings, publisher)
 
 
 def parse_run_config(arguments: Iterable[str]) -> dict[str, Any]:
@@ -141,30 +96,3 @@ def _look_up(content: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
-
-
-def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
-
-
-def _make_directory(name: str, app: str) -> Path:
-    """Make the named directory, or a new one named after the app and the time."""
-    try:
-        if not name:
-            return _new_directory(Path.cwd() / "runs" / f"{app}-{time.strftime('%Y%m%d-%H%M%S')}")
-        directory = _absolute(name)
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make output-dir {error.filename}: {error.strerror}") from error
-    if (directory / "config.json").exists():
-        raise UserError(f"output-dir {directory} already holds a run; name another directory")
-    return directory
-
-
-def _new_directory(stem: Path) -> Path:
-    for number in count(1):
-        directory = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
-        with suppress(FileExistsError):
-            directory.mkdir(parents=True)
-            return directory
-    raise AssertionError

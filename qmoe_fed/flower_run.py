@@ -122,7 +122,7 @@ def _started(
 def _lines(command: list[str], environment: dict[str, str], log: Path) -> Generator[str]:
     """Run ``flwr run``; yield what it prints without colours, and write it to a file."""
     with (
-        log.open("w", encoding="utf-8") as file,
+        log.open("a", encoding="utf-8") as file,
         _started(command, environment, subprocess.PIPE) as process,
     ):
         assert process.stdout

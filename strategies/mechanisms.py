@@ -91,7 +91,11 @@ class Mechanism:
         return {}
 
     def state_dict(self) -> dict[str, int | float | Tensor]:
-        """Return what a resumed run needs to know."""
+        """Return what a resumed run needs to know: numbers and tensors.
+
+        A class that works on the server defines this and ``load_state_dict`` itself, also if it
+        remembers nothing; otherwise its runs make no checkpoints.
+        """
         return {}
 
     def load_state_dict(self, state: dict[str, int | float | Tensor]) -> None:

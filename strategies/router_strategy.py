@@ -184,7 +184,11 @@ class RouterStrategy(Strategy):
         )
 
     def state_dict(self) -> dict[str, int | float | Tensor]:
-        """Return what a resumed run needs besides the shared parameters: numbers and tensors."""
+        """Return what a resumed run needs besides the shared parameters: numbers and tensors.
+
+        A derived class defines this and ``load_state_dict`` itself, if only as ``state_dict =
+        RouterStrategy.state_dict``; otherwise its runs make no checkpoints.
+        """
         step = {f"step.{name}": values for name, values in (self._step_state or {}).items()}
         spent = {
             f"mechanism.{i}.{name}": value

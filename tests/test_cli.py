@@ -1,4 +1,6 @@
 import json
+import os
+import shlex
 import subprocess
 import sys
 import types
@@ -47,6 +49,9 @@ def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["run", "."], "is no Flower app: it has no pyproject.toml"),
         (["run", "broken"], "broken/pyproject.toml is not valid TOML"),
         (["run", "bare"], "bare is no Flower app: its pyproject.toml lacks project.name"),
+        (["run", "tiny", "--resume", "gone"], "gone is not the directory of a run"),
+        (["run", "tiny", "--resume", "gone", "--run-config", "seed=1"], "leave out --run-config"),
+        (["run", "tiny", "--resume", "gone", "--output-dir", "out"], "leave out --run-config"),
         (["run"], "required: APP"),
         (["fly"], "invalid choice: 'fly'"),
         ([], "required: COMMAND"),
@@ -114,5 +119,68 @@ def test_local_engine_runs_in_this_process(
     assert capsys.readouterr().out == ""
     assert error_of([*arguments, "--supernodes", "4"], capsys) == "error: too small\n"
     assert calls[1][2] == 4
-    with pytest.raises(ZeroDivisionError):
-        main(arguments)
+    assert main(arguments) == 1
+    assert capsys.readouterr().err.endswith("\nZeroDivisionError\n")
+
+
+SMALL = (
+    "engine='local' num-clients=4 num-unseen-clients=0 num-server-rounds=3 local-epochs=1 "
+    "train-samples=32 checkpoint-every=1 figures=false"
+)
+
+
+@pytest.fixture
+def broken_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> list[str]:
+    """Break a run off after its second round; return the command it then says goes on with it."""
+    from qmoe_fed.results.progress import Progress
+
+    def show(self: Progress, server_round: int, scores: Any) -> None:
+        if server_round == 2:
+            raise ZeroDivisionError("two")
+
+    app = Path(__file__).parents[1] / "simulations" / "moons_fed"
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(Progress, "show", show)
+        assert main(["run", str(app), "--run-config", SMALL, "--output-dir", "my run"]) == 1
+    error, last = capsys.readouterr().err.splitlines()[-2:]
+    assert error == "ZeroDivisionError: two"
+    begin, _, command = last.partition(": qmoe-fed ")
+    assert begin == "go on with"
+    return shlex.split(command)
+
+
+def test_what_a_failed_run_says_last_goes_on_with_it(
+    broken_off: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "my run").rename(tmp_path / "moved")
+    assert main([*broken_off[:-1], "moved"]) == 0
+    assert "going on after round 2\nround 2/3" in capsys.readouterr().out
+    assert len((tmp_path / "moved" / "metrics.jsonl").read_text().splitlines()) == 4
+    assert "is complete: there is nothing" in error_of([*broken_off[:-1], "moved"], capsys)
+
+
+def test_another_app_does_not_go_on_with_it(
+    broken_off: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = write_tiny_app(tmp_path / "tiny")
+    arguments = ["run", str(tiny), *broken_off[2:]]
+    assert "is one of the app 'qmoe-fed/moons-fed', not 'tests/tiny-fed'" in error_of(
+        arguments, capsys
+    )
+    text = (tiny / "pyproject.toml").read_text()
+    text = text.replace('"tests"', '"qmoe-fed"').replace("tiny-fed", "moons-fed")
+    (tiny / "pyproject.toml").write_text(text)
+    assert "must list checkpoint-every, " in error_of(arguments, capsys)
+
+
+def test_a_damaged_checkpoint_is_refused_before_anything_starts(
+    broken_off: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (file,) = (tmp_path / "my run" / "checkpoint" / "b").glob("host-0.safetensors")
+    os.truncate(file, file.stat().st_size - 1)
+    error = error_of(broken_off, capsys)
+    assert f"is damaged: cannot read {file}" in error
+    assert error.endswith("; restore the file, or run it anew\n")

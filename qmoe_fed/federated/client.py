@@ -1,22 +1,21 @@
 """The ClientApp: one SuperNode trains, scores and keeps all the clients it hosts.
 
 Client c lives on the SuperNode whose partition-id is c mod the number of SuperNodes. Its local
-parameters stay in ``context.state`` between messages and are never sent; ``query.save`` writes
-them to a file on the host.
+parameters stay in ``context.state`` between messages and are never sent; ``query.save`` and
+``query.checkpoint`` write them to a file on the host, ``query.restore`` reads them again.
 """
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
-from safetensors.torch import save
 from torch import Tensor
 
 from qmoe_fed.config import Config
 from qmoe_fed.federated.host import score_clients, train_clients
+from qmoe_fed.federated.private_files import restore_private, save_experts, save_private
 from qmoe_fed.federated.records import (
     CLIENT,
     EXAMPLES,
@@ -32,7 +31,6 @@ from qmoe_fed.federated.supernode import LOCAL, OPTIMIZER, SETUP, SuperNode
 from qmoe_fed.federated.unseen import fit_unseen
 from qmoe_fed.learning import Scores
 from qmoe_fed.learning.replicas import ravel, rows_of, unravel
-from qmoe_fed.results.run_directory import write_whole
 
 MakeMechanisms = Callable[[Config], Sequence[Any]]
 
@@ -89,14 +87,21 @@ def client_app(make_mechanisms: MakeMechanisms) -> ClientApp:
         return metrics_reply(message, {CLIENT: clients, **metrics})
 
     @app.query("save")
-    def save_local(message: Message, context: Context) -> Message:
-        node = SuperNode(context)
-        folder = Path(settings_of(message)["folder"])
-        if node.clients and node.model.local:
-            folder.mkdir(parents=True, exist_ok=True)
-            tensors = {name: values.contiguous() for name, values in node.local.items()}
-            tensors["clients"] = torch.tensor(node.clients)
-            write_whole(folder / f"host-{node.partition}.safetensors", save(tensors))
+    def experts(message: Message, context: Context) -> Message:
+        save_experts(SuperNode(context), Path(settings_of(message)["folder"]))
+        return Message(RecordDict(), reply_to=message)
+
+    @app.query("checkpoint")
+    def checkpoint(message: Message, context: Context) -> Message:
+        settings = settings_of(message)
+        save_private(SuperNode(context), Path(settings["folder"]), settings[ROUND])
+        return Message(RecordDict(), reply_to=message)
+
+    @app.query("restore")
+    def restore(message: Message, context: Context) -> Message:
+        settings = settings_of(message)
+        folder = Path(settings["folder"])
+        restore_private(SuperNode(context), folder, settings[ROUND], settings["hosts"])
         return Message(RecordDict(), reply_to=message)
 
     return app

@@ -4,25 +4,23 @@ import time
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord
 
 from qmoe_fed.data import shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.collect import ClientTable
-from qmoe_fed.federated.records import CONFIG
-from qmoe_fed.federated.rounds import Federation, RunState
+from qmoe_fed.federated.state import Federation, RunState
 from qmoe_fed.learning.routing import imbalance, mutual_information
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.summary import headline_size, print_summary, spread
 
 
-def finish(federation: Federation, state: RunState, started: float) -> None:
+def finish(federation: Federation, state: RunState) -> None:
     """Test unseen clients, save the experts, write and print the summary, draw the pictures.
 
     Args:
         federation: The run.
         state: Where its rounds ended.
-        started: ``time.monotonic()`` at its start.
     """
     directory = federation.directory
     unseen = _score_unseen(federation, state.arrays)
@@ -30,7 +28,7 @@ def finish(federation: Federation, state: RunState, started: float) -> None:
     _save_experts(federation)
     _write_table(federation, "clients.json", state.table)
     summary = _summary(federation, state, unseen, routing)
-    summary["wall_seconds"] = time.monotonic() - started
+    summary["wall_seconds"] = time.monotonic() - state.started
     directory.write_json("summary.json", summary)
     print_summary(summary)
     if federation.config.results.figures:
@@ -63,14 +61,8 @@ def _write_table(federation: Federation, name: str, table: ClientTable) -> None:
 def _save_experts(federation: Federation) -> None:
     """Have every host write the local parameters it holds; they are not sent."""
     folder = str(federation.directory.path / "experts")
-    messages = [
-        Message(RecordDict({CONFIG: ConfigRecord({"folder": folder})}), node, "query.save")
-        for node in federation.hosts.nodes
-    ]
-    timeout = federation.config.federation.round_timeout
-    for reply in federation.grid.send_and_receive(messages, timeout=timeout):
-        if reply.has_error():
-            raise UserError(f"a host could not save its experts: {reply.error.reason}")
+    if fault := federation.tell("query.save", {"folder": folder}):
+        raise UserError(f"a host could not save its experts: {fault}")
 
 
 def _describe_routing(federation: Federation, state: RunState) -> dict[str, float | None]:
@@ -125,6 +117,6 @@ def _summary(
         },
         "unseen": unseen,
         **{f"routing_{name}": value for name, value in routing.items()},
-        "epsilon": state.metrics.get("epsilon"),
-        "delta": config.privacy.delta if "epsilon" in state.metrics else None,
+        "epsilon": state.record.get("train", {}).get("epsilon"),
+        "delta": config.privacy.delta if "epsilon" in state.record.get("train", {}) else None,
     }

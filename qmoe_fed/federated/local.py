@@ -25,7 +25,8 @@ def run_app(app_dir: Path, run_config: dict[str, Any], supernodes: int = 1) -> N
         Exception: Whatever the ServerApp raises.
     """
     project = tomllib.loads((app_dir / "pyproject.toml").read_text())
-    components = project["tool"]["flwr"]["app"]["components"]
+    about = project["tool"]["flwr"]["app"]
+    components = about["components"]
     sys.path.insert(0, str(app_dir))
     try:
         server_app = load_object(components["serverapp"], "serverapp")
@@ -34,4 +35,6 @@ def run_app(app_dir: Path, run_config: dict[str, Any], supernodes: int = 1) -> N
         sys.path.remove(str(app_dir))
     context = Context(RUN_ID, 0, {}, RecordDict(), run_config)
     with task_identity():
-        server_app(LocalGrid(client_app, run_config, supernodes), context)
+        grid = LocalGrid(client_app, run_config, supernodes)
+        grid.run.fab_id = f"{about['publisher']}/{project['project']['name']}"  # as Flower does
+        server_app(grid, context)

@@ -1,80 +1,40 @@
 """The rounds of a federation: train, aggregate, score, write down."""
 
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, MetricRecord
-from flwr.serverapp import Grid
+from flwr.app import ConfigRecord, MetricRecord
 from flwr.serverapp.exception import PrivacyBudgetExhausted
 from flwr.serverapp.strategy import Strategy
 
-from qmoe_fed.config import Config
-from qmoe_fed.federated.collect import ClientTable, ask_clients
-from qmoe_fed.federated.host import Model
-from qmoe_fed.federated.hosts import Hosts
+from qmoe_fed.federated.checkpoints import interval, save_checkpoint
 from qmoe_fed.federated.records import layout_of, to_arrays, to_vector
+from qmoe_fed.federated.state import Federation, RunState
 from qmoe_fed.federated.virtual_grid import VirtualGrid
 from qmoe_fed.results.progress import Progress, say
-from qmoe_fed.results.run_directory import RunDirectory
 from qmoe_fed.results.summary import spread
 
 
-@dataclass(frozen=True)
-class Federation:
-    """A run under way: who takes part, what they train, and where it is written down."""
-
-    grid: Grid
-    config: Config
-    model: Model
-    hosts: Hosts
-    directory: RunDirectory
-
-    def ask(self, clients: range, arrays: ArrayRecord, message_type: str) -> ClientTable:
-        """Collect metrics of clients, given the shared parameters."""
-        timeout = self.config.federation.round_timeout
-        return ask_clients(self.grid, self.hosts, clients, arrays, message_type, timeout)
-
-
-@dataclass
-class RunState:
-    """How far the rounds have come.
-
-    Attributes:
-        arrays: Shared parameters now.
-        rounds: Rounds run.
-        counted: Rounds whose updates were aggregated.
-        status: ``completed``, or ``stopped`` when a privacy budget ended the run early.
-        reason: Why it was stopped.
-        table: Scores of all clients after the last scored round.
-        metrics: What the strategy reported of the last round.
-    """
-
-    arrays: ArrayRecord
-    rounds: int = 0
-    counted: int = 0
-    status: str = "completed"
-    reason: str = ""
-    table: ClientTable = field(default_factory=ClientTable)
-    metrics: dict[str, Any] = field(default_factory=dict)
-
-
 def run_rounds(federation: Federation, strategy: Strategy, state: RunState) -> None:
-    """Run all rounds, bringing ``state`` up to date and writing it down after each.
+    """Run the rounds that are left, bringing ``state`` up to date and writing it down after each.
 
     A privacy budget that the next round would exceed ends the rounds early.
     """
     settings = federation.config.federation
     total = settings.num_server_rounds
     grid = federation.grid
+    virtual = None
     if not getattr(strategy, "cohort_aware", False):
-        grid = VirtualGrid(grid, federation.hosts, settings.num_clients, settings.seed)
-    progress = Progress(total)
-    _score(federation, state, {"round": 0}, progress)
+        grid = virtual = VirtualGrid(grid, federation.hosts, settings.num_clients, settings.seed)
+    every = interval(federation, strategy)
+    progress = Progress(total, state.rounds)
+    _write_down(federation, state, progress)
 
-    for server_round in range(1, total + 1):
+    for server_round in range(state.rounds + 1, total + 1):
         started = time.monotonic()
+        if virtual:
+            virtual.round = server_round
         try:
             messages = strategy.configure_train(server_round, state.arrays, ConfigRecord(), grid)
         except PrivacyBudgetExhausted as end:
@@ -88,13 +48,14 @@ def run_rounds(federation: Federation, strategy: Strategy, state: RunState) -> N
             state.arrays = to_arrays(to_vector(arrays), layout_of(arrays))
             state.counted += 1
         state.rounds = server_round
-        state.metrics = dict(metrics or MetricRecord())
-        rejections = [vars(r) for r in getattr(strategy, "rejections", ())]
-        record = {"round": server_round, "train": state.metrics, "rejections": rejections}
-        if server_round % federation.config.results.evaluate_every == 0 or server_round == total:
-            _score(federation, state, record, progress, started)
-        else:
-            federation.directory.add_round({**record, "seconds": time.monotonic() - started})
+        state.record = {
+            "round": server_round,
+            "train": dict(metrics or MetricRecord()),
+            "rejections": [vars(r) for r in getattr(strategy, "rejections", ())],
+        }
+        if every and (server_round % every == 0 or server_round == total):
+            save_checkpoint(federation, strategy, state)
+        _write_down(federation, state, progress, started)
     if not state.counted and state.status == "completed":
         raise RuntimeError(
             f"not one of {state.rounds} rounds of training counted{_example(strategy)}; the log "
@@ -108,26 +69,25 @@ def _example(strategy: Strategy) -> str:
     return f" (client {rejections[0].client}: {rejections[0].reason})" if rejections else ""
 
 
-def _score(
-    federation: Federation,
-    state: RunState,
-    record: dict[str, Any],
-    progress: Progress,
-    started: float | None = None,
+def _write_down(
+    federation: Federation, state: RunState, progress: Progress, started: float | None = None
 ) -> None:
-    """Score all clients, and write down and show the round."""
+    """Write down the last round, and score all clients and show it if that is due."""
     started = time.monotonic() if started is None else started
-    clients = range(federation.config.federation.num_clients)
-    state.table = federation.ask(clients, state.arrays, "evaluate")
-    scores = {
-        "accuracy": describe(state.table.columns["accuracy"]),
-        "loss": describe(state.table.columns["loss"], higher_is_better=False),
-    }
-    seconds = time.monotonic() - started
-    federation.directory.add_round({**record, **scores, "seconds": seconds})
-    shared = {name: array.numpy() for name, array in state.arrays.items()}
-    federation.directory.write_arrays("shared.safetensors", shared)
-    progress.show(record["round"], scores)
+    config, directory, scores = federation.config, federation.directory, {}
+    last = state.rounds == config.federation.num_server_rounds
+    if due := last or state.rounds % config.results.evaluate_every == 0:
+        clients = range(config.federation.num_clients)
+        state.table = federation.ask(clients, state.arrays, "evaluate")
+        scores = {
+            "accuracy": describe(state.table.columns["accuracy"]),
+            "loss": describe(state.table.columns["loss"], higher_is_better=False),
+        }
+    directory.add_round({**state.record, **scores, "seconds": time.monotonic() - started})
+    if due:
+        shared = {name: array.numpy() for name, array in state.arrays.items()}
+        directory.write_arrays("shared.safetensors", shared)
+        progress.show(state.rounds, scores)
 
 
 def describe(values: torch.Tensor, higher_is_better: bool = True) -> dict[str, Any]:

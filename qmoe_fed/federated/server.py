@@ -1,5 +1,6 @@
 """The ServerApp: join, rounds of training, unseen clients, results."""
 
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +14,14 @@ from torch import Tensor
 from qmoe_fed.config import Config
 from qmoe_fed.data import Projection, fit_projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
+from qmoe_fed.federated.checkpoints import go_on
 from qmoe_fed.federated.finish import finish
 from qmoe_fed.federated.host import Model
 from qmoe_fed.federated.hosts import Hosts
 from qmoe_fed.federated.join import join_hosts
-from qmoe_fed.federated.rounds import Federation, RunState, run_rounds
+from qmoe_fed.federated.rounds import run_rounds
+from qmoe_fed.federated.state import Federation, RunState
+from qmoe_fed.results.checkpoint import alone, check_resumable
 from qmoe_fed.results.run_directory import RunDirectory
 
 MakeStrategy = Callable[[Config, Hosts, frozenset[str]], Strategy]
@@ -54,20 +58,40 @@ def run_federation(grid: Grid, config: Config, make_strategy: MakeStrategy) -> P
     model = Model(config)
     projection = fit_projection(config)
     _refuse_what_cannot_work(model, projection, make_strategy)
-    directory = RunDirectory.create(output_directory(config), config)
-    state = RunState(_initial_arrays(model))
-    try:
-        setup = ArrayRecord({name: Array(values) for name, values in projection.to_dict().items()})
-        hosts = join_hosts(grid, setup, config.federation.supernode_timeout)
-        federation = Federation(grid, config, model, hosts, directory)
-        directory.write_arrays("projection.safetensors", projection.to_dict())
-        run_rounds(federation, make_strategy(config, hosts, model.angles), state)
-        finish(federation, state, started)
-    except BaseException as error:
-        status = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
-        directory.write_json("summary.json", {**status, "rounds": state.rounds})
-        raise
+    directory = _open_directory(config, grid.run.fab_id)
+    state = RunState(_initial_arrays(model), started=started)
+    with alone(directory.path):
+        try:
+            setup = {name: Array(values) for name, values in projection.to_dict().items()}
+            hosts = join_hosts(grid, ArrayRecord(setup), config.federation.supernode_timeout)
+            federation = Federation(grid, config, model, hosts, directory)
+            strategy = make_strategy(config, hosts, model.angles)
+            if config.results.resume:
+                go_on(federation, strategy, state)
+            directory.write_arrays("projection.safetensors", projection.to_dict())
+            run_rounds(federation, strategy, state)
+            finish(federation, state)
+        except BaseException as error:
+            status = {"status": "failed", "reason": f"{type(error).__name__}: {error}"}
+            directory.write_json("summary.json", {**status, "rounds": state.rounds})
+            raise
+        shutil.rmtree(directory.path / "checkpoint", ignore_errors=True)
     return directory.path
+
+
+def _open_directory(config: Config, app: str) -> RunDirectory:
+    """Make the directory of a run, or open that of the one to go on with."""
+    path = output_directory(config)
+    if not config.results.resume:
+        return RunDirectory.create(path, config, app)
+    recorded = Config.from_flat(check_resumable(path)["settings"]).to_flat()
+    free = ("resume", "output-dir")
+    if changed := [k for k, v in config.to_flat().items() if v != recorded[k] and k not in free]:
+        raise UserError(
+            f"the run in {path} goes on with the settings in its config.json; {changed[0]} is "
+            f"{recorded[changed[0]]!r} there and cannot be changed"
+        )
+    return RunDirectory(path)
 
 
 def _refuse_what_cannot_work(

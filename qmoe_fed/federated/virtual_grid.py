@@ -39,6 +39,9 @@ class VirtualGrid(DirectGrid):
         num_clients: Number of virtual nodes.
         seed: Flower's strategies sample nodes with Python's global generator, which is therefore
             seeded from this and the round whenever they ask which nodes there are.
+
+    Attributes:
+        round: The round under way; whoever runs the rounds sets it.
     """
 
     def __init__(self, grid: Grid, hosts: Hosts, num_clients: int, seed: int) -> None:
@@ -57,9 +60,7 @@ class VirtualGrid(DirectGrid):
         for message in messages:  # clients that are sent the same content share a packed message
             client = message.metadata.dst_node_id - FIRST
             groups.setdefault(id(message.content), {})[client] = message
-        replies = [reply for group in groups.values() for reply in self._send(group, timeout)]
-        self.round += 1
-        return replies
+        return [reply for group in groups.values() for reply in self._send(group, timeout)]
 
     def _send(self, group: dict[int, Message], timeout: float | None) -> list[Message]:
         first = next(iter(group.values()))

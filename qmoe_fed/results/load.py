@@ -7,7 +7,6 @@
     load_run("runs/my-run").predict(client=3, x=[[0.5, 0.25]])
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,6 +26,7 @@ from qmoe_fed.config import Config
 from qmoe_fed.data import ClientData, Projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.models import Mixture, Parameters, build_model
+from qmoe_fed.results.run_directory import parse_json, read_json, read_text
 
 Columns = dict[str, NDArray[np.float64]]
 """Values by metric, one per client; NaN where there is none."""
@@ -179,7 +179,7 @@ def load_run(path: str | Path) -> Run:
         raise UserError(f"{path} is not the directory of a run: there is no config.json in it")
     if not (path / "summary.json").is_file():
         raise UserError(f"the run in {path} has not finished: there is no summary.json yet")
-    summary = _read_json(path / "summary.json")
+    summary = read_json(path / "summary.json")
     if summary["status"] == "failed":
         raise UserError(
             f"the run in {path} failed ({summary['reason']}) and has no final models to load; what "
@@ -198,7 +198,7 @@ def load_run(path: str | Path) -> Run:
 
 
 def _read_config(file: Path) -> Config:
-    content = _read_json(file)
+    content = read_json(file)
     try:
         return Config.from_flat(content["settings"])
     except UserError as error:
@@ -210,30 +210,11 @@ def _read_config(file: Path) -> Config:
 
 
 def _read_columns(file: Path) -> Columns:
-    return {name: np.array(values, np.float64) for name, values in _read_json(file).items()}
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    return _parse(_read_text(file), file)
+    return {name: np.array(values, np.float64) for name, values in read_json(file).items()}
 
 
 def _read_lines(file: Path) -> list[dict[str, Any]]:
-    return [_parse(line, file) for line in _read_text(file).splitlines()]
-
-
-def _parse(text: str, file: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{file} is damaged: {error}") from error
-    return content
-
-
-def _read_text(file: Path) -> str:
-    try:
-        return file.read_text()
-    except OSError as error:
-        raise UserError(f"cannot read {file}: {error.strerror}") from error
+    return [parse_json(line, file) for line in read_text(file).splitlines()]
 
 
 def _read_arrays(file: Path) -> Parameters:

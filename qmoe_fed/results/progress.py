@@ -12,24 +12,27 @@ class Progress:
 
     Args:
         total: Number of rounds.
+        first: The round the run goes on after, 0 for one from its start.
     """
 
-    def __init__(self, total: int) -> None:
+    def __init__(self, total: int, first: int = 0) -> None:
         self.total = total
+        self.first = first
         self.started = time.monotonic()
         self.shown = 0.0
 
     def show(self, server_round: int, scores: Mapping[str, Mapping[str, Any]]) -> None:
         """Print one round's scores and the time left."""
         now = time.monotonic()
-        if 0 < server_round < self.total and now - self.shown < QUIET_SECONDS:
+        under_way = self.first < server_round < self.total
+        if under_way and now - self.shown < QUIET_SECONDS:
             return
         self.shown = now
         accuracy, loss = scores["accuracy"], scores["loss"]
-        done = max(server_round, 1)
+        done = max(server_round - self.first, 1)
         left = (now - self.started) / done * (self.total - server_round)
         width = len(str(self.total))
-        remaining = f"   ~{left:.0f} s left" if 0 < server_round < self.total else ""
+        remaining = f"   ~{left:.0f} s left" if under_way else ""
         say(
             f"round {server_round:{width}d}/{self.total}   loss {loss['mean']:.3f}   "
             f"accuracy {accuracy['mean']:.3f} ± {accuracy['std']:.3f}   "

@@ -11,6 +11,7 @@
     unseen.json             accuracy of every unseen client, by router and labelled samples
     summary.json            the figures a run is judged by; written last
     figures/                pictures, drawn from the files above
+    checkpoint/             what to go on from if the run is stopped; gone when it is complete
 """
 
 import json
@@ -47,8 +48,13 @@ class RunDirectory:
     path: Path
 
     @classmethod
-    def create(cls, path: Path, config: Config) -> "RunDirectory":
+    def create(cls, path: Path, config: Config, app: str = "") -> "RunDirectory":
         """Make the directory and write the settings into it.
+
+        Args:
+            path: The directory.
+            config: The settings.
+            app: Which Flower app runs, ``publisher/name``.
 
         Raises:
             UserError: The directory already holds a run, or cannot be written.
@@ -61,8 +67,16 @@ class RunDirectory:
             "python": platform.python_version(),
             "versions": {name: version(name) for name in PACKAGES},
         }
-        run.write_json("config.json", {"settings": config.to_flat(), **about})
+        run.write_json("config.json", {"app": app, "settings": config.to_flat(), **about})
         return run
+
+    def cut_rounds(self, count: int) -> None:
+        """Keep the first ``count`` lines of ``metrics.jsonl``."""
+        file = self.path / "metrics.jsonl"
+        lines = file.read_bytes().splitlines(keepends=True)
+        if len(lines) < count:
+            raise UserError(f"{file} is damaged: {len(lines)} rounds are left of {count}")
+        write_whole(file, b"".join(lines[:count]))
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file."""
@@ -101,6 +115,36 @@ def write_whole(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the content of a JSON file.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    return parse_json(read_text(file), file)
+
+
+def parse_json(text: str, file: Path) -> dict[str, Any]:
+    """Return the content of JSON text; ``file`` is where it stands."""
+    try:
+        content: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}") from error
+    return content
+
+
+def read_text(file: Path) -> str:
+    """Return the text in a file.
+
+    Raises:
+        UserError: It cannot be read.
+    """
+    try:
+        return file.read_text()
+    except OSError as error:
+        raise UserError(f"cannot read {file}: {error.strerror}") from error
 
 
 def _finite(content: Any) -> Any:

@@ -1,0 +1,136 @@
+"""What a run that was stopped goes on from: all of one round, or all of an earlier one.
+
+::
+
+    checkpoint/current.json   which folder is current, and what the server keeps besides tensors
+    checkpoint/a/, b/         server.safetensors, and host-P.safetensors, written by host P itself
+
+A new checkpoint goes into the folder that is not current, and ``current.json`` is replaced last:
+a process that is killed leaves the old checkpoint whole or the new one.
+"""
+
+import fcntl
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError, safe_open
+
+from qmoe_fed.errors import UserError
+from qmoe_fed.results.run_directory import read_json, write_whole
+
+SERVER = "server.safetensors"
+
+
+def host_file(folder: Path, host: int) -> Path:
+    """Return where the host with this partition-id writes."""
+    return folder / f"host-{host}.safetensors"
+
+
+def exists(run: Path) -> bool:
+    """Return whether there is a checkpoint to go on from."""
+    return _current(run).is_file()
+
+
+def read_current(run: Path) -> tuple[Path, dict[str, Any]]:
+    """Return the folder of the current checkpoint and what ``make_current`` was given.
+
+    Raises:
+        UserError: There is none, or it cannot be read.
+    """
+    content = read_json(_current(run))
+    return run / "checkpoint" / content["folder"], content
+
+
+def next_folder(run: Path) -> Path:
+    """Return an empty folder for a new checkpoint."""
+    folder = run / "checkpoint" / "a"
+    if exists(run) and read_current(run)[0] == folder:
+        folder = run / "checkpoint" / "b"
+    if folder.exists():
+        shutil.rmtree(folder)
+    return folder
+
+
+def make_current(run: Path, folder: Path, content: Mapping[str, Any]) -> None:
+    """Make the checkpoint in a folder the one to go on from.
+
+    Args:
+        run: The run directory.
+        folder: As ``next_folder`` gave it; everything in it is written.
+        content: Kept beside it: what JSON knows, and numbers that are not finite.
+    """
+    write_whole(_current(run), json.dumps({"folder": folder.name, **content}).encode())
+
+
+def forget(run: Path) -> None:
+    """Make sure that the run cannot be gone on with."""
+    _current(run).unlink(missing_ok=True)
+
+
+def check_resumable(run: Path) -> dict[str, Any]:
+    """Return the content of ``config.json`` of a run that can be gone on with.
+
+    Raises:
+        UserError: It is no run, is complete, has no checkpoint, or was made by other versions.
+    """
+    if not (run / "config.json").is_file():
+        raise UserError(f"{run} is not the directory of a run: there is no config.json in it")
+    about = read_json(run / "config.json")
+    summary = run / "summary.json"
+    if summary.exists() and read_json(summary)["status"] != "failed":
+        raise UserError(f"the run in {run} is complete: there is nothing to go on with")
+    if not exists(run):
+        every = about["settings"].get("checkpoint-every", 0)
+        raise UserError(
+            f"the run in {run} left no checkpoint (checkpoint-every = {every}): it ended before "
+            "its first, or its strategy cannot be saved, as it then says at its start; run it anew"
+        )
+    if others := {k: v for k, v in about["versions"].items() if version(k) != v}:
+        made = ", ".join(f"{name} {number}" for name, number in others.items())
+        here = ", ".join(f"{name} {version(name)}" for name in others)
+        raise UserError(f"the run in {run} was made with {made}, but here is {here}: install that")
+    return about
+
+
+def check_whole(run: Path) -> None:
+    """Check that all files of the current checkpoint are on this machine and complete.
+
+    Raises:
+        UserError: One is missing or damaged.
+    """
+    folder, content = read_current(run)
+    for file in (folder / SERVER, *(host_file(folder, i) for i in range(content["hosts"]))):
+        try:
+            with safe_open(file, "numpy"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise UserError(
+                f"the checkpoint in {run} is damaged: cannot read {file}: {error}; restore the "
+                "file, or run it anew"
+            ) from error
+
+
+@contextmanager
+def alone(run: Path) -> Iterator[None]:
+    """Keep other processes from running in the directory until the block, or this process, ends.
+
+    Raises:
+        UserError: Another one does.
+    """
+    with (run / "config.json").open("r+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"a run is still going on in {run}: wait until it ends, or stop it"
+            ) from error
+        yield
+
+
+def _current(run: Path) -> Path:
+    return run / "checkpoint" / "current.json"

@@ -1,0 +1,115 @@
+"""The settings of one run of a Flower app, checked before anything starts."""
+
+import time
+from collections.abc import Mapping, Set
+from contextlib import suppress
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from qmoe_fed.config import Config
+from qmoe_fed.errors import UserError
+from qmoe_fed.flower_app import FlowerApp
+from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole
+from qmoe_fed.settings import Scalar
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The settings of one run.
+
+    Attributes:
+        overrides: What replaces the app's own settings; paths are absolute.
+        config: All settings together.
+        output_dir: The directory of the results, absolute; it exists.
+    """
+
+    overrides: Mapping[str, Scalar]
+    config: Config
+    output_dir: Path
+
+
+def settle(app: FlowerApp, overrides: Mapping[str, Any], output_dir: str | None) -> RunSettings:
+    """Check the settings of a run and make the directory of its results.
+
+    Relative paths are taken from the working directory.
+
+    Args:
+        app: The app to run.
+        overrides: Settings that replace the app's own.
+        output_dir: Where the results go; None: as the settings say, by default a new directory
+            under ``runs``.
+
+    Raises:
+        UserError: A setting is unknown, wrong, or one Flower would refuse to replace; or the
+            output directory already holds a run or cannot be made.
+    """
+    config = Config.from_flat({**app.settings, **overrides})
+    _refuse_unlisted(app, {*overrides, "output-dir"})
+    directory = _make_directory(output_dir or config.results.output_dir, app.name)
+    paths = {"output-dir": str(directory)}
+    if data_dir := config.results.data_dir:
+        paths["data-dir"] = str(_absolute(data_dir))
+    overrides = {**overrides, **paths}
+    return RunSettings(overrides, Config.from_flat({**app.settings, **overrides}), directory)
+
+
+def settle_resumed(app: FlowerApp, run_dir: Path) -> RunSettings:
+    """Return the settings of a run of the app that was stopped, to go on with it.
+
+    Args:
+        app: The app it was a run of.
+        run_dir: Its directory; it may have been moved.
+
+    Raises:
+        UserError: The run cannot be gone on with; the message says why.
+    """
+    directory = run_dir.absolute()
+    about = check_resumable(directory)
+    check_whole(directory)
+    with alone(directory):
+        pass  # a run that is still going on is refused before anything is started
+    if about["app"] != (name := f"{app.publisher}/{app.name}"):
+        raise UserError(f"the run in {directory} is one of the app {about['app']!r}, not {name!r}")
+    recorded = Config.from_flat(about["settings"]).to_flat()
+    settings = {**recorded, "resume": True, "output-dir": str(directory)}
+    usual = Config.from_flat(app.settings).to_flat()
+    overrides = {key: value for key, value in settings.items() if value != usual[key]}
+    _refuse_unlisted(app, overrides.keys())
+    return RunSettings(overrides, Config.from_flat(settings), directory)
+
+
+def _refuse_unlisted(app: FlowerApp, keys: Set[str]) -> None:
+    if unlisted := sorted(keys - app.settings.keys()):
+        raise UserError(
+            f"{app.path / 'pyproject.toml'} must list {', '.join(unlisted)} in "
+            "[tool.flwr.app.config]: Flower replaces only settings that stand there"
+        )
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _make_directory(name: str, app: str) -> Path:
+    """Make the named directory, or a new one named after the app and the time."""
+    try:
+        if not name:
+            return _new_directory(Path.cwd() / "runs" / f"{app}-{time.strftime('%Y%m%d-%H%M%S')}")
+        directory = _absolute(name)
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make output-dir {error.filename}: {error.strerror}") from error
+    if (directory / "config.json").exists():
+        raise UserError(f"output-dir {directory} already holds a run; name another directory")
+    return directory
+
+
+def _new_directory(stem: Path) -> Path:
+    for number in count(1):
+        directory = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
+        with suppress(FileExistsError):
+            directory.mkdir(parents=True)
+            return directory
+    raise AssertionError
