@@ -119,13 +119,13 @@ def _unsaved(strategy: Strategy) -> str:
     """Return why a checkpoint would lose something of a strategy; empty if it would not.
 
     A class that inherits ``state_dict`` may remember more than that knows of, so the class itself
-    has to define it.
+    has to define both halves.
     """
     working = [m for m in getattr(strategy, "mechanisms", ()) if m.runs_on_server]
     if type(strategy) in STATELESS:
         return ""
     for part in (strategy, *working):
-        if "state_dict" not in vars(type(part)):
+        if not {"state_dict", "load_state_dict"} <= vars(type(part)).keys():
             return f"{type(part).__name__} does not define state_dict and load_state_dict"
     _state_of(strategy)
     return ""

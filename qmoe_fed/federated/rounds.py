@@ -53,7 +53,8 @@ def run_rounds(federation: Federation, strategy: Strategy, state: RunState) -> N
             "train": dict(metrics or MetricRecord()),
             "rejections": [vars(r) for r in getattr(strategy, "rejections", ())],
         }
-        if every and (server_round % every == 0 or server_round == total):
+        due = every and (server_round % every == 0 or server_round == total)
+        if due and state.counted:
             save_checkpoint(federation, strategy, state)
         _write_down(federation, state, progress, started)
     if not state.counted and state.status == "completed":

@@ -26,6 +26,7 @@ from qmoe_fed.config import Config
 from qmoe_fed.data import ClientData, Projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.models import Mixture, Parameters, build_model
+from qmoe_fed.results.checkpoint import exists
 from qmoe_fed.results.run_directory import parse_json, read_json, read_text
 
 Columns = dict[str, NDArray[np.float64]]
@@ -178,12 +179,14 @@ def load_run(path: str | Path) -> Run:
     if not (path / "config.json").is_file():
         raise UserError(f"{path} is not the directory of a run: there is no config.json in it")
     if not (path / "summary.json").is_file():
-        raise UserError(f"the run in {path} has not finished: there is no summary.json yet")
+        raise UserError(
+            f"the run in {path} has not finished: there is no summary.json yet{_way_on(path)}"
+        )
     summary = read_json(path / "summary.json")
     if summary["status"] == "failed":
         raise UserError(
             f"the run in {path} failed ({summary['reason']}) and has no final models to load; what "
-            "it had come to stands in metrics.jsonl and shared.safetensors"
+            f"it had come to stands in metrics.jsonl and shared.safetensors{_way_on(path)}"
         )
     return Run(
         path,
@@ -195,6 +198,11 @@ def load_run(path: str | Path) -> Run:
         ),
         _read_arrays(path / "shared.safetensors"),
     )
+
+
+def _way_on(path: Path) -> str:
+    """Return how to go on with a run that was stopped, as the end of a sentence."""
+    return f"; go on with it: qmoe-fed run APP --resume {path}" if exists(path) else ""
 
 
 def _read_config(file: Path) -> Config:

@@ -18,7 +18,7 @@ from small_federation import SMALL, SpyGrid, federate, outcome
 
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.local_grid import FIRST_NODE
-from qmoe_fed.results import checkpoint
+from qmoe_fed.results import checkpoint, load_run
 from strategies import CentralDP, Mechanism, RouterStrategy
 
 APP = Path(__file__).parents[2] / "simulations" / "moons_fed"
@@ -171,6 +171,17 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_one_whole(tmp_path, monkeyp
     assert_same_bits(whole, timeless(tmp_path / "run"))
 
 
+def test_a_run_in_which_nothing_counted_has_nothing_to_go_on_with(tmp_path):
+    class NobodyAnswers(SpyGrid):
+        def deliver(self, messages, timeout):
+            replies = super().deliver(messages, timeout)
+            return [] if messages[0].metadata.message_type == "train" else replies
+
+    with pytest.raises(RuntimeError, match="not one of 4 rounds of training counted"):
+        federate(tmp_path / "run", grid_type=NobodyAnswers, **SHORT)
+    assert not checkpoint.exists(tmp_path / "run")
+
+
 class FailingHost(SpyGrid):
     """A host that cannot write its second checkpoint, in a run that then stops."""
 
@@ -225,6 +236,13 @@ class Forgetful(Mechanism):
         self.rounds = getattr(self, "rounds", 0) + 1
 
 
+class HalfSaved(Forgetful):
+    """Does not restore what it saves."""
+
+    def state_dict(self):
+        return {"rounds": self.rounds}
+
+
 class Halves(Mechanism):
     """Remembers nothing on the server."""
 
@@ -246,6 +264,9 @@ class Awkward(RouterStrategy):
     def state_dict(self):
         return {"history": [1, 2]}
 
+    def load_state_dict(self, state):
+        raise NotImplementedError
+
 
 class LikeFedAvg(FedAvg):
     pass
@@ -259,6 +280,7 @@ class LikeFedAvg(FedAvg):
         ({"strategy": "test_resume:LikeFedAvg"}, "LikeFedAvg"),
         ({"strategy": "test_resume:Drifting"}, "Drifting"),
         ({"mechanisms": "test_resume:Forgetful"}, "Forgetful"),
+        ({"mechanisms": "test_resume:HalfSaved"}, "HalfSaved"),
         ({**PRIVATE, "mechanisms": "test_resume:LikeCentralDP"}, "LikeCentralDP"),
         ({"checkpoint_every": 0}, ""),
     ],
@@ -335,6 +357,13 @@ def test_what_is_damaged_or_cannot_go_on_is_refused(stopped, damage, message):
     with pytest.raises(UserError, match=message):
         federate(stopped, 2, Kept, resume=True, **SHORT)
     assert not any(message.metadata.message_type == "train" for message in grids[0].sent)
+
+
+def test_opening_a_stopped_run_says_how_to_go_on(stopped):
+    for kind in ("failed", "has not finished"):
+        with pytest.raises(UserError, match=f"{kind}.*; go on with it: .* --resume {stopped}$"):
+            load_run(stopped)
+        (stopped / "summary.json").unlink(missing_ok=True)
 
 
 def test_a_run_that_is_still_going_on_is_left_alone(stopped):
