@@ -26,6 +26,7 @@ CHANGES = {  # a round is five steps of 32 samples and nothing else
     "train-samples": 160,
     "test-samples": 16,
     "evaluate-every": 1_000_000,
+    "checkpoint-every": 0,
     "figures": False,
 }
 
