@@ -23,6 +23,7 @@ def finish(federation: Federation, state: RunState) -> None:
         state: Where its rounds ended.
     """
     directory = federation.directory
+    state.write_shared(directory)
     unseen = _score_unseen(federation, state.arrays)
     routing = _describe_routing(federation, state)
     _save_experts(federation)

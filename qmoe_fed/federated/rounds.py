@@ -19,7 +19,8 @@ from qmoe_fed.results.summary import spread
 def run_rounds(federation: Federation, strategy: Strategy, state: RunState) -> None:
     """Run the rounds that are left, bringing ``state`` up to date and writing it down after each.
 
-    A privacy budget that the next round would exceed ends the rounds early.
+    A privacy budget that the next round would exceed ends the rounds early, and so do errors of
+    all hosts before any round counted.
     """
     settings = federation.config.federation
     total = settings.num_server_rounds
@@ -57,10 +58,13 @@ def run_rounds(federation: Federation, strategy: Strategy, state: RunState) -> N
         if due and state.counted:
             save_checkpoint(federation, strategy, state)
         _write_down(federation, state, progress, started)
+        everyone = len(replies) == len(federation.hosts.nodes)
+        if not state.counted and everyone and all(reply.has_error() for reply in replies):
+            break  # what fails everywhere will fail again
     if not state.counted and state.status == "completed":
         raise RuntimeError(
-            f"not one of {state.rounds} rounds of training counted{_example(strategy)}; the log "
-            "says of all clients why they were left out"
+            f"not one round of training counted, of {state.rounds} tried{_example(strategy)}; the "
+            "log says of all clients why they were left out"
         )
 
 
@@ -86,8 +90,6 @@ def _write_down(
         }
     directory.add_round({**state.record, **scores, "seconds": time.monotonic() - started})
     if due:
-        shared = {name: array.numpy() for name, array in state.arrays.items()}
-        directory.write_arrays("shared.safetensors", shared)
         progress.show(state.rounds, scores)
 
 

@@ -70,3 +70,8 @@ class RunState:
     table: ClientTable = field(default_factory=ClientTable)
     record: dict[str, Any] = field(default_factory=lambda: {"round": 0})
     started: float = field(default_factory=time.monotonic)
+
+    def write_shared(self, directory: RunDirectory) -> None:
+        """Write the shared parameters down."""
+        shared = {name: array.numpy() for name, array in self.arrays.items()}
+        directory.write_arrays("shared.safetensors", shared)

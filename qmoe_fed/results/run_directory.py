@@ -5,7 +5,7 @@
     config.json             all settings, versions, start time
     projection.safetensors  how inputs become angles
     metrics.jsonl           one line per round
-    shared.safetensors      the shared parameters after the last scored round
+    shared.safetensors      the shared parameters when the run ended, however it did
     experts/                local parameters, one file per host, written by the host itself
     clients.json            final accuracy, loss and expert load of every client
     unseen.json             accuracy of every unseen client, by router and labelled samples

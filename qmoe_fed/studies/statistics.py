@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import t
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 Array = NDArray[np.float64]
 
@@ -47,7 +47,7 @@ def run_interval(values: ArrayLike) -> Interval:
 def _interval(values: ArrayLike, factor: Callable[[int], float]) -> Interval:
     x = np.asarray(values, np.float64)
     mean, spread = float(x.mean()), float(x.std(ddof=1))
-    half = float(t.ppf((1 + LEVEL) / 2, len(x) - 1)) * spread * math.sqrt(factor(len(x)))
+    half = float(stdtrit(len(x) - 1, (1 + LEVEL) / 2)) * spread * math.sqrt(factor(len(x)))
     return Interval(mean, mean - half, mean + half)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from qmoe_fed.results.figures.style import (
     BLUE,
@@ -35,7 +35,7 @@ def draw(run: Run) -> Figure:
         accuracy = np.stack([run.unseen[f"{kind}-{size}"] for size in sizes])
         mean = accuracy.mean(1)
         if count > 1:
-            half = t.ppf(0.975, count - 1) * accuracy.std(1, ddof=1) / np.sqrt(count)
+            half = stdtrit(count - 1, 0.975) * accuracy.std(1, ddof=1) / np.sqrt(count)
             ax.fill_between(sizes, mean - half, mean + half, color=color, alpha=0.2, linewidth=0)
         ax.plot(sizes, mean, color=color, marker=marker, markersize=4, linewidth=LINE, label=label)
     ax.set_xscale("log", base=2)
