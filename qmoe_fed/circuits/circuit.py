@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from qmoe_fed.errors import UserError
 
 Embedding = Literal["ry", "rx"]
@@ -59,6 +61,23 @@ class Circuit:
     def real(self) -> bool:
         """Whether all amplitudes stay real: RY embedding, RY layers, CZ."""
         return self.embedding == "ry" and self.entangler != "strongly-entangling"
+
+    def embedded_angles(self, x: Tensor) -> Tensor:
+        """Return an angle for each qubit, features repeated cyclically.
+
+        Args:
+            x: Features, shape ``(..., d)``.
+
+        Returns:
+            Shape ``(..., n)``.
+
+        Raises:
+            UserError: There are more features than qubits, or none.
+        """
+        n, features = self.qubits, x.shape[-1]
+        if not 1 <= features <= n:
+            raise UserError(f"{features} features do not fit {n} qubits: 1 to {n} can be embedded")
+        return x if features == n else x[..., [j % features for j in range(n)]]
 
     def cnots(self, layer: int) -> list[tuple[int, int]]:
         """Return the (control, target) pairs after a strongly entangling layer, in order."""

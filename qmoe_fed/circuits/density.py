@@ -38,14 +38,10 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, noise: Noise) -> Tensor:
         UserError: There are more features than qubits, or none, or too many qubits bear on what
             is measured.
     """
-    n, features = circuit.qubits, x.shape[-1]
-    if not 1 <= features <= n:
-        raise UserError(f"{features} features do not fit {n} qubits: 1 to {n} can be embedded")
+    n, x = circuit.qubits, circuit.embedded_angles(x)
     theta = theta.to(x.dtype)
     if circuit.entangler == "strongly-entangling":
         theta = theta.mT.flatten(-3, -2)  # (..., turns, n) in order
-    if features < n:
-        x = x[..., [j % features for j in range(n)]]
     values = []
     for part in parts(circuit, noise.placement):
         if len(part.qubits) > MOST_QUBITS:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.errors import UserError, unknown
+from qmoe_fed.errors import unknown
 
 
 def run(circuit: Circuit, x: Tensor, theta: Tensor, device: str = "default.qubit") -> Tensor:
@@ -27,10 +27,7 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, device: str = "default.qubit
     Raises:
         UserError: PennyLane has no such device, or there are more features than qubits, or none.
     """
-    n, features, shape = circuit.qubits, x.shape[-1], circuit.parameter_shape
-    if not 1 <= features <= n:
-        raise UserError(f"{features} features do not fit {n} qubits: 1 to {n} can be embedded")
-    x = x[..., [j % features for j in range(n)]]
+    n, shape, x = circuit.qubits, circuit.parameter_shape, circuit.embedded_angles(x)
     theta = theta.unsqueeze(-len(shape) - 1)
     lead = torch.broadcast_shapes(x.shape[:-1], theta.shape[: -len(shape)])
     # One batch, every row with a θ of its own, so that a device that broadcasts is called once.

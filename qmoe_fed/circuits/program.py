@@ -125,18 +125,19 @@ def light_cone(circuit: Circuit, steps: list[Step], products: list[Wires]) -> Pa
         products: For each observable, the qubits of its Z.
     """
     cone = {j for product in products for j in product} or {0}
-    turned: set[int] = set() if circuit.entangler == "cz" else cone  # where not diagonal
+    turned: set[int] = set()  # where operators may be no longer diagonal
     felt = []
     for step in reversed(steps):
         gates: list[Wires] = []
         for wires in reversed(step.gates):
-            if len(wires) == 2 and not turned.isdisjoint(wires):
+            touched = turned if circuit.entangler == "cz" else cone
+            if len(wires) == 2 and not touched.isdisjoint(wires):
                 cone.update(wires)
                 gates.append(wires)
             elif len(wires) == 1 or step.noisy:
                 gates += [(j,) for j in wires if j in cone]
         felt.append(replace(step, turned=tuple(sorted(cone)), gates=tuple(reversed(gates))))
-        turned = set(cone) if circuit.entangler == "cz" else cone
+        turned = set(cone)
     qubits = tuple(sorted(cone))
 
     def local(wires: Wires) -> Wires:

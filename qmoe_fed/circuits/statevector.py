@@ -9,7 +9,6 @@ from torch import Tensor
 
 from qmoe_fed.circuits import kronecker, rotating_frame
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.errors import UserError
 
 
 def run(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
@@ -46,12 +45,8 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     Args and errors as ``run``. A CZ layer just before the readout is left out: it changes signs
     only.
     """
-    n, features = circuit.qubits, x.shape[-1]
-    if not 1 <= features <= n:
-        raise UserError(f"{features} features do not fit {n} qubits: 1 to {n} can be embedded")
-    if features < n:
-        x = x[..., [j % features for j in range(n)]]
-    if circuit.real and n <= rotating_frame.MOST_QUBITS:
+    x = circuit.embedded_angles(x)
+    if circuit.real and circuit.qubits <= rotating_frame.MOST_QUBITS:
         return rotating_frame.amplitudes(circuit, x, theta)
     return kronecker.amplitudes(circuit, x, theta)
 

@@ -8,7 +8,6 @@ checkpoints: a run that went on without it would be another run, and its privacy
 import shutil
 import time
 
-from flwr.app import Array, ArrayRecord
 from flwr.serverapp import strategy as flower
 from flwr.serverapp.strategy import Strategy
 from flwr.supercore import log
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.collect import WARNING, ClientTable
-from qmoe_fed.federated.records import ROUND, to_tensors
+from qmoe_fed.federated.records import ROUND, to_record, to_tensors
 from qmoe_fed.federated.state import Federation, RunState
 from qmoe_fed.results.checkpoint import SERVER, forget, make_current, next_folder, read_current
 from qmoe_fed.results.progress import say
@@ -96,9 +95,7 @@ def go_on(federation: Federation, strategy: Strategy, state: RunState) -> None:
     if fault := federation.tell("query.restore", where):
         raise UserError(f"cannot go on after round {content['round']}: {fault}")
     tensors = load_file(folder / SERVER)
-    state.arrays = ArrayRecord(
-        {name: Array(tensors[f"shared.{name}"].numpy()) for name in state.arrays}
-    )
+    state.arrays = to_record({name: tensors[f"shared.{name}"] for name in state.arrays})
     state.table = ClientTable(
         tensors["clients"], {name: tensors[f"table.{name}"] for name in content["columns"]}
     )

@@ -96,6 +96,11 @@ def to_tensors(arrays: ArrayRecord) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array.numpy()) for name, array in arrays.items()}
 
 
+def to_record(tensors: Mapping[str, Tensor]) -> ArrayRecord:
+    """Return tensors as a record; the inverse of ``to_tensors``."""
+    return ArrayRecord({name: Array(values.cpu().numpy()) for name, values in tensors.items()})
+
+
 def arrays_of(message: Message) -> ArrayRecord:
     """Return the arrays a message carries."""
     return message.content.array_records[ARRAYS]
@@ -149,7 +154,5 @@ def update_reply(
 ) -> Message:
     """Return a host's reply to a train message; updates are stacked ``(k, *shape)``."""
     reply = metrics_reply(message, metrics)
-    reply.content[ARRAYS] = ArrayRecord(
-        {name: Array(rows.cpu().numpy()) for name, rows in updates.items()}
-    )
+    reply.content[ARRAYS] = to_record(updates)
     return reply

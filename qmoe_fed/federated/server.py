@@ -20,6 +20,7 @@ from qmoe_fed.federated.finish import finish
 from qmoe_fed.federated.host import Model
 from qmoe_fed.federated.hosts import Hosts
 from qmoe_fed.federated.join import join_hosts
+from qmoe_fed.federated.records import to_record
 from qmoe_fed.federated.rounds import run_rounds
 from qmoe_fed.federated.state import Federation, RunState
 from qmoe_fed.results.checkpoint import alone, check_resumable
@@ -112,4 +113,4 @@ def output_directory(config: Config) -> Path:
 
 def _initial_arrays(model: Model) -> ArrayRecord:
     initial = model.initial(model.shared, [0])
-    return ArrayRecord({name: Array(values[0].cpu().numpy()) for name, values in initial.items()})
+    return to_record({name: values[0] for name, values in initial.items()})

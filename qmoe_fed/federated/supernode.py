@@ -6,14 +6,14 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
-from flwr.app import Array, ArrayRecord, Context
+from flwr.app import ArrayRecord, Context
 from torch import Tensor
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import ClientData, Projection, load_clients
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.host import Model
-from qmoe_fed.federated.records import to_tensors
+from qmoe_fed.federated.records import to_record, to_tensors
 from qmoe_fed.learning.replicas import rows_of
 from qmoe_fed.models import Parameters
 
@@ -98,8 +98,7 @@ class SuperNode:
                 name: stored[name].index_copy(0, rows.to(new.device), new)
                 for name, new in values.items()
             }
-        arrays = {name: Array(v.cpu().numpy()) for name, v in values.items()}
-        self.context.state[record] = ArrayRecord(arrays)
+        self.context.state[record] = to_record(values)
 
     def _all_optimizer_states(self, like: Parameters) -> Parameters:
         stored = self.optimizer_state(slice(None))
