@@ -6,7 +6,7 @@ from textwrap import fill
 
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.tables import WIDTH, print_table
-from qmoe_fed.studies.statistics import Interval
+from qmoe_fed.studies.statistics import Array, Interval, mean_interval, run_interval
 
 
 @dataclass(frozen=True)
@@ -44,3 +44,8 @@ class Table:
 def points(interval: Interval, sign: bool = False) -> str:
     """Return a share in percent, or a difference of shares in points, with its interval."""
     return f"{100 * interval.mean:{'+' if sign else ''}.1f} ± {100 * interval.half:.1f}"
+
+
+def percent(values: Array, run: bool = False) -> str:
+    """Return mean and half an interval of shares, in percent: of the mean, or of one more run."""
+    return points(run_interval(values) if run else mean_interval(values)).replace(" ", "")

@@ -13,13 +13,13 @@ from qmoe_fed.studies.ablation.lines import (
     by_case,
     compare_values,
     near,
-    percent,
     signed,
 )
 from qmoe_fed.studies.ablation.settings import EXPERTS
 from qmoe_fed.studies.ablation.summary import find
 from qmoe_fed.studies.ablation.tables import SETTINGS, epochs
 from qmoe_fed.studies.ablation.verdicts import HIGHER, HOLDS, Case, compare, judge
+from qmoe_fed.studies.report import percent
 from qmoe_fed.studies.statistics import Array, Interval, efficiency, mean_interval, run_interval
 from qmoe_fed.studies.trials import CHOSEN, Column, Outcome
 

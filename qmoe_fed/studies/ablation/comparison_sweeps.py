@@ -11,12 +11,12 @@ from qmoe_fed.studies.ablation.lines import (
     compare_values,
     leads,
     near,
-    percent,
     signed,
 )
 from qmoe_fed.studies.ablation.summary import find
 from qmoe_fed.studies.ablation.verdicts import HIGHER, HOLDS, LOWER, Case, compare, judge
 from qmoe_fed.studies.datasets import MOONS
+from qmoe_fed.studies.report import percent
 from qmoe_fed.studies.statistics import Interval, efficiency
 from qmoe_fed.studies.trials import Outcome
 

@@ -105,11 +105,6 @@ def compare_values(
     return Line(claim, *published, by_case(texts), judge(findings, factors))
 
 
-def percent(values: Array) -> str:
-    """Return mean and half interval of shares, in percent."""
-    return points(mean_interval(values)).replace(" ", "")
-
-
 def signed(values: Array) -> str:
     """Return mean and half interval of differences of shares, in points."""
     return points(mean_interval(values), sign=True).replace(" ", "")

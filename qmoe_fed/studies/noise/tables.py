@@ -6,20 +6,14 @@ from qmoe_fed.studies.models import LABELS
 from qmoe_fed.studies.noise.measure import CLEAN, NOISY, TEST, Curve
 from qmoe_fed.studies.noise.router import MEASUREMENT
 from qmoe_fed.studies.noise.summary import breakdowns, training_pairs
-from qmoe_fed.studies.report import Table, points
-from qmoe_fed.studies.statistics import Array, mean_interval, run_interval
+from qmoe_fed.studies.report import Table, percent, points
+from qmoe_fed.studies.statistics import Array, mean_interval
 
 SHOWN = 0.0, 0.01, 0.02, 0.05, 0.1, 0.2
 """Strengths with a column, among those that were measured."""
 
 PROTOCOLS = {CLEAN: "clean", NOISY: "noisy"}
 """In what was trained, for the names of rows."""
-
-
-def percent(values: Array, run: bool = False) -> str:
-    """Return mean and half an interval in %: of the mean, or of one more ``run``."""
-    interval = run_interval(values) if run else mean_interval(values)
-    return f"{100 * interval.mean:.1f}±{100 * interval.half:.1f}"
 
 
 def accuracy_table(

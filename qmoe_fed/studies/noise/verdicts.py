@@ -12,8 +12,7 @@ from qmoe_fed.studies.noise.breakdown import LOSS, Breakdown, first_below
 from qmoe_fed.studies.noise.measure import CLEAN, NOISY, TEST, TRAINING, Curve
 from qmoe_fed.studies.noise.published import BREAKDOWN, NOTEBOOK, TABLE_II, TABLE_II_LINEAR
 from qmoe_fed.studies.noise.summary import breakdowns, training_pairs
-from qmoe_fed.studies.noise.tables import percent
-from qmoe_fed.studies.report import Table, points
+from qmoe_fed.studies.report import Table, percent, points
 from qmoe_fed.studies.statistics import Array, Interval, mean_interval, run_interval
 
 FACTORS = "learning rate", "convention"
