@@ -17,7 +17,7 @@ import psutil
 from numpy.typing import NDArray
 from timing import Result, cpu_seconds, peak_megabytes
 
-from qmoe_fed.processes import MARK, scratch_directory
+from qmoe_fed.launch.processes import MARK, scratch_directory
 
 HERE = Path(__file__).parent
 

@@ -16,7 +16,7 @@ from qmoe_fed.federated.direct_grid import task_identity
 from qmoe_fed.federated.local_grid import LocalGrid
 from qmoe_fed.federated.records import arrays_of
 from qmoe_fed.federated.server import run_federation
-from qmoe_fed.flower_app import FlowerApp
+from qmoe_fed.launch.app import FlowerApp
 from strategies import from_config, make_mechanisms
 
 APP = Path(__file__).parents[1] / "simulations" / "moons_fed"

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, NoReturn
 from qmoe_fed.errors import UserError
 
 if TYPE_CHECKING:
-    from qmoe_fed.flower_app import FlowerApp
-    from qmoe_fed.run_settings import RunSettings
+    from qmoe_fed.launch.app import FlowerApp
+    from qmoe_fed.launch.request import RunSettings
 
 EXAMPLES = """\
 examples:
@@ -42,9 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Run a Flower app from start to end, or from where it was stopped."""
-    from qmoe_fed.flower_app import FlowerApp, parse_run_config
+    from qmoe_fed.launch.app import FlowerApp, parse_run_config
+    from qmoe_fed.launch.request import settle, settle_resumed
     from qmoe_fed.results import checkpoint
-    from qmoe_fed.run_settings import settle, settle_resumed
 
     app = FlowerApp.read(Path(options.app).expanduser())
     if options.resume is None:
@@ -70,8 +70,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(app: "FlowerApp", settings: "RunSettings", options: argparse.Namespace) -> int:
     """Run an app and say why if it fails; return the exit status."""
-    from qmoe_fed.flower_run import RunFailed, run_on_superlink
-    from qmoe_fed.processes import Stopped, stoppable
+    from qmoe_fed.launch.processes import Stopped, stoppable
+    from qmoe_fed.launch.superlink import RunFailed, run_on_superlink
 
     results = settings.output_dir
     try:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from qmoe_fed.errors import UserError
-from qmoe_fed.processes import Stopped, stoppable
+from qmoe_fed.launch.processes import Stopped, stoppable
 from qmoe_fed.studies.sharing.grid import DEFAULT, FULL, QUICK
 from qmoe_fed.studies.sharing.study import compare
 

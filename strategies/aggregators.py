@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 
 from qmoe_fed.config import StrategyConfig
+from qmoe_fed.config.plugins import load_object
 from qmoe_fed.errors import UserError
-from qmoe_fed.loading import load_object
 
 Aggregator = Callable[[Tensor, Tensor], Tensor]
 

@@ -8,10 +8,10 @@ from typing import Any
 from flwr.serverapp.strategy import Strategy
 
 from qmoe_fed.config import Config, StrategyConfig
+from qmoe_fed.config.plugins import load_object
+from qmoe_fed.config.settings import kebab, parse_options
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.hosts import Hosts
-from qmoe_fed.loading import load_object
-from qmoe_fed.settings import kebab, parse_options
 from strategies.aggregators import make_aggregator
 from strategies.gate import Limits
 from strategies.mechanisms import Mechanism, make_mechanisms

@@ -14,10 +14,10 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from qmoe_fed.config import Config
+from qmoe_fed.config.plugins import load_object
+from qmoe_fed.config.settings import parse_options
 from qmoe_fed.errors import UserError, unknown
 from qmoe_fed.federated.records import Cohort
-from qmoe_fed.loading import load_object
-from qmoe_fed.settings import parse_options
 
 Aggregate = Callable[[Cohort], Tensor]
 """What remains of the server's chain: turns a cohort into one update ``(P,)``."""

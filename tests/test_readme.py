@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from qmoe_fed.cli import main
-from qmoe_fed.flower_app import FlowerApp, parse_run_config
+from qmoe_fed.launch.app import FlowerApp, parse_run_config
+from qmoe_fed.launch.request import settle
 from qmoe_fed.models import build_model
 from qmoe_fed.results import load_run
-from qmoe_fed.run_settings import settle
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

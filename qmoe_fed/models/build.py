@@ -9,11 +9,11 @@ from torch import Tensor, nn
 from qmoe_fed import rng
 from qmoe_fed.circuits import Circuit
 from qmoe_fed.config import ModelConfig
+from qmoe_fed.config.plugins import load_object
+from qmoe_fed.config.settings import parse_options
 from qmoe_fed.errors import UserError
-from qmoe_fed.loading import load_object
 from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture, keep_largest
 from qmoe_fed.models.routers import LinearRouter, MlpRouter, QuantumRouter, TrigRouter
-from qmoe_fed.settings import parse_options
 
 Parameters = dict[str, Tensor]
 """Parameters by name; of K replicas when each tensor has a leading dimension K."""

@@ -7,9 +7,9 @@ from typing import Any, NoReturn, TypeVar
 
 import torch
 
+from qmoe_fed.config.settings import Tree, read_toml
 from qmoe_fed.errors import UserError
-from qmoe_fed.processes import Stopped, stoppable
-from qmoe_fed.settings import Tree, read_toml
+from qmoe_fed.launch.processes import Stopped, stoppable
 
 Settings = TypeVar("Settings", bound=Tree)
 

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from qmoe_fed.config import TrainingConfig
+from qmoe_fed.config.settings import Section, between, setting
 from qmoe_fed.data import Samples
 from qmoe_fed.learning import Task, evaluate, train
 from qmoe_fed.learning.replicas import rows_of
 from qmoe_fed.models import Mixture, Parameters
-from qmoe_fed.settings import Section, between, setting
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qmoe_fed.settings import Section, Tree, between, setting
+from qmoe_fed.config.settings import Section, Tree, between, setting
 from qmoe_fed.studies.datasets import Source
 from qmoe_fed.studies.protocol import Protocol
 

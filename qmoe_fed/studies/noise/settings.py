@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 
 from qmoe_fed.circuits.channels import depolarizing_from_qiskit
+from qmoe_fed.config.settings import Section, Tree, between, setting
 from qmoe_fed.errors import UserError
-from qmoe_fed.settings import Section, Tree, between, setting
 from qmoe_fed.studies.datasets import MOONS, Source
 from qmoe_fed.studies.noise.published import TABLE_II
 from qmoe_fed.studies.protocol import Protocol

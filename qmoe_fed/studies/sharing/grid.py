@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from itertools import product
 from typing import Any
 
-from qmoe_fed.settings import Scalar
+from qmoe_fed.config.settings import Scalar
 from qmoe_fed.studies.sharing.methods import METHODS
 
 Settings = dict[str, Scalar]

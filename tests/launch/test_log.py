@@ -1,7 +1,7 @@
 import pytest
 
 from qmoe_fed.errors import UserError
-from qmoe_fed.flower_log import plain, visible
+from qmoe_fed.launch.log import plain, visible
 
 LOG = """\
 Using SuperLink: own (127.0.0.1:40000)

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from qmoe_fed.config import Config
+from qmoe_fed.config.settings import Scalar
 from qmoe_fed.errors import UserError
-from qmoe_fed.flower_app import FlowerApp
+from qmoe_fed.launch.app import FlowerApp
 from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole
-from qmoe_fed.settings import Scalar
 
 
 @dataclass(frozen=True)

@@ -21,9 +21,9 @@ from typing import IO
 
 import tomli_w
 
-from qmoe_fed.flower_log import plain, visible
-from qmoe_fed.processes import MARK, scratch_directory
-from qmoe_fed.settings import Scalar
+from qmoe_fed.config.settings import Scalar
+from qmoe_fed.launch.log import plain, visible
+from qmoe_fed.launch.processes import MARK, scratch_directory
 
 START_TIMEOUT = 120.0  # seconds
 HOST = "127.0.0.1"

@@ -7,8 +7,17 @@ the code that reads them; they are not part of the name.
 
 from dataclasses import dataclass, field
 
+from qmoe_fed.config.settings import (
+    Section,
+    Tree,
+    between,
+    device,
+    named,
+    one_of,
+    positive,
+    setting,
+)
 from qmoe_fed.errors import UserError, unknown
-from qmoe_fed.settings import Section, Tree, between, device, named, one_of, positive, setting
 
 
 @dataclass(frozen=True)

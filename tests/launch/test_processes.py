@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from qmoe_fed import processes
-from qmoe_fed.processes import MARK, Stopped, belonging_to, scratch_directory, stoppable
+from qmoe_fed.launch import processes
+from qmoe_fed.launch.processes import MARK, Stopped, belonging_to, scratch_directory, stoppable
 
 SLEEP = "import time; print('up', flush=True); time.sleep(20)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"

@@ -140,7 +140,7 @@ def broken_off(
         if server_round == 2:
             raise ZeroDivisionError("two")
 
-    app = Path(__file__).parents[1] / "simulations" / "moons_fed"
+    app = Path(__file__).parents[2] / "simulations" / "moons_fed"
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(Progress, "show", show)

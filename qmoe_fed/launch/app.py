@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from qmoe_fed.config.settings import read_toml
 from qmoe_fed.errors import UserError
-from qmoe_fed.settings import read_toml
 
 REQUIRED = (
     "project.name",

@@ -2,8 +2,8 @@ import sys
 
 import pytest
 
+from qmoe_fed.config.plugins import load_object
 from qmoe_fed.errors import UserError
-from qmoe_fed.loading import load_object
 
 
 @pytest.fixture

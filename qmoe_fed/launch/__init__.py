@@ -1,0 +1,1 @@
+"""How a run is started: its request, Flower's app, a SuperLink of its own, processes, signals."""
