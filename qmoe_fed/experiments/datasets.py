@@ -1,0 +1,176 @@
+"""The data of the studies: for every seed its own samples, split into three."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from qmoe_fed import rng
+from qmoe_fed.config import Config
+from qmoe_fed.data import Projection, Samples, fit_projection, load_clients, load_pool, load_test
+from qmoe_fed.errors import UserError
+from qmoe_fed.experiments.protocol import Split
+
+MOONS = "moons"
+MOONS_SAMPLES = 600, 200, 200
+"""Training, validation and test samples of Two Moons: 1000 in all (paper, section V-B)."""
+
+
+@dataclass(frozen=True)
+class ImageTask:
+    """A classification of images reduced to their first principal components.
+
+    Attributes:
+        title: For tables and pictures.
+        dataset: Whose files are read.
+        classes: The labels in use, as in the setting ``classes``.
+        samples: Training, validation and test samples of a seed; the first two are drawn from the
+            training files, the last from the test files.
+        num_experts: Of the mixtures that learn it.
+        epochs: Most epochs of a fit, if the study allows so many.
+    """
+
+    title: str
+    dataset: str
+    classes: str
+    samples: tuple[int, int, int]
+    num_experts: int
+    epochs: int
+
+
+COMPONENTS = 8
+"""Principal components kept, one per qubit (paper, section V-B)."""
+
+PUBLIC_SAMPLES = 500
+"""Training images the components are fitted on, the same for all seeds."""
+
+IMAGES = {
+    "mnist-0-1": ImageTask("MNIST, 0 against 1", "mnist", "0,1", (1600, 400, 400), 2, 20),
+    "fashion-0-1": ImageTask(
+        "Fashion-MNIST, T-shirt against trouser", "fashion-mnist", "0,1", (1600, 400, 400), 2, 20
+    ),
+    "mnist-10": ImageTask("MNIST, 10 classes", "mnist", "all", (2400, 600, 2000), 16, 60),
+}
+"""By name. The first two have the sizes of the paper, 2000 to fit and 400 to test."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which data.
+
+    Attributes:
+        name: ``moons`` or one of ``IMAGES``.
+        seeds: Number of seeds.
+        first_seed: The first of them; each is a stream of its own.
+        seed: Keys all draws.
+        noise: Standard deviation of Two Moons.
+        data_dir: Folder that holds ``mnist/`` and ``fashion-mnist/``.
+    """
+
+    name: str
+    seeds: int
+    first_seed: int = 0
+    seed: int = 0
+    noise: float = 0.1
+    data_dir: str = ""
+
+    @property
+    def title(self) -> str:
+        """Name for tables and pictures."""
+        return "Two Moons" if self.name == MOONS else IMAGES[self.name].title
+
+    @property
+    def streams(self) -> range:
+        """The seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Samples of every seed, and how they became angles."""
+
+    split: Split
+    projection: Projection
+    classes: int
+
+    @property
+    def features(self) -> int:
+        """Number of features d."""
+        return self.split.train.x.shape[-1]
+
+
+@lru_cache(maxsize=4)
+def load(source: Source) -> Dataset:
+    """Return the data of all seeds, the same in every process.
+
+    Raises:
+        UserError: Image files are missing, damaged or too small.
+    """
+    return _moons(source) if source.name == MOONS else _images(source, IMAGES[source.name])
+
+
+def _moons(source: Source) -> Dataset:
+    fit, validation, test = MOONS_SAMPLES
+    config = Config.from_flat(
+        {
+            "seed": source.seed,
+            "num-clients": source.streams.stop,
+            "num-unseen-clients": 0,
+            "partition": "iid",
+            "noise": source.noise,
+            "train-samples": fit + validation,
+            "test-samples": test,
+        }
+    )
+    projection = fit_projection(config)
+    data = load_clients(config, source.streams, projection)
+    return Dataset(_split(data.train, fit, data.test), projection, 2)
+
+
+def _images(source: Source, task: ImageTask) -> Dataset:
+    fit, validation, test = task.samples
+    config = Config.from_flat(
+        {
+            "seed": source.seed,
+            "dataset": task.dataset,
+            "partition": "iid",
+            "classes": task.classes,
+            "public-samples": PUBLIC_SAMPLES,
+            "features": COMPONENTS,
+            "qubits": COMPONENTS,
+            "data-dir": source.data_dir,
+        }
+    )
+    projection = fit_projection(config)
+
+    def draw(pool: tuple[NDArray[np.uint8], NDArray[np.int64]], count: int, what: str) -> Samples:
+        pixels, classes = pool
+        if len(pixels) < count:
+            raise UserError(
+                f"{task.title}: {count} {what} images are needed, the files hold {len(pixels)}"
+            )
+        rows = np.stack(
+            [
+                rng.generator(source.seed, f"{source.name}/{what}", k).choice(
+                    len(pixels), count, replace=False
+                )
+                for k in source.streams
+            ]
+        )
+        return Samples(
+            torch.from_numpy(projection.angles(pixels[rows])),
+            torch.from_numpy(classes[rows]),
+            torch.full((source.seeds,), count),
+        )
+
+    train = draw(load_pool(config), fit + validation, "training")
+    held_out = draw(load_test(config), test, "test")
+    return Dataset(_split(train, fit, held_out), projection, len(config.data.labels))
+
+
+def _split(samples: Samples, fit: int, test: Samples) -> Split:
+    """Set aside what follows the first ``fit`` samples of each seed for validation."""
+    rest = samples.counts - fit
+    return Split(samples.first(fit), Samples(samples.x[:, fit:], samples.y[:, fit:], rest), test)

@@ -1,0 +1,74 @@
+"""Runs the cells of a study in a few processes; what is done is not done again."""
+
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context
+
+import pandas as pd
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from qmoe_fed.experiments.cells import Cell, Measured
+from qmoe_fed.experiments.store import Store
+
+
+def run_cells(cells: Sequence[Cell], store: Store, processes: int) -> pd.DataFrame:
+    """Run what is not done yet, write each cell down when it is, and return the rows of all.
+
+    Args:
+        cells: The first start first, so long ones belong there.
+        store: Where finished cells stand.
+        processes: Number of processes, each of one thread; with 1 it is this one.
+
+    Raises:
+        UserError: A cell cannot be measured; those that were finished before are written down.
+    """
+    waiting = list({cell.key: cell for cell in cells if not store.has(cell)}.values())
+    columns = TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=len(waiting))
+        for cell, measured, seconds in _results(waiting, min(processes, len(waiting))):
+            store.add(cell, measured, seconds)
+            progress.advance(task)
+    return store.frame(cells)
+
+
+def _results(cells: Sequence[Cell], processes: int) -> Iterator[tuple[Cell, Measured, float]]:
+    """Yield cells as they are done, with the seconds they took."""
+    if processes <= 1:
+        yield from map(_timed, cells)
+        return
+    with _workers(processes) as pool:
+        for future in as_completed([pool.submit(_timed, cell) for cell in cells]):
+            yield future.result()
+
+
+def _timed(cell: Cell) -> tuple[Cell, Measured, float]:
+    began = time.perf_counter()
+    measured = cell.run()
+    return cell, measured, time.perf_counter() - began
+
+
+@contextmanager
+def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Yield worker processes; when something goes wrong they end at once, busy or not."""
+    context = get_context("spawn")  # torch's threads do not survive a fork
+    pool = ProcessPoolExecutor(processes, context, initializer=_prepare)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for child in active_children():
+            child.terminate()
+        raise
+    finally:
+        pool.shutdown()
+
+
+def _prepare() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C means
+    torch.set_num_threads(1)

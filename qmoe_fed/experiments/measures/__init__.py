@@ -1,0 +1,1 @@
+"""What a cell can measure: functions of plain arguments that return rows."""

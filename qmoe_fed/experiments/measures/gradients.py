@@ -1,0 +1,81 @@
+"""Do gradients vanish as circuits grow?
+
+A variance over random parameters that falls exponentially with the number of qubits is a barren
+plateau (McClean et al., Nature Communications 9, 4812, 2018). Whether it does depends on what is
+read: one basis state of all qubits is a global observable, a marginal of few a local one (Cerezo
+et al., Nature Communications 12, 1791, 2021).
+"""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qmoe_fed import rng
+from qmoe_fed.circuits import Circuit, statevector
+from qmoe_fed.experiments.cells import Measured
+
+SINGLE, MARGINAL = "basis state", "marginal"
+READOUTS = SINGLE, MARGINAL
+
+_BLOCK = 100  # draws differentiated at a time: those of 12 qubits and 16 layers take 1 GB
+
+
+def variances(
+    qubits: Sequence[int], layers: int, readout: str, init_angle: float, draws: int, seed: int
+) -> Measured:
+    """Return ``variance``, that of ``gradient_variance``, a row per number of ``qubits``."""
+    return Measured(
+        [
+            {
+                "qubits": n,
+                "seed": seed,
+                "variance": gradient_variance(n, layers, readout, init_angle, draws, seed),
+            }
+            for n in qubits
+        ]
+    )
+
+
+def gradient_variance(
+    qubits: int, layers: int, readout: str, init_angle: float, draws: int, seed: int
+) -> float:
+    """Return Var[∂P/∂θ₁₁] over random inputs and parameters of the paper's circuit.
+
+    P is the probability that all qubits, or the first one, are 0; θ₁₁ is the angle of the first
+    qubit in the first layer; inputs are uniform in [0, π].
+
+    Args:
+        qubits: Number of qubits n.
+        layers: Number of layers L.
+        readout: One of ``READOUTS``.
+        init_angle: Parameters are uniform in [-init_angle, init_angle], radians.
+        draws: Number of random inputs and parameters.
+        seed: Keys the draws.
+    """
+    circuit = Circuit(qubits, layers, measured=qubits if readout == SINGLE else 1)
+    ids = range(draws)
+    x = math.pi * rng.uniform(seed, "gradient/x", ids, (1, qubits))
+    theta = init_angle * (2 * rng.uniform(seed, "gradient/theta", ids, (layers, qubits)) - 1)
+    blocks = zip(
+        torch.from_numpy(x).float().split(_BLOCK),
+        torch.from_numpy(theta).float().split(_BLOCK),
+        strict=True,
+    )
+    return float(torch.cat([_gradient(circuit, *block) for block in blocks]).var())
+
+
+def _gradient(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
+    """Return ∂P/∂θ₁₁, shape ``(D,)``, for x ``(D, 1, n)`` and theta ``(D, L, n)``."""
+    theta.requires_grad_()
+    probability = statevector.run(circuit, x, theta)[..., 0]
+    (gradient,) = torch.autograd.grad(probability.sum(), theta)
+    return gradient[:, 0, 0]
+
+
+def decay_per_qubit(qubits: Sequence[int], variances: Sequence[float]) -> float:
+    """Return b of the best fit variance ∝ bⁿ; b well below 1 is a barren plateau."""
+    slope, _ = np.polyfit(np.asarray(qubits, float), np.log(np.asarray(variances, float)), 1)
+    return float(np.exp(slope))

@@ -1,0 +1,87 @@
+"""What is said of K values, one per seed."""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import stdtrit  # scipy.stats takes a second to import
+
+Array = NDArray[np.float64]
+
+LEVEL = 0.95
+"""Of all intervals."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over seeds and the interval that goes with it."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def half(self) -> float:
+        """Half its width."""
+        return (self.high - self.low) / 2
+
+    @property
+    def sign(self) -> int:
+        """1 or -1 if the whole interval is above or below zero, else 0."""
+        return (self.low > 0) - (self.high < 0)
+
+    def __contains__(self, value: float) -> bool:
+        return self.low <= value <= self.high
+
+
+def mean_interval(values: ArrayLike) -> Interval:
+    """Return the mean of K ≥ 2 values and its 95% confidence interval by Student's t."""
+    return _interval(values, lambda k: 1 / k)
+
+
+def run_interval(values: ArrayLike) -> Interval:
+    """Return the mean of K ≥ 2 values and the 95% prediction interval of one more run.
+
+    A number published without a spread is such a run.
+    """
+    return _interval(values, lambda k: 1 + 1 / k)
+
+
+def _interval(values: ArrayLike, factor: Callable[[int], float]) -> Interval:
+    x = np.asarray(values, np.float64)
+    mean, spread = float(x.mean()), float(x.std(ddof=1))
+    half = float(stdtrit(len(x) - 1, (1 + LEVEL) / 2)) * spread * math.sqrt(factor(len(x)))
+    return Interval(mean, mean - half, mean + half)
+
+
+def efficiency(accuracy: float, parameters: int) -> float:
+    """Return η = accuracy / ln(1 + P) (paper, section V-C), accuracy in [0, 1].
+
+    NaN without parameters, where the formula divides by zero.
+    """
+    return accuracy / math.log1p(parameters) if parameters else math.nan
+
+
+def accuracy(predicted: NDArray[np.int64], y: NDArray[np.int64]) -> Array:
+    """Return the share of samples classified right, ``(K,)``, from classes ``(K, M)``."""
+    return (predicted == y).mean(1)
+
+
+def macro_f1(predicted: NDArray[np.int64], y: NDArray[np.int64], classes: int) -> Array:
+    """Return the mean over classes of the F1 score, ``(K,)``, from classes ``(K, M)``.
+
+    A class that is neither there nor predicted counts as 0, as in scikit-learn.
+    """
+    label = np.arange(classes)
+    guessed, true = predicted[..., None] == label, y[..., None] == label  # (K, M, C)
+    total = guessed.sum(1) + true.sum(1)
+    scores: Array = 2 * (guessed & true).sum(1) / np.maximum(total, 1)
+    return scores.mean(1)
+
+
+def first_epoch(curve: Array, target: float) -> Array:
+    """Return the first epoch, from 1, at which curves ``(K, E)`` reach a target; NaN for never."""
+    reached = curve >= target
+    return np.where(reached.any(1), reached.argmax(1) + 1.0, np.nan)

@@ -1,0 +1,1 @@
+"""What becomes of rows: tables, comparisons with published numbers, pictures."""
