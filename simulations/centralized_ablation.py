@@ -254,6 +254,7 @@ STUDY = Study(
     settings=Settings,
     report=report,
     sizes={"quick": {"quick": True, "seeds": 3, "max-epochs": 12}},
+    check=available,
 )
 
 if __name__ == "__main__":

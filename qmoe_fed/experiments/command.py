@@ -94,6 +94,7 @@ class Study(Generic[Settings]):
         settings: Type of its settings, with a section ``scope``.
         report: Runs its cells and shows what came of them.
         sizes: Settings that an option ``--<name>`` stands for, by name; ``quick`` is one.
+        check: Raises UserError if something is missing, before anything is written.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Study(Generic[Settings]):
     settings: type[Settings]
     report: Callable[[Settings, Run], Report]
     sizes: Mapping[str, Mapping[str, Any]]
+    check: Callable[[Settings], object] = lambda settings: None
 
 
 def main(study: Study[Settings], arguments: Sequence[str] | None = None) -> int:
@@ -133,6 +135,7 @@ def main(study: Study[Settings], arguments: Sequence[str] | None = None) -> int:
 def _run(study: Study[Settings], settings: Settings) -> None:
     began = time.perf_counter()
     scope: Scope = vars(settings)["scope"]
+    study.check(settings)
     size = "-quick" if scope.quick else ""
     folder = Path(scope.output_dir or f"runs/{study.name}{size}").expanduser()
     store = Store(folder, study.name, settings)
