@@ -1,4 +1,4 @@
-"""A model fitted without noise or under it, and its accuracy under noise, also with finite shots."""
+"""A model fitted without noise or under it, and its accuracy under noise, exact or from shots."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
