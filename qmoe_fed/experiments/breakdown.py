@@ -14,13 +14,9 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Breakdown:
-    """A strength of noise and its 95% bootstrap interval over seeds; infinite: not reached.
+    """Where the mean over seeds falls below a level, with its 95% bootstrap interval.
 
-    Attributes:
-        strength: Where the mean over seeds falls below the level.
-        low: Lower end of the interval.
-        high: Upper end.
-        reached: Share of the resamples of the seeds in which the level is reached at all.
+    Infinite: not reached. ``reached`` is the share of the resamples that reach it at all.
     """
 
     strength: float

@@ -1,4 +1,4 @@
-"""A cell: one job of a study, and what it is recognised by."""
+"""A cell: one job of a study, what it is recognised by, what it yields."""
 
 import hashlib
 import json
@@ -14,18 +14,15 @@ from qmoe_fed.config.settings import Scalar
 Row = dict[str, Scalar | None]
 """One fit: its seed and what was measured."""
 
+Arrays = dict[str, NDArray[Any]]
+
 
 @dataclass(frozen=True)
 class Measured:
-    """What a cell yields.
-
-    Attributes:
-        rows: One per fit.
-        arrays: What pictures need beside the rows, by name.
-    """
+    """What a cell yields: a row per fit, and arrays that pictures need beside them."""
 
     rows: list[Row]
-    arrays: dict[str, NDArray[Any]] = field(default_factory=dict)
+    arrays: Arrays = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,21 +43,14 @@ class Cell:
     def definition(self) -> dict[str, Any]:
         """All that its rows depend on, as JSON can hold it; where data lie is no part of it."""
         name = f"{self.measure.__module__}.{self.measure.__qualname__}"
-        return {
-            "measure": name,
-            "factors": dict(self.factors),
-            "arguments": _plain(self.arguments),
-        }
+        arguments = _plain(self.arguments)
+        return {"measure": name, "factors": dict(self.factors), "arguments": arguments}
 
     @cached_property
     def key(self) -> str:
         """A short name for the definition: cells that differ in anything have different ones."""
         text = json.dumps(self.definition, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-    def run(self) -> Measured:
-        """Measure."""
-        return self.measure(**self.arguments)
 
 
 def _plain(value: Any) -> Any:

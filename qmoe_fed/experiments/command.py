@@ -11,15 +11,13 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Generic, NoReturn, TypeVar
 
-import pandas as pd
 import torch
 from matplotlib.figure import Figure
 
 from qmoe_fed.config.settings import Section, Tree, between, read_toml, setting
 from qmoe_fed.errors import UserError
-from qmoe_fed.experiments.cells import Cell
-from qmoe_fed.experiments.engine import run_cells
-from qmoe_fed.experiments.store import Arrays, Store
+from qmoe_fed.experiments.engine import Runner
+from qmoe_fed.experiments.store import Store
 from qmoe_fed.experiments.views.tables import Table
 from qmoe_fed.results.figures.style import save
 from qmoe_fed.results.progress import say
@@ -45,40 +43,12 @@ class Scope(Section):
 
 @dataclass(frozen=True)
 class Report:
-    """What a study shows.
-
-    Attributes:
-        tables: Printed and written down.
-        further: Tables that are written down only.
-        pictures: By file name without its end.
-        notes: Lines that stand above the tables, e.g. what was left out.
-    """
+    """What a study shows: tables, ``further`` ones that are written only, pictures, notes."""
 
     tables: Sequence[Table]
     pictures: Mapping[str, Figure] = field(default_factory=dict)
     notes: Sequence[str] = ()
     further: Sequence[Table] = ()
-
-
-@dataclass(frozen=True)
-class Run:
-    """A study under way, for its own use.
-
-    Attributes:
-        store: Where finished cells stand.
-        processes: Number of processes that share the cells.
-    """
-
-    store: Store
-    processes: int
-
-    def __call__(self, cells: Sequence[Cell]) -> pd.DataFrame:
-        """Return the rows of cells, run as far as they are not done."""
-        return run_cells(cells, self.store, self.processes)
-
-    def arrays(self, key: str) -> Arrays:
-        """Return the arrays of a cell that was run, by its key, which stands in its rows."""
-        return self.store.arrays(key)
 
 
 Settings = TypeVar("Settings", bound=Tree)
@@ -93,26 +63,20 @@ class Study(Generic[Settings]):
         description: For ``--help``.
         settings: Type of its settings, with a section ``scope``.
         report: Runs its cells and shows what came of them.
-        sizes: Settings that an option ``--<name>`` stands for, by name; ``quick`` is one.
+        sizes: Settings that an option ``--<name>`` stands for, by name.
         check: Raises UserError if something is missing, before anything is written.
     """
 
     name: str
     description: str
     settings: type[Settings]
-    report: Callable[[Settings, Run], Report]
+    report: Callable[[Settings, Runner], Report]
     sizes: Mapping[str, Mapping[str, Any]]
     check: Callable[[Settings], object] = lambda settings: None
 
 
 def main(study: Study[Settings], arguments: Sequence[str] | None = None) -> int:
-    """Read the settings of a study from the command line, run it and write what it shows.
-
-    What the command line says goes before ``--quick``, that before the config file.
-
-    Args:
-        study: The study.
-        arguments: What was typed; None for that of this process.
+    """Run a study as the command line says, which goes before ``--quick`` and the config file.
 
     Returns:
         The exit status: 0, all done; 2, what the user asked for cannot be done; 128 + n, stopped
@@ -136,35 +100,31 @@ def _run(study: Study[Settings], settings: Settings) -> None:
     began = time.perf_counter()
     scope: Scope = vars(settings)["scope"]
     study.check(settings)
-    size = "-quick" if scope.quick else ""
-    folder = Path(scope.output_dir or f"runs/{study.name}{size}").expanduser()
-    store = Store(folder, study.name, settings)
-    report = study.report(settings, Run(store, scope.processes))
-    notes = [*report.notes]
-    if scope.quick:
-        notes.append("A quick look: so few seeds and epochs decide nothing.")
-    for note in notes:
+    default = f"runs/{study.name}{'-quick' if scope.quick else ''}"
+    folder = Path(scope.output_dir or default).expanduser()
+    report = study.report(settings, Runner(Store(folder, study.name, settings), scope.processes))
+    quick = ["A quick look: so few seeds and epochs decide nothing."] if scope.quick else []
+    for note in report.notes:
         say(note)
     for table in report.tables:
         table.print()
     heading = f"# {study.name}, seeds {scope.streams[0]} to {scope.streams[-1]}"
-    written = (table.markdown() for table in (*report.tables, *report.further))
-    text = "\n\n".join([heading, *notes, *written])
-    write_whole(folder / "tables.md", text.encode())
+    tables = (table.markdown() for table in (*report.tables, *report.further))
+    write_whole(
+        folder / "tables.md", "\n\n".join([heading, *quick, *report.notes, *tables]).encode()
+    )
     for name, figure in report.pictures.items():
         save(figure, folder / "figures" / f"{name}.png")
-    if scope.quick:
-        say(f"\n{notes[-1]}")
-    say(f"\n{time.perf_counter() - began:.0f} s; records, tables and pictures: {folder}")
+    seconds = time.perf_counter() - began
+    say("\n".join(["", *quick, f"{seconds:.0f} s; records, tables and pictures: {folder}"]))
 
 
 def _settings(study: Study[Settings], arguments: Sequence[str] | None) -> Settings:
-    parser = _Parser(
-        description=study.description, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = _Parser(description=study.description, formatter_class=plain)
     add = parser.add_argument
     add("--config", metavar="FILE", help="TOML file of settings, as those in configs/")
-    add("--output-dir", metavar="DIR", help=f"of the results; runs/{study.name} if not given")
+    add("--output-dir", metavar="DIR", help=f"of the results (default: runs/{study.name})")
     add("--data-dir", metavar="DIR", help="holds mnist/ and fashion-mnist/ with their IDX files")
     add("--seeds", type=int, metavar="K", help="number of seeds: of the data and of the start")
     add("--first-seed", type=int, metavar="K", help="the first of them; others are fresh samples")
@@ -178,6 +138,13 @@ def _settings(study: Study[Settings], arguments: Sequence[str] | None) -> Settin
     given = {key.replace("_", "-"): value for key, value in options.items() if value is not None}
     written = read_toml(file) if file else {}
     return study.settings.from_flat({**written, **study.sizes.get(chosen, {}), **given})
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports bad arguments like every other mistake of the user: in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message} (see --help)")
 
 
 @contextmanager
@@ -196,10 +163,3 @@ def _interruptible() -> Iterator[None]:
     finally:
         for number, previous in before.items():
             signal.signal(number, previous)
-
-
-class _Parser(argparse.ArgumentParser):
-    """Reports bad arguments like every other mistake of the user: in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        raise UserError(f"{message} (see --help)")

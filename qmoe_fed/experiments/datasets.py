@@ -17,6 +17,12 @@ MOONS = "moons"
 MOONS_SAMPLES = 600, 200, 200
 """Training, validation and test samples of Two Moons: 1000 in all (paper, section V-B)."""
 
+COMPONENTS = 8
+"""Principal components of images kept, one per qubit (paper, section V-B)."""
+
+PUBLIC_SAMPLES = 500
+"""Training images the components are fitted on, the same for all seeds."""
+
 
 @dataclass(frozen=True)
 class ImageTask:
@@ -28,30 +34,20 @@ class ImageTask:
         classes: The labels in use, as in the setting ``classes``.
         samples: Training, validation and test samples of a seed; the first two are drawn from the
             training files, the last from the test files.
-        num_experts: Of the mixtures that learn it.
-        epochs: Most epochs of a fit, if the study allows so many.
     """
 
     title: str
     dataset: str
     classes: str
     samples: tuple[int, int, int]
-    num_experts: int
-    epochs: int
 
-
-COMPONENTS = 8
-"""Principal components kept, one per qubit (paper, section V-B)."""
-
-PUBLIC_SAMPLES = 500
-"""Training images the components are fitted on, the same for all seeds."""
 
 IMAGES = {
-    "mnist-0-1": ImageTask("MNIST, 0 against 1", "mnist", "0,1", (1600, 400, 400), 2, 20),
+    "mnist-0-1": ImageTask("MNIST, 0 against 1", "mnist", "0,1", (1600, 400, 400)),
     "fashion-0-1": ImageTask(
-        "Fashion-MNIST, T-shirt against trouser", "fashion-mnist", "0,1", (1600, 400, 400), 2, 20
+        "Fashion-MNIST, T-shirt against trouser", "fashion-mnist", "0,1", (1600, 400, 400)
     ),
-    "mnist-10": ImageTask("MNIST, 10 classes", "mnist", "all", (2400, 600, 2000), 16, 60),
+    "mnist-10": ImageTask("MNIST, 10 classes", "mnist", "all", (2400, 600, 2000)),
 }
 """By name. The first two have the sizes of the paper, 2000 to fit and 400 to test."""
 
@@ -75,11 +71,6 @@ class Source:
     seed: int = 0
     noise: float = 0.1
     data_dir: str = ""
-
-    @property
-    def title(self) -> str:
-        """Name for tables and pictures."""
-        return "Two Moons" if self.name == MOONS else IMAGES[self.name].title
 
     @property
     def streams(self) -> range:
@@ -147,23 +138,15 @@ def _images(source: Source, task: ImageTask) -> Dataset:
 
     def draw(pool: tuple[NDArray[np.uint8], NDArray[np.int64]], count: int, what: str) -> Samples:
         pixels, classes = pool
-        if len(pixels) < count:
+        if (held := len(pixels)) < count:
             raise UserError(
-                f"{task.title}: {count} {what} images are needed, the files hold {len(pixels)}"
+                f"{task.title}: {count} {what} images are needed, the files hold {held}"
             )
-        rows = np.stack(
-            [
-                rng.generator(source.seed, f"{source.name}/{what}", k).choice(
-                    len(pixels), count, replace=False
-                )
-                for k in source.streams
-            ]
-        )
-        return Samples(
-            torch.from_numpy(projection.angles(pixels[rows])),
-            torch.from_numpy(classes[rows]),
-            torch.full((source.seeds,), count),
-        )
+        draws = (rng.generator(source.seed, f"{source.name}/{what}", k) for k in source.streams)
+        rows = np.stack([draw.choice(held, count, replace=False) for draw in draws])
+        x, y = projection.angles(pixels[rows]), classes[rows]
+        counts = torch.full((source.seeds,), count)
+        return Samples(torch.from_numpy(x), torch.from_numpy(y), counts)
 
     train = draw(load_pool(config), fit + validation, "training")
     held_out = draw(load_test(config), test, "test")

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import dataclass
 from multiprocessing import active_children, get_context
 
 import pandas as pd
@@ -16,25 +17,30 @@ from qmoe_fed.experiments.cells import Cell, Measured
 from qmoe_fed.experiments.store import Store
 
 
-def run_cells(cells: Sequence[Cell], store: Store, processes: int) -> pd.DataFrame:
-    """Run what is not done yet, write each cell down when it is, and return the rows of all.
+@dataclass(frozen=True)
+class Runner:
+    """Runs cells: in ``processes`` processes of one thread each; with 1 in this one."""
 
-    Args:
-        cells: The first start first, so long ones belong there.
-        store: Where finished cells stand.
-        processes: Number of processes, each of one thread; with 1 it is this one.
+    store: Store
+    processes: int
 
-    Raises:
-        UserError: A cell cannot be measured; those that were finished before are written down.
-    """
-    waiting = list({cell.key: cell for cell in cells if not store.has(cell)}.values())
-    columns = TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as progress:
-        task = progress.add_task("", total=len(waiting))
-        for cell, measured, seconds in _results(waiting, min(processes, len(waiting))):
-            store.add(cell, measured, seconds)
-            progress.advance(task)
-    return store.frame(cells)
+    def __call__(self, cells: Sequence[Cell]) -> pd.DataFrame:
+        """Run what is not done, write each cell down when it is, and return the rows of all.
+
+        Args:
+            cells: The first start first, so long ones belong there.
+
+        Raises:
+            UserError: A cell cannot be measured; those finished before are written down.
+        """
+        waiting = [cell for cell in cells if not self.store.has(cell)]
+        columns = TextColumn("cells"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
+        with Progress(*columns, console=Console(stderr=True)) as progress:
+            task = progress.add_task("", total=len(waiting))
+            for cell, measured, seconds in _results(waiting, min(self.processes, len(waiting))):
+                self.store.add(cell, measured, seconds)
+                progress.advance(task)
+        return self.store.frame(cells)
 
 
 def _results(cells: Sequence[Cell], processes: int) -> Iterator[tuple[Cell, Measured, float]]:
@@ -49,7 +55,7 @@ def _results(cells: Sequence[Cell], processes: int) -> Iterator[tuple[Cell, Meas
 
 def _timed(cell: Cell) -> tuple[Cell, Measured, float]:
     began = time.perf_counter()
-    measured = cell.run()
+    measured = cell.measure(**cell.arguments)
     return cell, measured, time.perf_counter() - began
 
 

@@ -2,36 +2,33 @@
 
 ::
 
-    study.json      which study, settings, versions, start time
+    study.json      which study, settings, versions, time of the last call
     records.jsonl   one line per fit: factors, seed, what was measured, and its cell
     cells.jsonl     one line per finished cell: its definition, number of rows, seconds
     arrays/         curves and parameters that pictures are drawn from, one file per cell
     tables.md       all tables
     figures/        pictures
 
-A cell's rows are written at once when it is done, then its line in ``cells.jsonl``. Rows without
-that line are of a cell that was cut off; they are dropped when the study goes on.
+A finished cell's rows are written at once, then its line in ``cells.jsonl``. Rows without that
+line are of a cell that was cut off; they are dropped when the study goes on.
 """
 
 import json
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
 from qmoe_fed.config.settings import Tree
 from qmoe_fed.errors import UserError
-from qmoe_fed.experiments.cells import Cell, Measured
+from qmoe_fed.experiments.cells import Arrays, Cell, Measured
 from qmoe_fed.results.run_directory import PACKAGES, read_json, write_whole
-
-Arrays = dict[str, NDArray[Any]]
 
 
 class Store:
@@ -43,22 +40,21 @@ class Store:
         settings: Of this call.
 
     Raises:
-        UserError: The directory holds something else, or cannot be made.
+        UserError: The directory holds something else, is damaged, or cannot be made.
     """
 
     def __init__(self, folder: Path, study: str, settings: Tree) -> None:
         self.folder = folder
         about = folder / "study.json"
+        held = read_json(about)["study"] if about.exists() else ""
         try:
-            if not about.exists() and folder.exists() and any(folder.iterdir()):
-                raise UserError(
-                    f"output-dir {folder} is not empty and holds no study; name another directory"
-                )
+            if not held and folder.exists() and any(folder.iterdir()):
+                held = "something else"
+            if held not in ("", study):
+                raise UserError(f"output-dir {folder} holds {held}; name another directory")
             (folder / "arrays").mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"cannot make output-dir {folder}: {error.strerror}") from error
-        if about.exists() and (other := read_json(about)["study"]) != study:
-            raise UserError(f"output-dir {folder} holds the study {other}; name another directory")
         content = {
             "study": study,
             "settings": settings.to_flat(),
@@ -66,15 +62,15 @@ class Store:
             "called": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         }
         write_whole(about, (json.dumps(content, indent=2) + "\n").encode())
-        self._done = {line["cell"]: line for line in _whole_lines(folder / "cells.jsonl")}
+        self._records, self._cells = folder / "records.jsonl", folder / "cells.jsonl"
+        self._done = {line["cell"]: line for line in _whole_lines(self._cells)}
         self._rows: dict[str, list[dict[str, Any]]] = {key: [] for key in self._done}
-        found = _whole_lines(folder / "records.jsonl")
-        for row in found:
-            if row["cell"] in self._rows:
-                self._rows[row["cell"]].append(row)
-        if len(found) > sum(map(len, self._rows.values())):
-            kept = [row for rows in self._rows.values() for row in rows]
-            write_whole(folder / "records.jsonl", _lines(kept))
+        found = _whole_lines(self._records)
+        kept = [row for row in found if row["cell"] in self._done]
+        for row in kept:
+            self._rows[row["cell"]].append(row)
+        if len(kept) < len(found):
+            write_whole(self._records, _lines(kept))
 
     def has(self, cell: Cell) -> bool:
         """Return whether a cell is done."""
@@ -84,31 +80,31 @@ class Store:
         """Write down what a cell yielded."""
         if measured.arrays:
             arrays = {name: np.asarray(a, order="C") for name, a in measured.arrays.items()}
-            write_whole(self._arrays(cell.key), save(arrays))
+            write_whole(self._file(cell.key), save(arrays))
         rows = [{**cell.factors, **row, "cell": cell.key} for row in measured.rows]
         about = {"cell": cell.key, **cell.definition, "rows": len(rows), "seconds": seconds}
-        _append(self.folder / "records.jsonl", rows)
-        _append(self.folder / "cells.jsonl", [about])
+        for file, lines in ((self._records, rows), (self._cells, [about])):
+            with file.open("ab") as stream:
+                stream.write(_lines(lines))
         self._rows[cell.key], self._done[cell.key] = rows, about
 
     def frame(self, cells: Iterable[Cell]) -> pd.DataFrame:
-        """Return the rows of finished cells, in the order of the cells; ``seconds``: of the cell.
+        """Return the rows of finished cells, in their order, with ``seconds`` of the cell.
 
         What was not measured is NaN, or None among texts.
         """
-        rows = [
+        return pd.DataFrame(
             {**row, "seconds": self._done[cell.key]["seconds"]}
             for cell in cells
             for row in self._rows[cell.key]
-        ]
-        return pd.DataFrame(rows)
+        )
 
     def arrays(self, key: str) -> Arrays:
-        """Return the arrays of a finished cell; none if it has none."""
-        file = self._arrays(key)
-        return load_file(file) if file.exists() else {}
+        """Return the arrays of a finished cell by its key."""
+        found: Arrays = load_file(self._file(key))
+        return found
 
-    def _arrays(self, key: str) -> Path:
+    def _file(self, key: str) -> Path:
         return self.folder / "arrays" / f"{key}.safetensors"
 
 
@@ -116,8 +112,7 @@ def _whole_lines(file: Path) -> list[dict[str, Any]]:
     """Return the objects in a file, from which a last line that was cut off is removed."""
     if not file.exists():
         return []
-    text = file.read_text()
-    whole, _, rest = text.rpartition("\n")
+    whole, _, rest = file.read_text().rpartition("\n")
     if rest:
         write_whole(file, f"{whole}\n".encode() if whole else b"")
     try:
@@ -126,12 +121,7 @@ def _whole_lines(file: Path) -> list[dict[str, Any]]:
         raise UserError(f"{file} is damaged: {error}; name another output-dir") from error
 
 
-def _append(file: Path, lines: Sequence[dict[str, Any]]) -> None:
-    with file.open("ab") as stream:
-        stream.write(_lines(lines))
-
-
-def _lines(lines: Sequence[dict[str, Any]]) -> bytes:
+def _lines(lines: Iterable[dict[str, Any]]) -> bytes:
     finite = ({key: _finite(value) for key, value in line.items()} for line in lines)
     return "".join(json.dumps(line, allow_nan=False) + "\n" for line in finite).encode()
 

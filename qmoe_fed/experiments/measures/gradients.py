@@ -26,17 +26,9 @@ _BLOCK = 100  # draws differentiated at a time: those of 12 qubits and 16 layers
 def variances(
     qubits: Sequence[int], layers: int, readout: str, init_angle: float, draws: int, seed: int
 ) -> Measured:
-    """Return ``variance``, that of ``gradient_variance``, a row per number of ``qubits``."""
-    return Measured(
-        [
-            {
-                "qubits": n,
-                "seed": seed,
-                "variance": gradient_variance(n, layers, readout, init_angle, draws, seed),
-            }
-            for n in qubits
-        ]
-    )
+    """Return a row per number of qubits, with the ``variance`` of ``gradient_variance``."""
+    about = layers, readout, init_angle, draws, seed
+    return Measured([{"qubits": n, "variance": gradient_variance(n, *about)} for n in qubits])
 
 
 def gradient_variance(

@@ -16,13 +16,13 @@ from qmoe_fed.experiments.models import Model, build
 from qmoe_fed.experiments.protocol import Protocol, fit
 from qmoe_fed.experiments.statistics import first_epoch
 from qmoe_fed.learning import evaluate
-from qmoe_fed.models import Parameters, initial_parameters
+from qmoe_fed.models import Mixture, Parameters, initial_parameters
 
 
 def stages(
     models: Sequence[Model], source: Source, rates: Sequence[float], protocol: Protocol
 ) -> Measured:
-    """Train models one after another, each from where the last one ended.
+    """Train models one after another, each from where the last one ended, and test the last.
 
     Args:
         models: Settings of what is trained in each stage; each adds layers or is as the last one.
@@ -31,8 +31,7 @@ def stages(
         protocol: How each stage is fitted; its epochs are shared out equally.
 
     Returns:
-        A row per learning rate and seed: ``rate``, ``seed``, ``accuracy`` on the test samples and
-        ``epochs_to_90``, counted over all stages.
+        A row per learning rate and seed, with ``epochs_to_90`` counted over all stages.
     """
     data = load(source)
     rows, streams, by_rate = replicas(source, rates)
@@ -41,21 +40,21 @@ def stages(
     parameters: Parameters = {}
     curves = []
     for settings in models:
-        model = build(settings, data.features, data.classes)
 
-        def make(settings: Model = settings) -> torch.nn.Module:
+        def make(settings: Model = settings) -> Mixture:
             return build(settings, data.features, data.classes)
 
         parameters = grown(parameters, initial_parameters(make, protocol.seed, streams))
-        fitted = fit(model, parameters, train, validation, streams, by_rate, own)
+        fitted = fit(make(), parameters, train, validation, streams, by_rate, own)
         parameters = fitted.parameters
         curves.append(fitted.validation_accuracy)
-    scores = evaluate(model, parameters, data.split.test.select(rows)).accuracy.double().tolist()
-    targets = first_epoch(torch.cat(curves, 1).double().numpy(), TARGET)
+    scores = evaluate(make(), parameters, data.split.test.select(rows)).accuracy.double().tolist()
+    targets = first_epoch(torch.cat(curves, 1).double().numpy(), TARGET).tolist()
+    about = ((rate, seed) for rate in rates for seed in source.streams)
     return Measured(
         [
-            {"rate": rate, "seed": seed, "accuracy": scores[i], "epochs_to_90": float(targets[i])}
-            for i, (rate, seed) in enumerate((r, s) for r in rates for s in source.streams)
+            {"rate": rate, "seed": seed, "accuracy": score, "epochs_to_90": target}
+            for (rate, seed), score, target in zip(about, scores, targets, strict=True)
         ]
     )
 
@@ -67,7 +66,7 @@ def grown(parameters: Parameters, fresh: Parameters) -> Parameters:
     """
     whole = {**fresh, **parameters}
     if "router.theta" in parameters:
-        theta = torch.zeros_like(fresh["router.theta"])
-        theta[:, : parameters["router.theta"].shape[1]] = parameters["router.theta"]
-        whole["router.theta"] = theta
+        whole["router.theta"] = torch.zeros_like(fresh["router.theta"])
+        old = parameters["router.theta"]
+        whole["router.theta"][:, : old.shape[1]] = old
     return whole

@@ -1,10 +1,10 @@
 """Panels of lines and points with intervals."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
@@ -23,20 +23,19 @@ from qmoe_fed.results.figures.style import (
 
 @dataclass(frozen=True)
 class Series:
-    """A line or a set of points.
+    """A line with a band, or points with error bars.
 
     Attributes:
-        label: For the legend; series with one label are one entry.
+        label: For the legend, where one label stands once; none if it begins with ``_``.
         x: Positions.
         y: Values, as long.
         color: Of line, marker and band.
         low: Lower ends of intervals; none are drawn if it is None.
         high: Upper ends.
-        style: Matplotlib's line style; ``none`` draws error bars instead of a band.
+        style: Matplotlib's line style; ``none`` for points.
         marker: Matplotlib's marker.
         filling: Colour within the marker, if another.
         size: Of the marker, points.
-        opacity: Of the band.
     """
 
     label: str
@@ -49,68 +48,51 @@ class Series:
     marker: str = ""
     filling: object = None
     size: float = 5
-    opacity: float = 0.15
 
     @classmethod
-    def of(
-        cls, label: str, frame: pd.DataFrame, x: str, color: object, metric: str = "accuracy"
-    ) -> "Series":
-        """Return mean and interval of a share over seeds, in percent, by a column."""
-        groups = frame.groupby(x)[metric]
-        found = [mean_interval(100 * own.to_numpy(np.float64)) for _, own in groups]
-        low, high = [own.low for own in found], [own.high for own in found]
-        return cls(label, list(groups.groups), [own.mean for own in found], color, low, high)
+    def of(cls, label: str, x: ArrayLike, shares: Sequence[ArrayLike], color: object) -> "Series":
+        """Return mean and interval in percent of shares, one per seed, at each position."""
+        found = [mean_interval(100 * np.asarray(own)) for own in shares]
+        y, low, high = ([getattr(i, end) for i in found] for end in ("mean", "low", "high"))
+        return cls(label, x, y, color, low, high)
+
+    def as_points(self, marker: str, filling: object = None) -> "Series":
+        """Return the same as points."""
+        return replace(self, style="none", marker=marker, filling=filling)
 
     def draw(self, ax: Axes) -> None:
         """Draw it."""
         look = {"color": self.color, "marker": self.marker, "markersize": self.size}
-        if self.filling is not None:
-            look["markerfacecolor"] = self.filling
-        if self.style == "none":
-            bars = None
-            if self.low is not None and self.high is not None:
-                y = np.asarray(self.y)
-                bars = [y - np.asarray(self.low), np.asarray(self.high) - y]
-            ax.errorbar(
-                self.x, self.y, bars, linestyle="none", elinewidth=THIN, label=self.label, **look
-            )
-            return
-        if self.low is not None:
-            ax.fill_between(
-                self.x, self.low, self.high, color=self.color, alpha=self.opacity, linewidth=0
-            )
-        ax.plot(self.x, self.y, self.style, linewidth=LINE, label=self.label, **look)
+        look |= {} if self.filling is None else {"markerfacecolor": self.filling}
+        if self.low is not None and self.high is not None:
+            if self.style == "none":
+                ends = np.stack([np.asarray(self.low), np.asarray(self.high)])
+                ax.vlines(self.x, *ends, color=self.color, linewidth=THIN)
+            else:
+                ax.fill_between(
+                    self.x, self.low, self.high, color=self.color, alpha=0.15, linewidth=0
+                )
+        ax.plot(self.x, self.y, linestyle=self.style, linewidth=LINE, label=self.label, **look)
 
 
 @dataclass(frozen=True)
 class Level:
-    """A horizontal line with its band."""
+    """A dashed horizontal line, in percent, with the interval of the mean of shares as its band."""
 
     label: str
-    y: float
+    shares: ArrayLike
     color: object
-    low: float | None = None
-    high: float | None = None
-    width: float = LINE
 
     def draw(self, ax: Axes) -> None:
         """Draw it."""
-        if self.low is not None:
-            ax.axhspan(self.low, self.high, color=self.color, alpha=0.15, linewidth=0)
-        ax.axhline(self.y, color=self.color, linestyle="--", linewidth=self.width, label=self.label)
+        own = mean_interval(100 * np.asarray(self.shares))
+        ax.axhspan(own.low, own.high, color=self.color, alpha=0.15, linewidth=0)
+        ax.axhline(own.mean, color=self.color, linestyle="--", linewidth=LINE, label=self.label)
 
 
 @dataclass(frozen=True)
 class Panel:
-    """Axes with what is drawn on them.
-
-    Attributes:
-        parts: Series and levels, drawn in this order.
-        title: Above.
-        x: Label of the horizontal axis.
-        y: Label of the vertical axis.
-        finish: Does the rest: scales, limits, a second axis.
-    """
+    """Axes with what is drawn on them; ``finish`` does the rest: scales, limits."""
 
     parts: Sequence[Series | Level]
     title: str = ""
@@ -126,10 +108,10 @@ def draw_panels(
     columns: int = 4,
     share: tuple[bool | str, bool | str] = (True, True),
 ) -> Figure:
-    """Draw panels row by row, with one legend for all.
+    """Draw panels row by row, the last row may be shorter, with one legend for all.
 
     Args:
-        panels: By row; the last row may be shorter.
+        panels: By row.
         height: Of the picture, inches; it is as wide as a page.
         legend: Where the legend stands, outside the axes.
         columns: Of the legend.
@@ -138,7 +120,7 @@ def draw_panels(
     figure = new_figure(PAGE, height)
     shape = len(panels), max(map(len, panels))
     axes = figure.subplots(*shape, sharex=share[0], sharey=share[1], squeeze=False)
-    labels: dict[str, object] = {}
+    labels: dict[str, Artist] = {}
     for row, line in zip(axes, panels, strict=True):
         for ax in row[len(line) :]:
             ax.remove()
@@ -150,17 +132,6 @@ def draw_panels(
             panel.finish(ax)
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
                 labels.setdefault(label, handle)
-    figure.legend(
-        labels.values(),
-        labels.keys(),
-        fontsize=SMALL,
-        frameon=False,
-        loc=f"outside {legend}",
-        ncols=columns,
-    )
+    at, look = f"outside {legend}", {"fontsize": SMALL, "frameon": False, "ncols": columns}
+    figure.legend(labels.values(), labels.keys(), loc=at, **look)
     return figure
-
-
-def in_rows(panels: Sequence[Panel], columns: int) -> list[Sequence[Panel]]:
-    """Return panels in rows; the last may be shorter."""
-    return [panels[i : i + columns] for i in range(0, len(panels), columns)]

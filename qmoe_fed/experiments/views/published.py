@@ -5,28 +5,35 @@ it was rounded, where one more run of ours would fall with 95% probability.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import ArrayLike
 
-from qmoe_fed.config.settings import read_toml
-from qmoe_fed.experiments.breakdown import Breakdown
+from qmoe_fed.config.settings import Scalar, read_toml
 from qmoe_fed.experiments.statistics import Interval, mean_interval, run_interval
-from qmoe_fed.experiments.views.tables import NONE, Table, difference, epochs, percent
+from qmoe_fed.experiments.views.tables import (
+    NONE,
+    Table,
+    difference,
+    epochs,
+    only,
+    paired,
+    percent,
+)
 
 AGREES, HIGHER, LOWER = "agrees", "higher", "lower"
 NO_DIFFERENCE, NOT_MEASURED = "no difference", "not measured"
 
-Ours = ArrayLike | Interval | Breakdown
-"""One number per seed (at least 2), one exact number, or a number with its interval."""
+Select = Callable[[pd.DataFrame], pd.DataFrame]
 
 
 @dataclass(frozen=True)
 class Published:
-    """A published number.
+    """A published number, and which rows of ours it is about.
 
     Attributes:
         claim: What it is a number of.
@@ -34,10 +41,15 @@ class Published:
         rounding: Half a unit of its last digit.
         where: In which section, table or notebook it is printed.
         unit: ``%``, ``points`` (a difference of shares), ``epochs`` or nothing.
-        relation: ``=``; ``<=``: it is claimed as a bound of the median; ``lead``: a difference that
-            is none if our interval holds zero; ``sign``: a difference whose size is left open;
-            ``between``: one end of a range that reaches to ``until``.
+        relation: ``=``; ``<=``: a bound of the median; ``lead``: a difference, none if our interval
+            holds zero; ``sign``: a difference whose size is left open; ``between``: one end of a
+            range that reaches to ``until``.
         until: The other end.
+        rows: Values of factors that our rows have; none: the study says what ours is.
+        metric: A column of them.
+        minus: Factors in which the rows that are subtracted, seed by seed, differ.
+        over: The same for a ratio of means.
+        by: A factor whose values are lines of their own.
     """
 
     claim: str
@@ -47,6 +59,11 @@ class Published:
     unit: str = ""
     relation: str = "="
     until: float = math.nan
+    rows: Mapping[str, Scalar] = field(default_factory=dict)
+    metric: str = "accuracy"
+    minus: Mapping[str, Scalar] = field(default_factory=dict)
+    over: Mapping[str, Scalar] = field(default_factory=dict)
+    by: str = ""
 
     @property
     def text(self) -> str:
@@ -58,7 +75,19 @@ class Published:
         shown = f"{scale * self.value:.{places}f}{'%' if self.unit == '%' else ''}"
         return f"≤ {shown}" if self.relation == "<=" else shown
 
-    def judge(self, ours: Ours) -> str:
+    def measured(self, frame: pd.DataFrame) -> ArrayLike | None:
+        """Return ours: a number per seed, or a ratio; None if there are no such rows."""
+        own = only(frame, **self.rows)
+        changed = {**self.rows, **self.minus, **self.over}
+        other = only(frame, **changed) if changed != self.rows else own
+        if own.empty or other.empty:
+            return None
+        if self.over:
+            return float(own[self.metric].mean() / other[self.metric].mean())
+        values = own[self.metric].to_numpy(np.float64)
+        return paired(own, other, self.metric) if self.minus else values
+
+    def judge(self, ours: ArrayLike | Interval) -> str:
         """Return how ours stands to it: agrees, higher, lower, no difference."""
         if self.relation == "<=":
             median = np.median(np.nan_to_num(np.asarray(ours, np.float64), nan=np.inf))
@@ -70,94 +99,86 @@ class Published:
                 return NO_DIFFERENCE
             if self.relation == "sign":
                 return AGREES if same else HIGHER if sign > 0 else LOWER
-        own = _interval(ours)
+        own = ours if isinstance(ours, Interval) else _one_more(np.asarray(ours, np.float64))
         low = self.value - self.rounding
         high = (self.until if self.relation == "between" else self.value) + self.rounding
         return HIGHER if high < own.low else LOWER if low > own.high else AGREES
 
-    def show(self, ours: Ours, run: bool, largest: float) -> str:
+    def show(self, ours: ArrayLike, run: bool) -> str:
         """Return ours as a text; ``run``: with the interval of one more run."""
-        if isinstance(ours, Breakdown):
-            return ours.text(largest)
-        if isinstance(ours, Interval):
-            return f"{ours.mean:.3g}"
         x = np.asarray(ours, np.float64)
-        if self.unit == "%":
-            return percent(x, run)
-        if self.unit == "points":
-            return percent(x, run) if run else difference(x)
+        if x.ndim and self.unit in ("%", "points"):
+            signed = self.unit == "points" and not run
+            return (difference(x) if signed else percent(x, run)).replace(" ± ", "±")
         if self.unit == "epochs":
-            if self.relation == "sign":
-                mean = mean_interval(x)
-                return f"{mean.mean:+.1f} ± {mean.half:.1f}"
-            return epochs(x)
-        return f"{x.mean():g}" if (x == x.round()).all() else f"{x.mean():.3f}"
+            mean = mean_interval(x)
+            return f"{mean.mean:+.1f}±{mean.half:.1f}" if self.relation == "sign" else epochs(x)
+        return f"{x.mean():.0f}" if (x == x.round()).all() else f"{x.mean():.3f}"
 
 
-def read_published(file: Path) -> dict[str, Published]:
-    """Return the published numbers in a TOML file, by name."""
-    return {name: Published(**about) for name, about in read_toml(file).items()}
+def _one_more(x: np.ndarray) -> Interval:
+    """Return where one more run would fall; infinite where fewer than two seeds have a number."""
+    if x.ndim == 0:
+        return Interval(float(x), float(x), float(x))
+    known = x[~np.isnan(x)]
+    return run_interval(known) if len(known) > 1 else Interval(math.inf, math.inf, math.inf)
+
+
+def read_published(file: Path, study: str) -> dict[str, Published]:
+    """Return the published numbers of a study in a TOML file, by name."""
+    return {name: Published(**about) for name, about in read_toml(file)[study].items()}
 
 
 @dataclass(frozen=True)
 class Line:
-    """A published number and what we measured of it.
-
-    Attributes:
-        published: The number.
-        ours: By case, e.g. learning rate; none: not measured.
-        about: What all cases have in common, e.g. the number of experts.
-        largest: The largest strength that was measured, for breakdown points.
-    """
+    """A published number beside ours: as texts, and how ours stands to it, by case."""
 
     published: Published
-    ours: Mapping[str, Ours]
+    ours: Sequence[str]
+    found: Sequence[str]
     about: str = ""
-    largest: Mapping[str, float] | None = None
 
 
-def comparison(
-    title: str, lines: Sequence[Line], cases: str, note: str, run: bool = False
-) -> Table:
+def lines(
+    published: Published, frame: pd.DataFrame, cases: Sequence[Select], run: bool = False
+) -> list[Line]:
+    """Return a line per value of ``by``, with ours in each case, e.g. a learning rate."""
+    by = published.by
+    values = only(frame, **published.rows)[by].unique() if by else ()
+    found = []
+    for value in values if by else (None,):
+        own = only(frame, **{by: value}) if by else frame
+        ours = [x for case in cases if (x := published.measured(case(own))) is not None]
+        texts = [published.show(x, run) for x in ours]
+        unit = f" {by}" if isinstance(value, float) else ""
+        about = f"{value:g}{unit}" if isinstance(value, float) else value or ""
+        if ours or not by:
+            found.append(Line(published, texts, [published.judge(x) for x in ours], about))
+    return found
+
+
+def comparison(title: str, rows: Sequence[Line], cases: str, note: str) -> Table:
     """Return a table of published numbers, ours, and whether they agree.
 
     Args:
         title: Of the table.
-        lines: Its rows.
+        rows: Its lines.
         cases: What ours are separated by, for the heading.
         note: Below the table.
-        run: Show intervals of one more run instead of those of the mean.
     """
-    rows = []
-    for line in lines:
-        largest = line.largest or {}
-        texts = [
-            line.published.show(own, run, largest.get(case, math.nan)).replace(" ± ", "±")
-            for case, own in line.ours.items()
-        ]
-        found = [line.published.judge(own) for own in line.ours.values()] or [NOT_MEASURED]
-        rows.append(
-            (
-                f"{line.published.claim}{f', {line.about}' if line.about else ''}",
-                line.published.where,
-                line.published.text,
-                " / ".join(texts) or NONE,
-                found[0] if len(set(found)) == 1 else " / ".join(found),
-            )
+
+    def one(texts: Sequence[str], none: str) -> str:
+        return " / ".join(texts if len(set(texts)) > 1 else texts[:1]) or none
+
+    cells = [
+        (
+            f"{line.published.claim}{f', {line.about}' if line.about else ''}",
+            line.published.where,
+            line.published.text,
+            one(line.ours, NONE),
+            one(line.found, NOT_MEASURED),
         )
-    header = ("claim", "printed in", "printed", f"ours{f' ({cases})' if cases else ''}", "ours is")
-    return Table(title, header, rows, note, 5)
-
-
-def _interval(ours: Ours) -> Interval:
-    if isinstance(ours, Interval):
-        return ours
-    if isinstance(ours, Breakdown):
-        return ours.interval
-    x = np.asarray(ours, np.float64)
-    if x.ndim == 0:
-        return Interval(float(x), float(x), float(x))
-    known = x[~np.isnan(x)]
-    if len(known) < 2:  # never reached, or by one seed
-        return Interval(math.inf, math.inf, math.inf)
-    return run_interval(known)
+        for line in rows
+    ]
+    header = ("claim", "printed in", "printed", f"ours ({cases})", "ours is")
+    return Table(title, header, cells, note, 5)

@@ -1,16 +1,15 @@
 """What fitted models decide on the plane of Two Moons, and where their routers send what."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
+from qmoe_fed.experiments.cells import Arrays
 from qmoe_fed.experiments.datasets import Dataset
-from qmoe_fed.experiments.models import Model, build
-from qmoe_fed.experiments.store import Arrays
+from qmoe_fed.experiments.models import Model, build, router_parameters
 from qmoe_fed.models import Mixture
 from qmoe_fed.results.figures.plane import Plane
 from qmoe_fed.results.figures.regions import Floats, draw_regions, draw_samples, lattice, paint
@@ -20,88 +19,58 @@ COLUMNS = 3
 PARAMETERS = "parameters/"
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """A model as one seed left it.
-
-    Attributes:
-        label: Its name.
-        settings: Of the model.
-        arrays: Of its cell.
-        accuracy: On the test samples.
-    """
-
-    label: str
-    settings: Model
-    arrays: Arrays
-    accuracy: float
-
-    def module(self, data: Dataset) -> Mixture:
-        """Return the fitted module."""
-        module = build(self.settings, data.features, data.classes)
-        own = {n: a for n, a in self.arrays.items() if n.startswith(PARAMETERS)}
-        module.load_state_dict(
-            {name.removeprefix(PARAMETERS): torch.from_numpy(a) for name, a in own.items()}
-        )
-        return module
+def fitted(model: Model, arrays: Arrays, data: Dataset) -> Mixture:
+    """Return a model as the first seed left it, from the arrays of its cell."""
+    module = build(model, data.features, data.classes)
+    own = {n: torch.from_numpy(a) for n, a in arrays.items() if n.startswith(PARAMETERS)}
+    module.load_state_dict({name.removeprefix(PARAMETERS): a for name, a in own.items()})
+    return module
 
 
-def draw_decisions(models: Sequence[Fitted], data: Dataset) -> Figure:
-    """Draw the decision regions of models side by side, with the first seed's test samples."""
-    plane = Plane(data.projection, ("x₁", "x₂"))
-    test = data.split.test
+def draw_decisions(models: Mapping[str, Mixture], data: Dataset) -> Figure:
+    """Draw the decision regions of models by title, with the first seed's test samples."""
+    plane, test = Plane(data.projection, ("x₁", "x₂")), data.split.test
     samples = plane.points(test.x[0].numpy()), test.y[0].numpy()
 
-    def draw(ax: Axes, fitted: Fitted) -> None:
-        model = fitted.module(data)
-
+    def draw(ax: Axes, title: str) -> None:
         def decide(points: Floats) -> Floats:
             with torch.no_grad():
-                logits = model(torch.from_numpy(plane.projection.angles(points)))
+                logits = models[title](torch.from_numpy(plane.projection.angles(points)))
             probabilities: Floats = logits.softmax(-1).numpy()
             return probabilities
 
         draw_regions(ax, decide, plane.bounds)
         draw_samples(ax, *samples, data.classes, "o", 2.5)
-        dress(ax, f"{fitted.label}: {100 * fitted.accuracy:.1f}%")
+        dress(ax, title)
 
-    return _panels(models, draw, plane)
+    return _panels([*models], draw, plane)
 
 
-def draw_experts(models: Sequence[Fitted], data: Dataset) -> Figure:
+def draw_experts(models: Mapping[str, Mixture], data: Dataset) -> Figure:
     """Draw the experts' colours mixed by their weights, for every model that has a router."""
     plane = Plane(data.projection, ("x₁", "x₂"))
-    experts = 0
+    angles = torch.from_numpy(plane.projection.angles(lattice(plane.bounds)))
+    with torch.no_grad():
+        routed = {t: m.router(angles).numpy() for t, m in models.items() if router_parameters(m)}
+    colors = expert_colors(max(weights.shape[1] for weights in routed.values()))
 
-    def draw(ax: Axes, fitted: Fitted) -> None:
-        nonlocal experts
-        angles = torch.from_numpy(plane.projection.angles(lattice(plane.bounds)))
-        with torch.no_grad():
-            weights = fitted.module(data).router(angles).numpy()
-        experts = weights.shape[1]
-        paint(ax, weights, expert_colors(experts), plane.bounds)
-        dress(ax, fitted.label)
+    def draw(ax: Axes, title: str) -> None:
+        paint(ax, routed[title], colors, plane.bounds)
+        dress(ax, title)
 
-    figure = _panels([fitted for fitted in models if fitted.settings], draw, plane)
-    patches = [
-        Patch(color=color, label=f"expert {i}") for i, color in enumerate(expert_colors(experts))
-    ]
-    figure.legend(
-        handles=patches,
-        fontsize=SMALL,
-        frameon=False,
-        loc="outside lower center",
-        ncols=len(patches),
-    )
+    figure = _panels([*routed], draw, plane)
+    patches = [Patch(color=color, label=f"expert {i}") for i, color in enumerate(colors)]
+    look = {"fontsize": SMALL, "frameon": False, "ncols": len(patches)}
+    figure.legend(handles=patches, loc="outside lower center", **look)
     return figure
 
 
-def _panels(models: Sequence[Fitted], draw: Callable[[Axes, Fitted], None], plane: Plane) -> Figure:
-    rows = -(-len(models) // COLUMNS)
+def _panels(titles: Sequence[str], draw: Callable[[Axes, str], None], plane: Plane) -> Figure:
+    rows = -(-len(titles) // COLUMNS)
     figure = new_figure(PAGE, 0.2 + rows * (0.3 + plane.height(PAGE / COLUMNS)))
     panels = figure.subplots(rows, COLUMNS, squeeze=False, sharex=True, sharey=True).ravel()
-    for ax, fitted in zip(panels, models, strict=False):
-        draw(ax, fitted)
-    for ax in panels[len(models) :]:
+    for ax, title in zip(panels, titles, strict=False):
+        draw(ax, title)
+    for ax in panels[len(titles) :]:
         ax.remove()
     return figure

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from qmoe_fed.experiments.statistics import Array, Interval, mean_interval, run_interval
+from qmoe_fed.experiments.statistics import Array, mean_interval, run_interval
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.tables import WIDTH, print_table
 
@@ -21,19 +21,11 @@ NONE = "–"
 
 @dataclass(frozen=True)
 class Table:
-    """A table of text.
-
-    Attributes:
-        title: Stands above it.
-        header: Names of the columns.
-        rows: The cells, of one or more lines.
-        note: Stands below it: what the numbers mean.
-        texts: Number of columns on the left that hold text, not numbers.
-    """
+    """A table of text, the first ``texts`` columns flush left, the others numbers."""
 
     title: str
-    header: tuple[str, ...]
-    rows: Sequence[tuple[str, ...]]
+    header: Sequence[str]
+    rows: Sequence[Sequence[str]]
     note: str = ""
     texts: int = 1
 
@@ -46,10 +38,9 @@ class Table:
 
     def markdown(self) -> str:
         """Return it as Markdown."""
-        rule = ("---" if i < self.texts else "---:" for i in range(len(self.header)))
-        lines = [self.header, tuple(rule), *self.rows]
-        table = "\n".join(f"| {' | '.join(cells)} |".replace("\n", "<br>") for cells in lines)
-        return f"### {self.title}\n\n{table}\n" + (f"\n{self.note}\n" if self.note else "")
+        rule = ["---" if i < self.texts else "---:" for i in range(len(self.header))]
+        rows = "\n".join(f"| {' | '.join(cells)} |" for cells in (self.header, rule, *self.rows))
+        return f"### {self.title}\n\n{rows}\n" + (f"\n{self.note}\n" if self.note else "")
 
 
 def table(
@@ -66,20 +57,24 @@ def table(
         frame: The rows.
         by: Columns of the frame that tell groups apart, by their heading.
         columns: What is shown of a group, by heading.
-        note: Below the table.
+        note: Below the table: what the numbers mean.
     """
-    rows = []
-    if len(frame):
-        for names, group in frame.groupby([*by.values()], sort=False, dropna=False):
-            shown = (f"{name:g}" if isinstance(name, float) else f"{name}" for name in names)
-            rows.append((*shown, *(show(group) for show in columns.values())))
-    return Table(title, (*by, *columns), rows, note, len(by))
+    groups = frame.groupby([*by.values()], sort=False) if len(frame) else ()
+    rows = [
+        [
+            *(f"{name:g}" if isinstance(name, float) else f"{name}" for name in names),
+            *(show(group) for show in columns.values()),
+        ]
+        for names, group in groups
+    ]
+    return Table(title, [*by, *columns], rows, note, len(by))
 
 
 def only(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
-    """Return the rows that have these values."""
+    """Return the rows that have these values; fractions up to rounding."""
     for column, value in values.items():
-        frame = frame[frame[column] == value]
+        close = isinstance(value, float)
+        frame = frame[np.isclose(frame[column], value) if close else frame[column].eq(value)]
     return frame
 
 
@@ -95,19 +90,35 @@ def paired(frame: pd.DataFrame, other: pd.DataFrame, metric: str = "accuracy") -
     return (own - reference.loc[own.index]).to_numpy(np.float64)
 
 
-def points(interval: Interval, sign: bool = False) -> str:
-    """Return a share in percent, or a difference of shares in points, with its interval."""
-    return f"{100 * interval.mean:{'+' if sign else ''}.1f} ± {100 * interval.half:.1f}"
+def first(column: str, form: str = "g") -> Show:
+    """Return what shows a column that is the same in all rows."""
+    return lambda frame: format(frame[column].iloc[0], form)
 
 
-def percent(values: ArrayLike, run: bool = False) -> str:
+def mean(column: str, form: str, scale: float = 1) -> Show:
+    """Return what shows the mean of a column; a dash for NaN."""
+
+    def show(frame: pd.DataFrame) -> str:
+        value = scale * frame[column].mean()
+        return NONE if math.isnan(value) else format(value, form)
+
+    return show
+
+
+def over_seeds(metric: str = "accuracy", text: Callable[[Array], str] | None = None) -> Show:
+    """Return what shows a metric over the seeds; by default in percent with its interval."""
+    return lambda frame: (text or percent)(frame[metric].to_numpy(np.float64))
+
+
+def percent(values: ArrayLike, run: bool = False, sign: str = "") -> str:
     """Return mean and half an interval of shares, in percent: of the mean, or of one more run."""
-    return points(run_interval(values) if run else mean_interval(values))
+    interval = run_interval(values) if run else mean_interval(values)
+    return f"{100 * interval.mean:{sign}.1f} ± {100 * interval.half:.1f}"
 
 
 def difference(values: ArrayLike) -> str:
     """Return mean and half interval of differences of shares, in points."""
-    return points(mean_interval(values), sign=True)
+    return percent(values, sign="+")
 
 
 def epochs(values: ArrayLike) -> str:
@@ -116,8 +127,3 @@ def epochs(values: ArrayLike) -> str:
     reached = x[~np.isnan(x)]
     median = f"{np.median(reached):g}" if len(reached) else "never"
     return median if len(reached) == len(x) else f"{median} ({len(reached)}/{len(x)})"
-
-
-def number(value: float, form: str = ".3f") -> str:
-    """Return a number; a dash for NaN."""
-    return NONE if math.isnan(value) else f"{value:{form}}"

@@ -1,1 +1,0 @@
-"""The ablation of the paper on one client: A/B/C, controls, parameter efficiency, training."""

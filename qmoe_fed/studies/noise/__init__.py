@@ -1,1 +1,0 @@
-"""What noise does to a quantum router (paper, section VI-C), with spreads and every reading."""

@@ -1,1 +1,0 @@
-"""Is it worth sharing a router? The same tasks under every way of sharing a mixture."""
