@@ -60,7 +60,7 @@ def _quantum_router(config: ModelConfig, features: int) -> QuantumRouter:
     probs = config.readout == "probs"
     circuit = Circuit(
         qubits=config.qubits,
-        layers=config.layers,
+        layers=config.depths[-1],
         embedding=config.embedding,  # type: ignore[arg-type]  # checked by ModelConfig
         entangler=config.entangler,  # type: ignore[arg-type]
         reuploading=config.reuploading,

@@ -96,7 +96,7 @@ def fit(
         trainable: Names of the parameters to fit; None for all.
     """
     began = time.perf_counter()
-    settings = TrainingConfig(local_epochs=1, batch_size=protocol.batch_size)
+    settings = TrainingConfig(local_epochs=1, batch_size=protocol.batch_size, weight_decay=0.0)
     task = Task(
         model, frozenset(start) if trainable is None else trainable, settings, protocol.seed
     )

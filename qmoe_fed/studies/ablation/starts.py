@@ -104,7 +104,7 @@ def _fit_stages(
     for config in stages:
         model = build_model(config, train.x.shape[-1], data.classes)
         fresh = initial_parameters(lambda m=model: m, protocol.seed, streams)  # type: ignore[misc]
-        parameters = {**fresh, **_grown(parameters, config.layers)}
+        parameters = {**fresh, **_grown(parameters, config.depths[-1])}
         fitted = fit(model, parameters, train, validation, streams, rates, own)
         parameters = fitted.parameters
         curves.append(fitted.validation_accuracy)

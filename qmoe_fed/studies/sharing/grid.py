@@ -124,6 +124,7 @@ def job_of(cell: Cell, seed: int, candidate: Candidate, grid: Grid, data_dir: st
         "num-server-rounds": grid.epochs // candidate.local_epochs,
         "unseen-samples": "8",
         "unseen-epochs": 50,
+        "weight-decay": 0.0,
         "data-dir": data_dir,
     }
     return Job(cell, seed, settings)
