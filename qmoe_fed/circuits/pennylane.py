@@ -1,7 +1,7 @@
 """The same circuit as a PennyLane QNode, on any PennyLane device: the oracle, and the way to
 other simulators and hardware."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import product
 from typing import Any
@@ -29,6 +29,13 @@ GATES = {
     "CRY": qml.CRY,
     "CRZ": qml.CRZ,
 }
+PRECISE = {
+    **GATES,
+    "RZ": lambda angle, wires: qml.Rot(angle, 0.0, 0.0, wires=wires),
+    "CRZ": lambda angle, wires: qml.CRot(angle, 0.0, 0.0, wires=wires),
+}
+"""The same for ``default.mixed``, whose own RZ and CRZ are in single precision."""
+
 CHANNELS = {
     "depolarizing": qml.DepolarizingChannel,
     "amplitude-damping": qml.AmplitudeDamping,
@@ -88,7 +95,13 @@ def check_device(name: str) -> None:
         raise unknown("PennyLane device", name, qml.plugin_devices, hint)
 
 
-def queue(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Sequence[float] = ()) -> None:
+def queue(
+    circuit: Circuit,
+    x: Tensor,
+    theta: Tensor,
+    strengths: Sequence[float] = (),
+    gates: Mapping[str, Callable[..., object]] = GATES,
+) -> None:
     """Queue a circuit's operations in a PennyLane QNode.
 
     Args:
@@ -96,6 +109,7 @@ def queue(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Sequence[float]
         x: Features, ``(B, d)``.
         theta: Parameters, ``(P,)`` or ``(B, P)``.
         strengths: Of the slots.
+        gates: PennyLane's operations by name.
     """
     features = x if theta.dim() == 1 else x.unsqueeze(-2)
     for operation in circuit.operations:
@@ -114,7 +128,7 @@ def queue(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Sequence[float]
             else:
                 # one number where all samples share an angle
                 angles = values[0] if len(values) == 1 else values.mT.unbind()
-                GATES[operation.name](*angles, wires=wires)
+                gates[operation.name](*angles, wires=wires)
 
 
 @cache
@@ -128,7 +142,7 @@ def _readout(circuit: Circuit, device: str) -> Callable[[Tensor, Tensor, list[fl
     check_device(device)
     adjoint = device == "lightning.qubit"
     node = qml.QNode(
-        lambda x, theta, strengths: _circuit(circuit, x, theta, strengths, adjoint),
+        lambda *inputs: _circuit(circuit, device, *inputs),
         qml.device(device, wires=circuit.qubits),
         interface="torch",
         diff_method="adjoint" if adjoint else "best",
@@ -151,10 +165,11 @@ def _readout(circuit: Circuit, device: str) -> Callable[[Tensor, Tensor, list[fl
 
 
 def _circuit(
-    circuit: Circuit, x: Tensor, theta: Tensor, strengths: list[float], adjoint: bool
+    circuit: Circuit, device: str, x: Tensor, theta: Tensor, strengths: list[float]
 ) -> Any:
     """Queue the operations and return the measurements."""
-    queue(circuit, x, theta, strengths)
+    queue(circuit, x, theta, strengths, PRECISE if device == "default.mixed" else GATES)
+    adjoint = device == "lightning.qubit"
     # PennyLane cannot measure no wire at all: it measures one, which is summed or cut away.
     wires = range(max(circuit.measured, 1))
     if circuit.readout == "expval":
