@@ -1,4 +1,4 @@
-"""The quantum part: circuits as data, and engines that run them."""
+"""The quantum part: circuits as lists of operations, and engines that run them."""
 
 from collections.abc import Callable
 from functools import partial
@@ -7,19 +7,50 @@ from torch import Tensor
 
 from qmoe_fed.circuits import statevector
 from qmoe_fed.circuits.circuit import Circuit
+from qmoe_fed.circuits.noise import with_noise
+from qmoe_fed.circuits.operations import (
+    Angle,
+    Channel,
+    Gate,
+    Operation,
+    Slot,
+    amplitude_embedding,
+    channel,
+    feature,
+    gate,
+    parameter,
+    unitary,
+)
 from qmoe_fed.errors import unknown
 
-__all__ = ["Circuit", "Engine", "engine"]
+__all__ = [
+    "Angle",
+    "Channel",
+    "Circuit",
+    "Engine",
+    "Gate",
+    "Operation",
+    "Slot",
+    "amplitude_embedding",
+    "channel",
+    "engine",
+    "feature",
+    "gate",
+    "parameter",
+    "unitary",
+    "with_noise",
+]
 
-Engine = Callable[[Circuit, Tensor, Tensor], Tensor]
-"""``run(circuit, x, theta)``, as ``statevector.run``."""
+Engine = Callable[[Circuit, Tensor, Tensor, Tensor | None], Tensor]
+"""``run(circuit, x, theta, strengths)``, as ``statevector.run``."""
 
 
 def engine(name: str) -> Engine:
     """Return the function that runs circuits.
 
     Args:
-        name: ``statevector``, or ``pennylane:<device>`` for a device that PennyLane offers.
+        name: ``statevector``, our exact simulation, under noise too; or ``pennylane:<device>`` for
+            a device that PennyLane offers.
 
     Raises:
         UserError: There is no such engine or device.

@@ -1,88 +1,119 @@
-"""What is run: a parameterised circuit, described without saying how it is simulated."""
+"""What is run: a list of operations, described without saying how it is simulated."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Literal
 
-from torch import Tensor
-
+from qmoe_fed.circuits.operations import Angle, Channel, Gate, Operation, Slot
 from qmoe_fed.errors import UserError
 
-Embedding = Literal["ry", "rx"]
-Entangler = Literal["cz", "none", "strongly-entangling"]
 Readout = Literal["probs", "expval"]
 
 
 @dataclass(frozen=True)
 class Circuit:
-    """Angle embedding, then ``layers`` times (one local map per qubit, an entangler), then readout.
-
-    With ``cz`` or ``none`` the trainable local map is RY(θ) (paper, section IV-C: CZ between
-    neighbours j, j+1). With ``strongly-entangling`` it is Rot(φ, θ, ω) = RZ(ω) RY(θ) RZ(φ) and the
-    entangler is a ring of CNOTs of growing range, as PennyLane's ``StronglyEntanglingLayers``.
+    """Operations on qubits that start in state 0, then a readout. Hashable; equal if all is equal.
 
     Attributes:
         qubits: Number of qubits n.
-        layers: Number of variational layers L.
-        embedding: Axis of the embedding rotation. Feature j turns qubit j; with fewer features
-            than qubits they repeat cyclically.
-        entangler: What follows each layer of local maps.
-        reuploading: Whether the embedding comes before every layer, not only before the first.
-        readout: ``probs`` reads the probabilities of the first ``measured`` qubits,
-            ``expval`` the expectation ⟨Z⟩ of each of them.
-        measured: Number of qubits read, counted from the first; 0 to n.
+        operations: What is done to them, in order.
+        readout: ``probs`` reads the probabilities of the first ``measured`` qubits, qubit 0 being
+            the leading bit; ``expval`` the expectation ⟨Z⟩ of each of them.
+        measured: Number of qubits read, counted from the first; 0 to n. -1 is all.
+
+    Raises:
+        UserError: A wire does not exist, numbers of parameters have gaps, a state is embedded on wires
+            in use, or more qubits are measured than there are.
     """
 
     qubits: int
-    layers: int
-    embedding: Embedding = "ry"
-    entangler: Entangler = "cz"
-    reuploading: bool = False
+    operations: tuple[Operation, ...]
     readout: Readout = "probs"
     measured: int = -1
 
     def __post_init__(self) -> None:
+        if self.qubits < 1:
+            raise UserError(f"a circuit of {self.qubits} qubits: expected 1 or more")
+        object.__setattr__(self, "operations", tuple(self.operations))
         if self.measured == -1:
             object.__setattr__(self, "measured", self.qubits)
         if not 0 <= self.measured <= self.qubits:
             raise UserError(f"cannot measure {self.measured} of {self.qubits} qubits")
+        if self.readout not in ("probs", "expval"):
+            raise UserError(f"readout = {self.readout!r}: expected 'probs' or 'expval'")
+        used: set[int] = set()
+        for number, operation in enumerate(self.operations):
+            if not isinstance(operation, Gate | Channel):
+                raise UserError(
+                    f"operation {number} is a {type(operation).__name__}, not a Gate or Channel"
+                )
+            if max(operation.wires) >= self.qubits:
+                raise UserError(
+                    f"operation {number}, {operation.name} on wires {operation.wires}: there are "
+                    f"only {self.qubits} qubits, numbered from 0"
+                )
+            if operation.name == "amplitude-embedding" and used & set(operation.wires):
+                raise UserError(
+                    f"operation {number}, {operation.name} on wires {operation.wires}: must come "
+                    "before all else on its wires"
+                )
+            used |= set(operation.wires)
+        _check_gaps([k for angle in self._angles for k, _ in angle.parameters])
 
-    @property
-    def parameter_shape(self) -> tuple[int, ...]:
-        """Shape of θ: ``(L, n)`` for RY layers, ``(L, n, 3)`` for strongly entangling ones."""
-        shape = (self.layers, self.qubits)
-        return (*shape, 3) if self.entangler == "strongly-entangling" else shape
+    @cached_property
+    def parameters(self) -> int:
+        """Number of parameters P."""
+        return 1 + max((k for angle in self._angles for k, _ in angle.parameters), default=-1)
+
+    @cached_property
+    def features(self) -> int:
+        """Number of features that it reads."""
+        return 1 + max((j for angle in self._angles for j, _ in angle.features), default=-1)
+
+    @cached_property
+    def strengths(self) -> int:
+        """Number of strengths S that are given when it is run."""
+        return 1 + max(self._slots, default=-1)
 
     @property
     def outputs(self) -> int:
         """Number of values read out: 2^measured probabilities or ``measured`` expectations."""
         return 2**self.measured if self.readout == "probs" else self.measured
 
-    @property
-    def real(self) -> bool:
-        """Whether all amplitudes stay real: RY embedding, RY layers, CZ."""
-        return self.embedding == "ry" and self.entangler != "strongly-entangling"
+    @cached_property
+    def noisy(self) -> bool:
+        """Whether there is a channel in it."""
+        return any(isinstance(operation, Channel) for operation in self.operations)
 
-    def embedded_angles(self, x: Tensor) -> Tensor:
-        """Return an angle for each qubit, features repeated cyclically.
+    @cached_property
+    def _angles(self) -> tuple[Angle, ...]:
+        return tuple(a for o in self.operations if isinstance(o, Gate) for a in o.angles)
 
-        Args:
-            x: Features, shape ``(..., d)``.
+    @cached_property
+    def _slots(self) -> tuple[int, ...]:
+        strengths = [o.strength for o in self.operations if isinstance(o, Channel)]
+        return tuple(s.number for s in strengths if isinstance(s, Slot))
 
-        Returns:
-            Shape ``(..., n)``.
+    @cached_property
+    def _hash(self) -> int:
+        return hash((self.qubits, self.operations, self.readout, self.measured))
 
-        Raises:
-            UserError: There are more features than qubits, or none.
-        """
-        n, features = self.qubits, x.shape[-1]
-        if not 1 <= features <= n:
-            raise UserError(f"{features} features do not fit {n} qubits: 1 to {n} can be embedded")
-        return x if features == n else x[..., [j % features for j in range(n)]]
+    def __hash__(self) -> int:
+        """Return a number that is worked out once: engines look circuits up on every call."""
+        return self._hash
 
-    def cnots(self, layer: int) -> list[tuple[int, int]]:
-        """Return the (control, target) pairs after a strongly entangling layer, in order."""
-        n = self.qubits
-        if n == 1:
-            return []
-        reach = layer % (n - 1) + 1
-        return [(j, (j + reach) % n) for j in range(n)]
+    def __reduce__(self) -> tuple[type, tuple[object, ...]]:
+        return Circuit, (self.qubits, self.operations, self.readout, self.measured)
+
+    def __deepcopy__(self, _: dict[int, object]) -> "Circuit":
+        return self
+
+
+def _check_gaps(numbers: Sequence[int]) -> None:
+    missing = sorted(set(range(max(numbers, default=-1) + 1)) - set(numbers))
+    if missing:
+        raise UserError(
+            f"parameters must be numbered 0, 1, 2, … without gaps: there is {max(numbers)}, but no "
+            f"{', '.join(map(str, missing[:5]))}"
+        )

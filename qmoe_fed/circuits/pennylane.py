@@ -1,7 +1,7 @@
 """The same circuit as a PennyLane QNode, on any PennyLane device: the oracle, and the way to
 other simulators and hardware."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from itertools import product
 from typing import Any
@@ -11,10 +11,46 @@ import torch
 from torch import Tensor
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.errors import unknown
+from qmoe_fed.circuits.operations import Channel, Gate, Slot, fixed_matrix
+from qmoe_fed.circuits.statevector import check_inputs
+from qmoe_fed.circuits.tables import Linear
+from qmoe_fed.errors import UserError, unknown
+
+GATES = {
+    "RX": qml.RX,
+    "RY": qml.RY,
+    "RZ": qml.RZ,
+    "Rot": qml.Rot,
+    "H": qml.Hadamard,
+    "CZ": qml.CZ,
+    "CNOT": qml.CNOT,
+    "SWAP": qml.SWAP,
+    "CRX": qml.CRX,
+    "CRY": qml.CRY,
+    "CRZ": qml.CRZ,
+}
+PRECISE = {
+    **GATES,
+    "RZ": lambda angle, wires: qml.Rot(angle, 0.0, 0.0, wires=wires),
+    "CRZ": lambda angle, wires: qml.CRot(angle, 0.0, 0.0, wires=wires),
+}
+"""The same for ``default.mixed``, whose own RZ and CRZ are in single precision."""
+
+CHANNELS = {
+    "depolarizing": qml.DepolarizingChannel,
+    "amplitude-damping": qml.AmplitudeDamping,
+    "phase-damping": qml.PhaseDamping,
+    "bit-flip": qml.BitFlip,
+}
 
 
-def run(circuit: Circuit, x: Tensor, theta: Tensor, device: str = "default.qubit") -> Tensor:
+def run(
+    circuit: Circuit,
+    x: Tensor,
+    theta: Tensor,
+    strengths: Tensor | None = None,
+    device: str = "default.qubit",
+) -> Tensor:
     """Return what the circuit reads out; arguments, shapes and errors as ``statevector.run``.
 
     The result has the dtype of ``x``. Gradients with respect to ``x`` and ``theta`` come from
@@ -25,14 +61,26 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, device: str = "default.qubit
         device: Name of a PennyLane device, e.g. ``lightning.qubit``.
 
     Raises:
-        UserError: PennyLane has no such device, or there are more features than qubits, or none.
+        UserError: PennyLane has no such device, it cannot run channels, or inputs do not fit.
     """
-    n, shape, x = circuit.qubits, circuit.parameter_shape, circuit.embedded_angles(x)
-    theta = theta.unsqueeze(-len(shape) - 1)
-    lead = torch.broadcast_shapes(x.shape[:-1], theta.shape[: -len(shape)])
+    x, theta, strengths = check_inputs(circuit, x, theta, strengths)
+    if circuit.noisy and device != "default.mixed":
+        raise UserError(
+            f"device {device!r} runs no noise: take circuit-engine 'statevector' or "
+            "'pennylane:default.mixed'"
+        )
+    if strengths.dim() > 1:  # PennyLane takes one strength at a time
+        lead = torch.broadcast_shapes(x.shape[:-2], theta.shape[:-1], strengths.shape[:-1])
+        size = lead[0]
+        xs = x.expand(*lead, *x.shape[-2:])
+        thetas, noise = theta.expand(*lead, -1), strengths.expand(*lead, -1)
+        return torch.stack(
+            [run(circuit, xs[i], thetas[i], noise[i], device) for i in range(size)]
+        )
+    lead = torch.broadcast_shapes(x.shape[:-1], (*theta.shape[:-1], 1))
     # One batch, every row with a θ of its own, so that a device that broadcasts is called once.
-    rows = x.expand(*lead, n).reshape(-1, n), theta.expand(*lead, *shape).reshape(-1, *shape)
-    values = _readout(circuit, device)(*rows)
+    rows = x.expand(*lead, -1).flatten(0, -2), theta.unsqueeze(-2).expand(*lead, -1).flatten(0, -2)
+    values = _readout(circuit, device)(*rows, strengths.tolist())
     return values.reshape(*lead, circuit.outputs).to(x.dtype)
 
 
@@ -47,13 +95,54 @@ def check_device(name: str) -> None:
         raise unknown("PennyLane device", name, qml.plugin_devices, hint)
 
 
+def queue(
+    circuit: Circuit,
+    x: Tensor,
+    theta: Tensor,
+    strengths: Sequence[float] = (),
+    gates: Mapping[str, Callable[..., object]] = GATES,
+) -> None:
+    """Queue a circuit's operations in a PennyLane QNode.
+
+    Args:
+        circuit: The circuit.
+        x: Features, ``(B, d)``.
+        theta: Parameters, ``(P,)`` or ``(B, P)``.
+        strengths: Of the slots.
+        gates: PennyLane's operations by name.
+    """
+    features = x if theta.dim() == 1 else x.unsqueeze(-2)
+    for operation in circuit.operations:
+        wires = list(operation.wires)
+        if isinstance(operation, Channel):
+            strength = operation.strength
+            if isinstance(strength, Slot):
+                strength = strengths[strength.number]
+            CHANNELS[operation.name](strength, wires=wires)
+        elif operation.name == "unitary":
+            qml.QubitUnitary(fixed_matrix(operation), wires=wires)
+        else:
+            values = _linear(circuit, operation)(features, theta).flatten(0, -2)
+            if operation.name == "amplitude-embedding":
+                qml.AmplitudeEmbedding(values, wires=wires, normalize=True)
+            else:
+                # one number where all samples share an angle
+                angles = values[0] if len(values) == 1 else values.mT.unbind()
+                gates[operation.name](*angles, wires=wires)
+
+
 @cache
-def _readout(circuit: Circuit, device: str) -> Callable[[Tensor, Tensor], Tensor]:
-    """Return f(x, θ) → ``(B, outputs)`` for x ``(B, n)`` and θ ``(B, *parameter_shape)``."""
+def _linear(circuit: Circuit, gate: Gate) -> Linear:
+    return Linear(gate.angles, circuit.features, circuit.parameters)
+
+
+@cache
+def _readout(circuit: Circuit, device: str) -> Callable[[Tensor, Tensor, list[float]], Tensor]:
+    """Return f(x, θ, strengths) → ``(B, outputs)`` for x ``(B, d)`` and θ ``(B, P)``."""
     check_device(device)
     adjoint = device == "lightning.qubit"
     node = qml.QNode(
-        lambda x, theta: _circuit(circuit, x, theta, adjoint),
+        lambda *inputs: _circuit(circuit, device, *inputs),
         qml.device(device, wires=circuit.qubits),
         interface="torch",
         diff_method="adjoint" if adjoint else "best",
@@ -62,10 +151,12 @@ def _readout(circuit: Circuit, device: str) -> Callable[[Tensor, Tensor], Tensor
         # The parameter-shift rule cannot differentiate with respect to a batch of parameters.
         node = qml.transforms.broadcast_expand(node)
 
-    def readout(x: Tensor, theta: Tensor) -> Tensor:
-        values = node(x, theta)
+    def readout(x: Tensor, theta: Tensor, strengths: list[float]) -> Tensor:
+        values = node(x, theta, strengths)
         if isinstance(values, tuple | list):
             values = torch.stack(list(values), -1)
+        if values.dim() == 1:
+            values = values.expand(len(x), -1)
         if circuit.readout == "expval":
             return (2 * values - 1 if adjoint else values)[:, : circuit.measured]
         return values.unflatten(-1, (2**circuit.measured, -1)).sum(-1)
@@ -73,25 +164,12 @@ def _readout(circuit: Circuit, device: str) -> Callable[[Tensor, Tensor], Tensor
     return readout
 
 
-def _circuit(circuit: Circuit, x: Tensor, theta: Tensor, adjoint: bool) -> Any:
-    """Queue the gates and return the measurements."""
-    embedding = qml.RY if circuit.embedding == "ry" else qml.RX
-    for layer in range(circuit.layers):
-        if layer == 0 or circuit.reuploading:
-            for j in range(circuit.qubits):
-                embedding(x[:, j], wires=j)
-        for j in range(circuit.qubits):
-            if circuit.entangler == "strongly-entangling":
-                qml.Rot(*theta[:, layer, j].unbind(-1), wires=j)
-            else:
-                qml.RY(theta[:, layer, j], wires=j)
-        if circuit.entangler == "cz":
-            for j in range(circuit.qubits - 1):
-                qml.CZ(wires=[j, j + 1])
-        elif circuit.entangler == "strongly-entangling":
-            for pair in circuit.cnots(layer):
-                qml.CNOT(wires=pair)
-
+def _circuit(
+    circuit: Circuit, device: str, x: Tensor, theta: Tensor, strengths: list[float]
+) -> Any:
+    """Queue the operations and return the measurements."""
+    queue(circuit, x, theta, strengths, PRECISE if device == "default.mixed" else GATES)
+    adjoint = device == "lightning.qubit"
     # PennyLane cannot measure no wire at all: it measures one, which is summed or cut away.
     wires = range(max(circuit.measured, 1))
     if circuit.readout == "expval":

@@ -1,56 +1,101 @@
-"""Exact simulation in torch: the state by the fastest method for the circuit, then the readout."""
+"""Exact simulation in torch: the state by the fastest method for the circuit, then the readout.
+
+Circuits with channels go to the density engines, but for bit flips at the end, which only mix what
+is read.
+"""
 
 from functools import cache
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from qmoe_fed.circuits import kronecker, rotating_frame
+from qmoe_fed.circuits import general, kronecker, rotating_frame
 from qmoe_fed.circuits.circuit import Circuit
+from qmoe_fed.circuits.noise import density, readout
+from qmoe_fed.circuits.tables import Constant
+from qmoe_fed.errors import UserError
 
 
-def run(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
+def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None = None) -> Tensor:
     """Return what the circuit reads out.
 
     Args:
         circuit: The circuit.
-        x: Features in radians, shape ``(..., B, d)`` with ``1 <= d <= n``.
-        theta: Parameters in radians, shape ``(..., *circuit.parameter_shape)``. Leading
-            dimensions broadcast against those of ``x`` before ``B``.
+        x: Features in radians, shape ``(..., B, d)`` with ``d >= circuit.features``; what the
+            circuit does not name is not used.
+        theta: Parameters in radians, shape ``(..., P)``. Leading dimensions broadcast against
+            those of ``x`` before ``B``.
+        strengths: Strengths of channels with slots, shape ``(..., S)``, not checked; leading
+            dimensions broadcast too. None if there are no slots.
 
     Returns:
         Shape ``(..., B, circuit.outputs)``: probabilities that sum to 1, or expectations in
         [-1, 1].
 
     Raises:
-        UserError: There are more features than qubits, or none.
+        UserError: There are too few features, not P parameters or not S strengths, or the circuit
+            is noisy and too large for that.
     """
-    psi = amplitudes(circuit, x, theta)
-    parts = psi if circuit.real else torch.view_as_real(psi)
+    x, theta, strengths = check_inputs(circuit, x, theta, strengths)
+    if not circuit.noisy:
+        return read_out(circuit, amplitudes(circuit, x, theta), x)
+    ideal, flips = readout.split(circuit)
+    if ideal.noisy:
+        return density.run(circuit, x, theta, strengths)
+    outcomes = read_out(ideal, amplitudes(ideal, x, theta), x)
+    return readout.apply(circuit, outcomes, readout.shrinkage(flips, outcomes, strengths))
+
+
+def check_inputs(
+    circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the circuit's features, θ and strengths in one precision.
+
+    Raises:
+        UserError: They do not fit the circuit.
+    """
+    dtype, d = x.dtype, x.shape[-1]
+    if d < circuit.features:
+        raise UserError(f"{d} features: the circuit reads {circuit.features}")
+    if theta.shape[-1] != circuit.parameters:
+        raise UserError(f"{theta.shape[-1]} parameters: the circuit has {circuit.parameters}")
+    if strengths is None:
+        strengths = x.new_zeros(0)
+    if strengths.shape[-1] != circuit.strengths:
+        raise UserError(
+            f"{strengths.shape[-1]} strengths of noise: the circuit has slots for "
+            f"{circuit.strengths}"
+        )
+    return x if d == circuit.features else x[..., : circuit.features], theta.to(dtype), strengths
+
+
+def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
+    """Return the state of a circuit without channels by the fastest method for it.
+
+    Args and result as ``general.amplitudes``, but signs or phases may differ.
+    """
+    if rotating_frame.fits(circuit):
+        return rotating_frame.amplitudes(circuit, x, theta)
+    if kronecker.fits(circuit):
+        return kronecker.amplitudes(circuit, x, theta)
+    return general.amplitudes(circuit, x, theta)
+
+
+def read_out(circuit: Circuit, psi: Tensor, x: Tensor) -> Tensor:
+    """Return probabilities or expectations ``(..., B, outputs)`` of states ``(..., B or 1, 2^n)``."""
+    parts = torch.view_as_real(psi) if psi.is_complex() else psi
     probabilities = parts * parts  # its gradient is faster than that of square()
-    if not circuit.real:
+    if psi.is_complex():
         probabilities = probabilities.sum(-1)
     if circuit.measured < circuit.qubits:
         probabilities = probabilities.unflatten(-1, (2**circuit.measured, -1)).sum(-1)
     if circuit.readout == "expval":
-        return probabilities @ torch.from_numpy(_z_signs(circuit.measured)).to(probabilities)
-    return probabilities
-
-
-def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
-    """Return the state before measurement, shape ``(..., B, 2^n)``; qubit 0 is the leading bit.
-
-    Args and errors as ``run``. A CZ layer just before the readout is left out: it changes signs
-    only.
-    """
-    x = circuit.embedded_angles(x)
-    if circuit.real and circuit.qubits <= rotating_frame.MOST_QUBITS:
-        return rotating_frame.amplitudes(circuit, x, theta)
-    return kronecker.amplitudes(circuit, x, theta)
+        probabilities = probabilities @ _z_signs(circuit.measured)(x)
+    if probabilities.shape[-2] == x.shape[-2]:
+        return probabilities
+    return probabilities.expand(*probabilities.shape[:-2], x.shape[-2], -1)
 
 
 @cache
-def _z_signs(qubits: int) -> NDArray[np.float32]:
-    return (1 - 2 * kronecker.bits(qubits)).astype(np.float32)
+def _z_signs(qubits: int) -> Constant:
+    return Constant(1.0 - 2 * kronecker.bits(qubits))

@@ -9,12 +9,16 @@ from dataclasses import dataclass, field
 
 from qmoe_fed.config.settings import (
     Section,
+    Spread,
     Tree,
     between,
+    depths,
     device,
+    layer_counts,
     named,
     one_of,
     positive,
+    probability,
     setting,
 )
 from qmoe_fed.errors import UserError, unknown
@@ -87,6 +91,9 @@ class DataConfig(Section):
         return tuple(int(part) for part in self.classes.split(","))
 
 
+CHANNELS = ("depolarizing", "amplitude-damping", "phase-damping", "bit-flip")
+
+
 @dataclass(frozen=True)
 class ModelConfig(Section):
     """The mixture of experts each client trains."""
@@ -96,14 +103,21 @@ class ModelConfig(Section):
     num_experts: int = setting(4, between(1))
     expert: str = setting("linear", named("linear"))
     expert_options: str = setting("")
+    circuit: str = setting("layered", named("layered"))  # or of your own, e.g. "my_circuit:ring"
     qubits: int = setting(2, between(1, 20))
-    layers: int = setting(3, between(1))
+    layers: int | str = setting(3, layer_counts)  # or of each client, e.g. "1..3"
     embedding: str = setting("ry", one_of("ry", "rx"))
     entangler: str = setting("cz", one_of("cz", "none", "strongly-entangling"))
     reuploading: bool = setting(True)
     readout: str = setting("probs", one_of("probs", "expval-adapter"))
     init_angle: float = setting(3.141592653589793, positive)  # θ ~ U(-init, init)
     circuit_engine: str = setting("statevector")  # or pennylane:<device>
+    noise_channel: str = setting("none", one_of("none", *CHANNELS))
+    noise_strength: float | str = setting(0.0, probability)  # or of each client: "uniform(0, 0.05)"
+    noise_placement: str = setting("gate", one_of("gate", "notebook"))
+    readout_error: float | str = setting(0.0, probability)  # or of each client
+    shots: int = setting(0, between(0))  # that a router's weights are estimated from; 0: exact
+    shot_gradients: str = setting("exact", one_of("exact", "parameter-shift"))
     hidden_width: int = setting(16, between(1))  # of the mlp router
     top_k: int = setting(0, between(0))  # experts that a sample is sent to; 0: all
 
@@ -126,18 +140,70 @@ class ModelConfig(Section):
             )
         if self.top_k > self.num_experts:
             raise UserError(f"top-k = {self.top_k}: num-experts = {self.num_experts} is the most")
+        self._check_circuit()
+
+    @property
+    def depths(self) -> range:
+        """The numbers of layers that clients have; the last is that of the shared router."""
+        return depths(self.layers)
+
+    @property
+    def strengths(self) -> Spread:
+        """Strengths of the noise channel among clients, in [0, 1]."""
+        return Spread.of(self.noise_strength)
+
+    @property
+    def readout_errors(self) -> Spread:
+        """Probabilities among clients that a measured bit is read wrongly, in [0, 1]."""
+        return Spread.of(self.readout_error)
+
+    @property
+    def noisy(self) -> bool:
+        """Whether the circuit has any noise, be it of strength 0."""
+        return self.noise_channel != "none" or self.readout_errors.high > 0
+
+    def _check_circuit(self) -> None:
+        asked = {
+            "noise-channel": self.noise_channel != "none",
+            "readout-error": self.readout_errors.high > 0,
+            "shots": self.shots > 0,
+            "a range of layers": len(self.depths) > 1,
+            "circuit": self.circuit != "layered",
+        }
+        if self.router != "quantum" and any(asked.values()):
+            what = ", ".join(name for name, given in asked.items() if given)
+            raise UserError(f"router = {self.router!r}: {what} needs router = 'quantum'")
+        if self.strengths.high > 0 and self.noise_channel == "none":
+            raise UserError(
+                f"noise-strength = {self.noise_strength!r} needs a noise-channel: one of "
+                f"{', '.join(CHANNELS)}"
+            )
+        if self.noisy and self.circuit_engine not in ("statevector", "pennylane:default.mixed"):
+            raise UserError(
+                f"circuit-engine = {self.circuit_engine!r} cannot simulate noise; use "
+                "'statevector', or 'pennylane:default.mixed'"
+            )
+        if self.shot_gradients != "exact" and not self.shots:
+            raise UserError(f"shot-gradients = {self.shot_gradients!r} needs shots above 0")
+        shape = {"embedding": "ry", "entangler": "cz", "reuploading": True}
+        ignored = [name for name, usual in shape.items() if getattr(self, name) != usual]
+        if self.circuit != "layered" and ignored:
+            raise UserError(
+                f"circuit = {self.circuit!r} would ignore {', '.join(ignored)}: these describe "
+                "circuit = 'layered'"
+            )
 
 
 @dataclass(frozen=True)
 class TrainingConfig(Section):
     """How a client trains between two rounds."""
 
-    local_epochs: int = setting(5, between(1))
+    local_epochs: int = setting(10, between(1))
     batch_size: int = setting(32, between(1))
     learning_rate: float = setting(0.05, positive)
     optimizer: str = setting("adam", one_of("sgd", "momentum", "adam"))
     keep_optimizer_state: bool = setting(False)
-    weight_decay: float = setting(0.0, between(0))  # of all parameters that are not angles
+    weight_decay: float = setting(1e-3, between(0))  # of all parameters that are not angles
     proximal_mu: float = setting(0.0, between(0))  # pull of shared parameters to where they were
     load_balancing: float = setting(0.0, between(0))  # coefficient of Switch's auxiliary loss
     execution: str = setting("vmap", one_of("vmap", "serial"))
@@ -180,7 +246,7 @@ class UnseenConfig(Section):
     """How clients that never took part are fitted after training."""
 
     unseen_samples: str = setting("4,8,16,32")
-    unseen_epochs: int = setting(100, between(1))
+    unseen_epochs: int = setting(200, between(1))
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -252,6 +318,14 @@ def _check_combinations(config: Config) -> None:
         raise UserError(
             f"circuit-engine = {model.circuit_engine!r} cannot run in execution = 'vmap'; "
             "set execution = 'serial'"
+        )
+    if len(model.depths) > 1 and (config.strategy.strategy, config.strategy.aggregator) != (
+        "router",
+        "mean",
+    ):
+        raise UserError(
+            f"layers = {model.layers!r}: clients that train different layers need strategy = "
+            "'router' and aggregator = 'mean'"
         )
 
 

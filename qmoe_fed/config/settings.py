@@ -1,11 +1,12 @@
 """Settings: how they are declared, checked, and read from TOML."""
 
 import math
+import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from qmoe_fed.errors import UserError, unknown
 
@@ -57,6 +58,63 @@ def device(key: str, value: Any) -> None:
         raise unknown(key, value, ("cpu", "cuda"), "Or one of several GPUs, e.g. 'cuda:1'.")
 
 
+@dataclass(frozen=True)
+class Spread:
+    """A number, or numbers drawn uniformly from [low, high], one for each client."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float | str) -> Self:
+        """Read a number, or ``"uniform(low, high)"``.
+
+        Raises:
+            ValueError: The text says something else.
+        """
+        if not isinstance(value, str):
+            return cls(value, value)
+        if not (found := re.fullmatch(r"\s*uniform\(([^,]*),([^,]*)\)\s*", value)):
+            raise ValueError(value)
+        return cls(float(found[1]), float(found[2]))
+
+
+def probability(key: str, value: float | str) -> None:
+    """Check that a setting is a number in [0, 1], or ``"uniform(low, high)"`` of such numbers."""
+    try:
+        spread = Spread.of(value)
+    except ValueError:
+        spread = Spread(math.nan, math.nan)
+    if not 0 <= spread.low <= spread.high <= 1:
+        raise UserError(
+            f"{key} = {value!r}: expected a number in [0, 1], or one drawn for each client, e.g. "
+            "'uniform(0, 0.05)'"
+        )
+
+
+def depths(value: int | str) -> range:
+    """Return the numbers of layers in ``3``, or in ``"1..3"``, where each client has its own.
+
+    Raises:
+        ValueError: The text says something else.
+    """
+    low, _, high = value.partition("..") if isinstance(value, str) else (value, "", value)
+    return range(int(low), int(high) + 1)
+
+
+def layer_counts(key: str, value: int | str) -> None:
+    """Check that a setting is a number of layers, or the range that each client has its own in."""
+    try:
+        allowed = depths(value)
+    except ValueError:
+        allowed = range(0)
+    if not allowed or allowed[0] < 1:
+        raise UserError(
+            f"{key} = {value!r}: expected a whole number of at least 1, or one for each client, "
+            "e.g. '1..3'"
+        )
+
+
 def setting(default: Scalar, check: Check | None = None) -> Any:
     """Declare a setting with its default and the check its value must pass."""
     return field(default=default, metadata={"check": check})
@@ -75,16 +133,17 @@ class Section:
     def __post_init__(self) -> None:
         for item in fields(self):
             key, value = kebab(item.name), getattr(self, item.name)
-            expected = type(item.default)
+            kinds = get_args(item.type) or (item.type,)
             if isinstance(value, int) and abs(value) >= 2**63:
                 raise UserError(f"{key} = {value}: must be less than 2^63")
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{key} = {value}: must be a finite number")
-            if expected is float and type(value) is int:
+            if float in kinds and type(value) is int:
                 object.__setattr__(self, item.name, float(value))
-            elif type(value) is not expected:
+            elif type(value) not in kinds:
+                expected = " or ".join(kind.__name__ for kind in kinds)
                 raise UserError(
-                    f"{key} = {value!r}: expected {expected.__name__}, got {type(value).__name__}"
+                    f"{key} = {value!r}: expected {expected}, got {type(value).__name__}"
                 )
             if check := item.metadata["check"]:
                 check(key, getattr(self, item.name))

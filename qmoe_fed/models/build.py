@@ -1,16 +1,17 @@
 """From settings to a module, and from a seed to the parameters of many of its replicas."""
 
-import math
 from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from qmoe_fed import rng
-from qmoe_fed.circuits import Circuit
+from qmoe_fed.circuits import Circuit, Slot, with_noise
+from qmoe_fed.circuits.ansatz import layered
 from qmoe_fed.config import ModelConfig
 from qmoe_fed.config.plugins import load_object
-from qmoe_fed.config.settings import parse_options
+from qmoe_fed.config.settings import Spread, parse_options
 from qmoe_fed.errors import UserError
 from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture, keep_largest
 from qmoe_fed.models.routers import LinearRouter, MlpRouter, QuantumRouter, TrigRouter
@@ -19,26 +20,28 @@ Parameters = dict[str, Tensor]
 """Parameters by name; of K replicas when each tensor has a leading dimension K."""
 
 
-def build_model(config: ModelConfig, features: int, classes: int) -> Mixture:
+def build_model(config: ModelConfig, features: int, classes: int, layers: int = 0) -> Mixture:
     """Return the mixture for one client.
 
     Args:
         config: Which router and experts.
         features: Number of input features d.
         classes: Number of classes C.
+        layers: Of the client's circuit, if it has fewer than others; 0 is the most there are. The
+            parameters are the same: a circuit of few layers reads the first ones of θ.
 
     Raises:
         UserError: The router cannot take so many features or experts, or a user's module cannot
             be found or built.
     """
     with torch.random.fork_rng(devices=[]):  # torch's layers draw when they are built
-        router = _build_router(config, features)
+        router = _build_router(config, features, layers or config.depths[-1])
         if k := config.top_k:  # a hook, so that the router's parameters keep their names
             router.register_forward_hook(lambda _, x, weights: keep_largest(weights, k))
         return Mixture(router, _build_experts(config, features, classes))
 
 
-def _build_router(config: ModelConfig, features: int) -> nn.Module:
+def _build_router(config: ModelConfig, features: int, layers: int) -> nn.Module:
     n = config.num_experts
     if config.router == "linear":
         return LinearRouter(features, n)
@@ -47,29 +50,74 @@ def _build_router(config: ModelConfig, features: int) -> nn.Module:
     if config.router == "trig":
         return TrigRouter(features, n)
     if config.router == "quantum":
-        return _quantum_router(config, features)
+        return _quantum_router(config, features, layers)
     return _user_module("router", config.router, config.router_options, features, n)
 
 
-def _quantum_router(config: ModelConfig, features: int) -> QuantumRouter:
+def _quantum_router(config: ModelConfig, features: int, layers: int) -> QuantumRouter:
     if features > config.qubits:
         raise UserError(
             f"qubits = {config.qubits}: the data have {features} features, one qubit each; "
             f"use qubits = {features} or fewer features"
         )
-    probs = config.readout == "probs"
-    circuit = Circuit(
-        qubits=config.qubits,
-        layers=config.layers,
-        embedding=config.embedding,  # type: ignore[arg-type]  # checked by ModelConfig
-        entangler=config.entangler,  # type: ignore[arg-type]
-        reuploading=config.reuploading,
-        readout="probs" if probs else "expval",
-        measured=math.ceil(math.log2(config.num_experts)) if probs else config.qubits,
-    )
+    deepest = config.depths[-1]
+    whole = _circuit(config, features, deepest)
+    circuit = whole if layers == deepest else _circuit(config, features, layers)
     return QuantumRouter(
-        circuit, config.num_experts, config.readout, config.init_angle, config.circuit_engine
+        circuit,
+        config.num_experts,
+        config.readout,
+        config.init_angle,
+        config.circuit_engine,
+        whole.parameters,
     )
+
+
+def _circuit(config: ModelConfig, features: int, layers: int) -> Circuit:
+    """Return the circuit, with its noise; strengths that differ among clients have slots."""
+    if config.circuit == "layered":
+        circuit = layered(
+            config.qubits,
+            layers,
+            features,
+            config.embedding,  # type: ignore[arg-type]  # checked by ModelConfig
+            config.entangler,  # type: ignore[arg-type]
+            config.reuploading,
+        )
+    else:
+        circuit = load_object(config.circuit, "circuit")(config.qubits, layers, features)
+        if not isinstance(circuit, Circuit):
+            raise UserError(
+                f"circuit {config.circuit!r}: expected a function (qubits, layers, features) that "
+                f"returns a Circuit, got a {type(circuit).__name__}"
+            )
+    if config.noise_channel != "none":
+        strength = _slot_or_number(circuit, config.strengths)
+        circuit = with_noise(circuit, config.noise_channel, strength, config.noise_placement)
+    if config.readout_errors.high > 0:
+        strength = _slot_or_number(circuit, config.readout_errors)
+        circuit = with_noise(circuit, "bit-flip", strength, "readout")
+    return circuit
+
+
+def _slot_or_number(circuit: Circuit, spread: Spread) -> float | Slot:
+    return spread.low if spread.low == spread.high else Slot(circuit.strengths)
+
+
+def device_strengths(config: ModelConfig, seed: int, clients: Sequence[int]) -> Parameters:
+    """Return the strengths of noise of clients' devices, by name of the model's buffer.
+
+    Returns:
+        ``router.strengths``, ``(K, S)``, a row for each client that depends on (seed, client)
+        only; nothing if all clients have the same.
+    """
+    spreads = {"noise-strength": config.strengths, "readout-error": config.readout_errors}
+    drawn = [
+        spread.low + (spread.high - spread.low) * rng.uniform(seed, name, clients)
+        for name, spread in spreads.items()
+        if spread.low < spread.high
+    ]
+    return {"router.strengths": torch.from_numpy(np.stack(drawn, -1)).float()} if drawn else {}
 
 
 def _build_experts(config: ModelConfig, features: int, classes: int) -> nn.Module:

@@ -7,6 +7,7 @@ the circle, and the half-width of its parameters' uniform initialisation (``init
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -63,15 +64,20 @@ class QuantumRouter(nn.Module):
     basis state i counts for expert i mod N. With ``readout = "expval-adapter"`` they are the
     softmax of a linear map of every ⟨Zⱼ⟩, as in the authors' notebooks.
 
+    θ is one vector ``(P,)``. Where the circuit has slots for strengths of noise, they are the
+    buffer ``strengths``, ``(S,)``: not trained, and replicas may each have their own.
+
     Args:
-        circuit: Qubits, layers, embedding, entangler and re-uploading; its readout is set here.
+        circuit: The circuit; its readout is set here.
         num_experts: Number of experts N.
         readout: ``probs`` or ``expval-adapter``.
         init_angle: θ is drawn uniformly from [-init_angle, init_angle], radians.
         circuit_engine: Which engine runs the circuit, see ``circuits.engine``.
+        parameters: P, if θ is longer than the circuit needs: it reads the first ones.
     """
 
     angles = frozenset({"theta"})
+    strengths: Tensor
 
     def __init__(
         self,
@@ -80,20 +86,25 @@ class QuantumRouter(nn.Module):
         readout: str = "probs",
         init_angle: float = math.pi,
         circuit_engine: str = "statevector",
+        parameters: int = 0,
     ) -> None:
         super().__init__()
-        self.circuit = circuit
+        probs = readout == "probs"
+        measured = math.ceil(math.log2(num_experts)) if probs else circuit.qubits
+        self.circuit = replace(circuit, readout="probs" if probs else "expval", measured=measured)
         self.num_experts = num_experts
         self.init_bounds: Mapping[str, float] = {"theta": init_angle}
         self.simulate = engine(circuit_engine)
-        self.theta = nn.Parameter(torch.zeros(circuit.parameter_shape))
-        self.adapter = (
-            nn.Linear(circuit.qubits, num_experts) if readout == "expval-adapter" else None
-        )
+        self.theta = nn.Parameter(torch.zeros(max(parameters, circuit.parameters)))
+        if circuit.strengths:
+            self.register_buffer("strengths", torch.zeros(circuit.strengths))
+        self.adapter = None if probs else nn.Linear(circuit.qubits, num_experts)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return weights ``(B, N)`` for x ``(B, d)``."""
-        outputs = self.simulate(self.circuit, x, self.theta)
+        strengths = self.strengths if self.circuit.strengths else None
+        theta = self.theta[: self.circuit.parameters]
+        outputs = self.simulate(self.circuit, x, theta, strengths)
         if self.adapter is not None:
             return self.adapter(outputs).softmax(-1)
         return fold(outputs, self.num_experts)

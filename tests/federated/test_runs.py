@@ -11,7 +11,6 @@ from flwr.app import Array, Error, Message
 from small_federation import SpyGrid, federate, outcome
 from test_transport import assert_same_outcome
 
-from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.local_grid import FIRST_NODE
 
@@ -304,13 +303,3 @@ def test_supernodes_whose_places_do_not_fit_together_are_refused(tmp_path, place
 
     with pytest.raises(UserError, match=message):
         federate(tmp_path / "run", len(places), grid_type=Misplaced, supernode_timeout=0.3)
-
-
-def test_the_app_lists_every_setting():
-    import tomllib
-
-    root = Path(__file__).parents[2]
-    for app in (root / "simulations").glob("*/pyproject.toml"):
-        settings = tomllib.loads(app.read_text())["tool"]["flwr"]["app"]["config"]
-        assert list(settings) == list(Config().to_flat()), app
-        Config.from_flat(settings)

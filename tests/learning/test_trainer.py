@@ -33,7 +33,7 @@ def some_samples(counts=COUNTS, features=2, classes=2):
 
 
 def task_for(model_config=None, **settings):
-    settings = {"local_epochs": 3, "batch_size": 8, **settings}
+    settings = {"local_epochs": 3, "batch_size": 8, "weight_decay": 0.0, **settings}
     model = build_model(model_config or ModelConfig(), 2, 2)
     names = frozenset(name for name, _ in model.named_parameters())
     return Task(model, names, TrainingConfig(**settings), seed=3)

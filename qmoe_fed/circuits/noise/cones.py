@@ -1,0 +1,111 @@
+"""The part of a circuit that a measurement can feel."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
+
+from qmoe_fed.circuits.circuit import Circuit
+from qmoe_fed.circuits.operations import Channel, Operation, Slot
+from qmoe_fed.circuits.schedule import primitives
+
+Wires = tuple[int, ...]
+
+OVERHEAD = 4**8
+"""What it costs to simulate a part, however small, in coefficients of observables."""
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Observables, and what of the circuit they feel.
+
+    Attributes:
+        qubits: The circuit's qubits in the light cone, ascending, at least one.
+        strings: The observables, products of Z, as numbers in base 4 over these qubits: digit 3
+            is Z, digit 0 nothing.
+        operations: Rotations, embeddings, constant gates and channels; their wires are positions
+            in ``qubits``.
+    """
+
+    qubits: Wires
+    strings: tuple[int, ...]
+    operations: tuple[Operation, ...]
+
+    @cached_property
+    def slots(self) -> bool:
+        """Whether some strength is given only when the circuit is run."""
+        return any(isinstance(o, Channel) and isinstance(o.strength, Slot) for o in self.operations)
+
+
+def observables(circuit: Circuit) -> list[Wires]:
+    """Return the measured qubits of each product of Z that the readout is made of.
+
+    For probabilities these are all products, as bit masks ascending, but the empty one.
+    """
+    if circuit.readout == "expval":
+        return [(j,) for j in range(circuit.measured)]
+    last = circuit.measured - 1
+    return [
+        tuple(j for j in range(circuit.measured) if mask >> (last - j) & 1)
+        for mask in range(1, circuit.outputs)
+    ]
+
+
+@cache
+def parts(circuit: Circuit) -> list[Part]:
+    """Return the circuit for its observables, in order, apart where that saves much."""
+    return _split(primitives(circuit), observables(circuit))
+
+
+def _split(operations: tuple[Operation, ...], products: list[Wires]) -> list[Part]:
+    whole = light_cone(operations, products)
+    if len(products) < 2:
+        return [whole]
+    middle = len(products) // 2
+    halves = [
+        part
+        for half in (products[:middle], products[middle:])
+        for part in _split(operations, half)
+    ]
+    return halves if sum(map(_cost, halves)) < _cost(whole) else [whole]
+
+
+def _cost(part: Part) -> int:
+    return OVERHEAD + len(part.strings) * 4 ** len(part.qubits)
+
+
+def light_cone(operations: tuple[Operation, ...], products: list[Wires]) -> Part:
+    """Leave out what observables cannot feel.
+
+    A channel preserves the trace, so what follows the last use of a qubit that is not measured
+    changes nothing. Nor do CZ and RZ change operators that are diagonal, as those measured are
+    and, after every channel and CNOT, remain until another rotation comes.
+
+    Args:
+        operations: All of them.
+        products: For each observable, the qubits of its Z.
+    """
+    cone = {j for product in products for j in product} or {0}
+    turned: set[int] = set()  # where operators may be no longer diagonal
+    felt = []
+    for operation in reversed(operations):
+        wires = set(operation.wires)
+        if cone.isdisjoint(wires) or (
+            operation.name in ("CZ", "RZ") and turned.isdisjoint(wires)
+        ):
+            continue
+        if operation.name == "CNOT" and not cone & {operation.wires[1]} | turned & wires:
+            continue  # Z of the control commutes with it
+        felt.append(operation)
+        cone |= wires
+        if operation.name == "CNOT":
+            turned |= wires if operation.wires[0] in turned else set()
+        elif operation.name not in ("CZ", "RZ") and not isinstance(operation, Channel):
+            turned |= wires
+    qubits = tuple(sorted(cone))
+
+    def local(wires: Iterable[int]) -> Wires:
+        return tuple(map(qubits.index, wires))
+
+    strings = [sum(3 * 4 ** (len(qubits) - 1 - j) for j in local(product)) for product in products]
+    renumbered = [replace(o, wires=local(o.wires)) for o in reversed(felt)]
+    return Part(qubits, tuple(strings), tuple(renumbered))

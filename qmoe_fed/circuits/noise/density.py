@@ -1,0 +1,72 @@
+"""Exact simulation of a circuit under noise: the fastest method for each of its parts."""
+
+from functools import cache
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qmoe_fed.circuits.circuit import Circuit
+from qmoe_fed.circuits.noise import density_frame, pauli, readout
+from qmoe_fed.circuits.noise.cones import observables, parts
+from qmoe_fed.circuits.tables import Constant
+from qmoe_fed.errors import UserError
+
+MOST_QUBITS = 12
+"""Most qubits that may bear on an observable: it takes 4^12 coefficients, and as many a gate."""
+
+
+def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor:
+    """Return what the circuit reads out.
+
+    Time and memory grow as 4^(qubits in the light cone of the measured ones).
+
+    Args:
+        circuit: The circuit, with channels or without.
+        x: Features in radians, shape ``(..., B, circuit.features)``.
+        theta: Parameters in radians, shape ``(..., P)``. Leading dimensions broadcast against
+            those of ``x`` before ``B``.
+        strengths: Strengths of channels with slots, shape ``(..., S)``; leading dimensions
+            broadcast too.
+
+    Returns:
+        Shape ``(..., B, circuit.outputs)``: probabilities that sum to 1, or expectations in
+        [-1, 1].
+
+    Raises:
+        UserError: Too many qubits bear on what is measured.
+    """
+    rest, flips = readout.split(circuit)
+    values = []
+    for part in parts(rest):
+        if len(part.qubits) > MOST_QUBITS:
+            raise UserError(
+                f"{len(part.qubits)} of {circuit.qubits} qubits bear on what is measured: under "
+                f"noise at most {MOST_QUBITS} can be simulated. Take fewer qubits or layers, or "
+                "measure fewer"
+            )
+        method = density_frame if density_frame.fits(part) else pauli
+        values.append(method.expectations(circuit, part, x, theta, strengths))
+    whole = values[0] if len(values) == 1 else torch.cat(values, -1)
+    return _read(circuit, whole, readout.shrinkage(flips, x, strengths), x.shape[-2])
+
+
+def _read(circuit: Circuit, values: Tensor, shrink: Tensor | None, samples: int) -> Tensor:
+    """Return the readout given the expectations ``(..., B or 1, M)`` of the observables."""
+    if shrink is not None:
+        values = values * (shrink if circuit.readout == "expval" else readout.of_products(shrink))
+    if circuit.readout == "probs":
+        values = values @ _shares(circuit)(values) + 1 / circuit.outputs
+    if values.shape[-2] == samples:
+        return values
+    return values.expand(*values.shape[:-2], samples, -1)
+
+
+@cache
+def _shares(circuit: Circuit) -> Constant:
+    """Return the share of each observable in each probability."""
+    products = observables(circuit)
+    masks = [sum(1 << circuit.measured - 1 - j for j in product) for product in products]
+    signs = [[(-1.0) ** (mask & i).bit_count() for i in range(circuit.outputs)] for mask in masks]
+    shape = (len(masks), circuit.outputs)
+    return Constant(np.array(signs).reshape(shape) / circuit.outputs)
