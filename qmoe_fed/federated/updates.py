@@ -47,7 +47,8 @@ class Layout:
 
     def flat(self, parameters: Parameters, *rows: int) -> Tensor:
         """Return ``(*rows, *shape)`` each as one ``(*rows, P)``, float64."""
-        parts = [parameters[name].double().reshape(*rows, -1) for name in self.names]
+        sizes = zip(self.names, self.sizes, strict=True)
+        parts = [parameters[name].double().reshape(*rows, size) for name, size in sizes]
         return torch.cat(parts, -1) if parts else torch.zeros(*rows, 0, dtype=torch.float64)
 
     def parameters(self, values: Tensor) -> Parameters:

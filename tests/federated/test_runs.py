@@ -13,7 +13,7 @@ from test_transport import assert_same_outcome
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.local_grid import FIRST_NODE
+from qmoe_fed.federated.flower.grid import FIRST_NODE
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ from scipy.stats import trim_mean
 
 from qmoe_fed.config import StrategyConfig
 from qmoe_fed.errors import UserError
+from qmoe_fed.federated.build import make_aggregator
 from strategies import TooFewClients, krum, mean, median, trimmed_mean
-from strategies.aggregators import make_aggregator
 
 ROWS = hnp.arrays(
     np.float64,

@@ -18,7 +18,7 @@ from played_rounds import (
 )
 
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.records import EXAMPLES
+from qmoe_fed.federated.flower.messages import EXAMPLES
 from qmoe_fed.models import wrap
 from strategies import Adam, CentralDP, Mechanism, Momentum, TooFewClients, krum
 

@@ -4,6 +4,7 @@ A fault costs the client its part in the round, never the round of the others, a
 reason. What is wrong with a reply as a whole costs all clients of that host theirs.
 """
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -102,7 +103,7 @@ def _array(array: Array, name: str, count: int, shape: tuple[int, ...]) -> NDArr
         raise _Unusable(f"update of {name!r} has shape {values.shape}, expected {(count, *shape)}")
     if values.dtype not in (np.float32, np.float64):
         raise _Unusable(f"update of {name!r} is {values.dtype}, expected float32 or float64")
-    return values.astype(np.float64).reshape(count, -1)
+    return values.astype(np.float64).reshape(count, math.prod(shape))
 
 
 def _check_ids(
