@@ -46,7 +46,13 @@ def trained(device):
     local = model.initial(model.local, clients)
     update = train_clients(model, data, shared, local, clients, 1)
     scores, load, entropy = score_clients(model, data, shared, update.local, clients)
-    return {"updates": update.updates, **update.local, "loss": scores.loss, "load": load, "bits": entropy}
+    return {
+        "updates": update.updates,
+        **update.local,
+        "loss": scores.loss,
+        "load": load,
+        "bits": entropy,
+    }
 
 
 @gpu

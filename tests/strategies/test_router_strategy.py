@@ -130,6 +130,17 @@ def test_a_whole_turn_more_is_the_same_update_of_an_angle():
     np.testing.assert_allclose(vector(result), vector(expected), atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [1e30, -1e5, 101.0])
+def test_an_update_of_an_angle_that_is_too_large_is_not_hidden_by_its_turns(size):
+    def far(arrays, metrics):
+        arrays["theta"][0, 1, 1] = size
+
+    strategy = make_strategy(angles=ANGLES)
+    _, metrics = play(strategy, {2: far})
+    assert metrics["clients-rejected"] == [2]
+    assert "more than max-update-norm = 100" in strategy.rejections[0].reason
+
+
 def test_wrapping():
     turns = torch.arange(-3, 4, dtype=torch.float64) * 2 * torch.pi
     for angle in (-3.1, -1.0, 0.0, 2.0, 3.1):
