@@ -10,14 +10,11 @@ from typing import Any
 from contender import BeforeRound, on_request
 from flwr.app import Message, MessageType
 
-from qmoe_fed.config import Config
-from qmoe_fed.federated import client_app
-from qmoe_fed.federated.direct_grid import task_identity
-from qmoe_fed.federated.local_grid import LocalGrid
-from qmoe_fed.federated.records import arrays_of
-from qmoe_fed.federated.server import run_federation
+from qmoe_fed.federated.flower import client_app
+from qmoe_fed.federated.flower.grid import LocalGrid, task_identity
+from qmoe_fed.federated.flower.messages import arrays_of
+from qmoe_fed.federated.flower.server import run_federation
 from qmoe_fed.launch.app import FlowerApp
-from strategies import from_config, make_mechanisms
 
 APP = Path(__file__).parents[1] / "simulations" / "moons_fed"
 CHANGES = {  # a round is five steps of 32 samples and nothing else
@@ -55,8 +52,8 @@ def federate(clients: int, rounds: int, folder: Path, before_round: BeforeRound)
     """Run a federation in this process."""
     config = {**settings(clients, rounds), "engine": "local", "output-dir": str(folder / "results")}
     with task_identity():
-        grid = WatchedGrid(client_app(make_mechanisms), config, before_round=before_round)
-        run_federation(grid, Config.from_flat(config), from_config)
+        grid = WatchedGrid(client_app(), config, before_round=before_round)
+        run_federation(grid, config)
 
 
 if __name__ == "__main__":

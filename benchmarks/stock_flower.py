@@ -21,7 +21,7 @@ from flwr.simulation import run_simulation
 from qmoe_fed import rng
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, load_clients
-from qmoe_fed.federated.host import Model
+from qmoe_fed.federated.model import Model
 
 
 class Stock(FedAvg):

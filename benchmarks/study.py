@@ -13,7 +13,7 @@ from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, normalize
 from qmoe_fed.circuits import Circuit, kronecker
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, idx, load_clients
-from qmoe_fed.federated.host import Model
+from qmoe_fed.federated.model import Model
 from qmoe_fed.learning import train
 
 QUBITS, LAYERS, EXPERTS, EPOCHS, BATCH = 4, 2, 3, 8, 32

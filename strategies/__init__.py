@@ -1,12 +1,17 @@
 """What the server does with the clients' updates, and what users extend."""
 
-from strategies.aggregators import TooFewClients, krum, mean, median, trimmed_mean
-from strategies.build import from_config
+from typing import TYPE_CHECKING, Any
+
+from qmoe_fed.federated.build import make_mechanisms
+from qmoe_fed.federated.gate import Limits
+from qmoe_fed.federated.mechanism import Aggregate, Mechanism
+from qmoe_fed.federated.rules import TooFewClients
+from strategies.aggregators import krum, mean, median, trimmed_mean
 from strategies.central_dp import CentralDP
-from strategies.gate import Limits
-from strategies.mechanisms import Aggregate, Mechanism, make_mechanisms
-from strategies.router_strategy import RouterStrategy
 from strategies.server_steps import Adam, Momentum, Plain
+
+if TYPE_CHECKING:
+    from qmoe_fed.federated.flower.strategy import RouterStrategy
 
 __all__ = [
     "Adam",
@@ -18,10 +23,18 @@ __all__ = [
     "Plain",
     "RouterStrategy",
     "TooFewClients",
-    "from_config",
     "krum",
     "make_mechanisms",
     "mean",
     "median",
     "trimmed_mean",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # imported late: a federation that is called directly has no use for Flower
+    if name == "RouterStrategy":
+        from qmoe_fed.federated.flower.strategy import RouterStrategy
+
+        return RouterStrategy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

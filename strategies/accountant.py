@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 from qmoe_fed.errors import UserError
 
@@ -38,6 +38,9 @@ class GaussianAccountant:
                 f"noise-multiplier = {self.noise_multiplier:g}: must be at least "
                 f"{SMALLEST_NOISE:g}; with less there is no privacy to account for"
             )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # nothing in it ever changes
 
     def epsilon(self, rounds: int) -> float:
         """Return the ε that so many rounds spend."""

@@ -2,35 +2,33 @@
 
 Updates are ``(C, P)`` float64 with one row per client in client order, weights ``(C,)`` positive,
 the result is ``(P,)``. Updates of angles are differences in (-π, π], so that averages, medians
-and distances of them mean what they say.
+and distances of them mean what they say. Where clients train only some of the parameters, weights
+are ``(C, P)``, 0 for the others, which only the mean can do with.
 
 A user's own rule is any function of this form, named in the config by its import path.
 """
 
 import logging
 import math
-from collections.abc import Callable
-from functools import partial
 
 import torch
 from torch import Tensor
 
-from qmoe_fed.config import StrategyConfig
-from qmoe_fed.config.plugins import load_object
 from qmoe_fed.errors import UserError
-
-Aggregator = Callable[[Tensor, Tensor], Tensor]
+from qmoe_fed.federated.rules import TooFewClients
 
 logger = logging.getLogger(__name__)
 
 
-class TooFewClients(Exception):
-    """An aggregator cannot do with so few clients; the round does not count."""
-
-
 def mean(updates: Tensor, weights: Tensor) -> Tensor:
-    """Return the weighted mean of the rows (FedAvg; McMahan et al., 2017)."""
-    return (weights.unsqueeze(1) * updates).sum(0) / weights.sum()
+    """Return the weighted mean of the rows (FedAvg; McMahan et al., 2017).
+
+    With weights ``(C, P)``, of each coordinate over those who trained it; 0 if nobody did.
+    """
+    if weights.dim() == 1:
+        return (weights.unsqueeze(1) * updates).sum(0) / weights.sum()
+    total = weights.sum(0)
+    return (weights * updates).sum(0) / total.where(total > 0, torch.ones_like(total))
 
 
 def median(updates: Tensor, weights: Tensor) -> Tensor:
@@ -38,6 +36,7 @@ def median(updates: Tensor, weights: Tensor) -> Tensor:
 
     Weights are not used (Yin et al., "Byzantine-robust distributed learning", 2018, Def. 1).
     """
+    _refuse_weights_of_coordinates(weights, "median")
     ordered, middle = updates.sort(dim=0).values, len(updates) // 2
     return (ordered[middle] + ordered[-middle - 1]) / 2
 
@@ -54,6 +53,7 @@ def trimmed_mean(updates: Tensor, weights: Tensor, *, trim_fraction: float) -> T
         weights: Shape ``(C,)``.
         trim_fraction: Share of the clients to leave out per side, in [0, 0.5).
     """
+    _refuse_weights_of_coordinates(weights, "trimmed-mean")
     count = len(updates)
     # 0.29 · 100 is 28.999999999999996 in floating point.
     trimmed = math.floor(trim_fraction * count + 1e-9)
@@ -81,47 +81,22 @@ def krum(updates: Tensor, weights: Tensor, *, num_byzantine: int) -> Tensor:
     Raises:
         TooFewClients: C < 2f + 3.
     """
+    _refuse_weights_of_coordinates(weights, "krum")
     count = len(updates)
     if count < 2 * num_byzantine + 3:
-        raise TooFewClients(_krum_needs(num_byzantine, count))
+        raise TooFewClients(
+            f"krum with num-byzantine = {num_byzantine} needs at least {2 * num_byzantine + 3} "
+            f"clients in a round, there are {count}"
+        )
     exact = "donot_use_mm_for_euclid_dist"
     distances = torch.cdist(updates, updates, compute_mode=exact).square()
     nearest = distances.sort(dim=1).values[:, 1 : count - num_byzantine - 1]
     return updates[nearest.sum(1).argmin()]
 
 
-def _krum_needs(num_byzantine: int, count: int) -> str:
-    return (
-        f"krum with num-byzantine = {num_byzantine} needs at least {2 * num_byzantine + 3} "
-        f"clients in a round, there are {count}"
-    )
-
-
-def make_aggregator(settings: StrategyConfig, cohort_size: int) -> Aggregator:
-    """Return the aggregator a config names.
-
-    Args:
-        settings: The strategy's settings.
-        cohort_size: The most clients that can be in a round.
-
-    Raises:
-        UserError: Rounds are too small for it, it has no use for weights, or it cannot be loaded.
-    """
-    name = settings.aggregator
-    if ":" in name:
-        rule: Aggregator = load_object(name, "aggregator")
-        return rule
-    if name != "mean" and settings.weighting != "uniform":
+def _refuse_weights_of_coordinates(weights: Tensor, name: str) -> None:
+    if weights.dim() > 1:
         raise UserError(
-            f"weighting = {settings.weighting!r}: {name} does not use weights; "
-            "set weighting = 'uniform' or aggregator = 'mean'"
+            f"aggregator = {name!r} needs clients that all train the same parameters; "
+            "use aggregator = 'mean'"
         )
-    if name == "krum" and cohort_size < 2 * settings.num_byzantine + 3:
-        raise UserError(f"aggregator = 'krum': {_krum_needs(settings.num_byzantine, cohort_size)}")
-    rules: dict[str, Aggregator] = {
-        "mean": mean,
-        "median": median,
-        "trimmed-mean": partial(trimmed_mean, trim_fraction=settings.trim_fraction),
-        "krum": partial(krum, num_byzantine=settings.num_byzantine),
-    }
-    return rules[name]

@@ -4,15 +4,14 @@ from collections.abc import Sequence
 from typing import ClassVar, Self
 
 import torch
-from flwr.serverapp.exception import PrivacyBudgetExhausted
 from torch import Tensor
 
 from qmoe_fed import rng
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.records import Cohort
+from qmoe_fed.federated.mechanism import Aggregate, Mechanism, Memory
+from qmoe_fed.federated.updates import Cohort
 from strategies.accountant import GaussianAccountant
-from strategies.mechanisms import Aggregate, Mechanism
 
 
 def clip_rows(updates: Tensor, norm: float) -> Tensor:
@@ -116,6 +115,9 @@ class CentralDP(Mechanism):
         """Spend the round, or end the run if the budget does not allow it."""
         after = self.accountant.epsilon(self.rounds + 1) if self.max_epsilon else 0.0
         if after > self.max_epsilon:
+            # imported late: only a run that goes through Flower has use for it
+            from flwr.serverapp.exception import PrivacyBudgetExhausted
+
             raise PrivacyBudgetExhausted(
                 f"round {server_round} would spend ε = {after:.4g} at δ = "
                 f"{self.accountant.delta:g}, more than max-epsilon = {self.max_epsilon:g}"
@@ -135,10 +137,10 @@ class CentralDP(Mechanism):
         """Return the ε spent so far."""
         return {"epsilon": self.accountant.epsilon(self.rounds)}
 
-    def state_dict(self) -> dict[str, int | float | Tensor]:
+    def state_dict(self) -> Memory:
         """Return the number of rounds spent."""
         return {"rounds": self.rounds}
 
-    def load_state_dict(self, state: dict[str, int | float | Tensor]) -> None:
+    def load_state_dict(self, state: Memory) -> None:
         """Go on from a saved state."""
         self.rounds = int(state["rounds"])

@@ -6,26 +6,11 @@ that does not count leaves it as it was.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from qmoe_fed.config import StrategyConfig
-
-State = dict[str, Tensor]
-
-
-class ServerStep(Protocol):
-    """A rule that turns aggregates into steps."""
-
-    def init(self, size: int) -> State:
-        """Return the state before the first round, for ``size`` parameters."""
-        ...
-
-    def apply(self, state: State, aggregate: Tensor) -> tuple[Tensor, State]:
-        """Return the step to add to the parameters, ``(P,)``, and the next state."""
-        ...
+from qmoe_fed.federated.rules import StepState
 
 
 @dataclass(frozen=True)
@@ -34,10 +19,10 @@ class Plain:
 
     lr: float = 1.0
 
-    def init(self, size: int) -> State:
+    def init(self, size: int) -> StepState:
         return {}
 
-    def apply(self, state: State, aggregate: Tensor) -> tuple[Tensor, State]:
+    def apply(self, state: StepState, aggregate: Tensor) -> tuple[Tensor, StepState]:
         return self.lr * aggregate, state
 
 
@@ -48,10 +33,10 @@ class Momentum:
     lr: float = 1.0
     beta: float = 0.9
 
-    def init(self, size: int) -> State:
+    def init(self, size: int) -> StepState:
         return {"momentum": torch.zeros(size, dtype=torch.float64)}
 
-    def apply(self, state: State, aggregate: Tensor) -> tuple[Tensor, State]:
+    def apply(self, state: StepState, aggregate: Tensor) -> tuple[Tensor, StepState]:
         momentum = self.beta * state["momentum"] + aggregate
         return self.lr * momentum, {"momentum": momentum}
 
@@ -67,24 +52,13 @@ class Adam:
     betas: tuple[float, float] = (0.9, 0.99)
     eps: float = 1e-3
 
-    def init(self, size: int) -> State:
+    def init(self, size: int) -> StepState:
         zeros = torch.zeros(size, dtype=torch.float64)
         return {"momentum": zeros, "variance": zeros + self.eps**2}
 
-    def apply(self, state: State, aggregate: Tensor) -> tuple[Tensor, State]:
+    def apply(self, state: StepState, aggregate: Tensor) -> tuple[Tensor, StepState]:
         beta1, beta2 = self.betas
         momentum = beta1 * state["momentum"] + (1 - beta1) * aggregate
         variance = beta2 * state["variance"] + (1 - beta2) * aggregate.square()
         step = self.lr * momentum / (variance.sqrt() + self.eps)
         return step, {"momentum": momentum, "variance": variance}
-
-
-def make_server_step(settings: StrategyConfig) -> ServerStep:
-    """Return the server step a config names; β₂ and ε of Adam are the paper's 0.99 and 1e-3."""
-    lr, momentum = settings.server_learning_rate, settings.server_momentum
-    steps: dict[str, ServerStep] = {
-        "plain": Plain(lr),
-        "momentum": Momentum(lr, momentum),
-        "adam": Adam(lr, (momentum, 0.99)),
-    }
-    return steps[settings.server_step]

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from qmoe_fed.circuits import Circuit, kronecker, rotating_frame, statevector
-from qmoe_fed.federated.direct_grid import task_identity
-from qmoe_fed.federated.local_grid import LocalGrid
+from qmoe_fed.federated.flower.grid import LocalGrid, task_identity
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 

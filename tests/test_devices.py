@@ -8,7 +8,8 @@ from qmoe_fed.circuits.channels import Noise
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, load_clients
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.host import Model, score_clients, train_clients
+from qmoe_fed.federated.model import Model
+from qmoe_fed.federated.training import score_clients, train_clients
 
 KINDS = [
     {},
@@ -44,8 +45,14 @@ def trained(device):
     data = load_clients(config, clients, fit_projection(config)).to(device)
     local = model.initial(model.local, clients)
     update = train_clients(model, data, shared, local, clients, 1)
-    scores, load, entropy = score_clients(model, data, shared, update.local)
-    return {**update.updates, **update.local, "loss": scores.loss, "load": load, "bits": entropy}
+    scores, load, entropy = score_clients(model, data, shared, update.local, clients)
+    return {
+        "updates": update.updates,
+        **update.local,
+        "loss": scores.loss,
+        "load": load,
+        "bits": entropy,
+    }
 
 
 @gpu

@@ -1,4 +1,4 @@
-"""Finds what a user names by import path: ``"my_file:MyMechanism"``."""
+"""What a name means: an import path, and the object a user names by one: ``"my_file:MyRouter"``."""
 
 import importlib
 import os
@@ -7,6 +7,19 @@ from types import ModuleType
 from typing import Any
 
 from qmoe_fed.errors import UserError, unknown
+
+AGGREGATORS = {
+    "mean": "strategies.aggregators:mean",
+    "median": "strategies.aggregators:median",
+    "trimmed-mean": "strategies.aggregators:trimmed_mean",
+    "krum": "strategies.aggregators:krum",
+}
+SERVER_STEPS = {
+    "plain": "strategies.server_steps:Plain",
+    "momentum": "strategies.server_steps:Momentum",
+    "adam": "strategies.server_steps:Adam",
+}
+MECHANISMS = {"central-dp": "strategies.central_dp:CentralDP"}
 
 
 def load_object(path: str, what: str) -> Any:

@@ -1,6 +1,6 @@
-"""Flower clients and server: private experts, a shared router."""
+"""A federation you can call, and Flower around it: private experts, a shared router."""
 
-from qmoe_fed.federated.client import client_app
-from qmoe_fed.federated.server import server_app
+from qmoe_fed.federated.federation import Federation, Report, State
+from qmoe_fed.federated.updates import ClientTable, Cohort, Layout
 
-__all__ = ["client_app", "server_app"]
+__all__ = ["ClientTable", "Cohort", "Federation", "Layout", "Report", "State"]

@@ -6,7 +6,7 @@ from torch import Tensor
 from qmoe_fed.config import Config
 from qmoe_fed.data import Projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.host import Model
+from qmoe_fed.federated.model import Model
 
 
 def refuse_what_cannot_work(model: Model, projection: Projection) -> None:

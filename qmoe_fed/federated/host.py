@@ -1,162 +1,173 @@
-"""What happens on one SuperNode: the clients it hosts, their data, and their private parameters.
-
-Everything here works on the rows of many clients at once and knows nothing of messages.
-"""
+"""A host: it trains, scores and keeps the rows of many clients, in one tensor program each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from qmoe_fed.config import Config
-from qmoe_fed.data import ClientData, shape_of
+from qmoe_fed.data import ClientData, Projection, load_clients
 from qmoe_fed.errors import UserError
-from qmoe_fed.learning import Scores, Task, evaluate, train
+from qmoe_fed.federated.mechanism import Mechanism
+from qmoe_fed.federated.model import Model
+from qmoe_fed.federated.training import score_clients, train_clients
+from qmoe_fed.federated.unseen import fit_unseen
+from qmoe_fed.federated.updates import ClientTable, Cohort
+from qmoe_fed.learning import Scores
 from qmoe_fed.learning.optimizers import State
-from qmoe_fed.learning.replicas import choose, expand, ravel
-from qmoe_fed.learning.routing import load_by_class, mean_entropy, routing_weights
-from qmoe_fed.models import Mixture, Parameters, angle_names, build_model, initial_parameters, wrap
+from qmoe_fed.learning.replicas import rows_of
+from qmoe_fed.models import Parameters
 
 
 @dataclass(frozen=True)
-class Model:
-    """The mixture of a run, and which of its parameters travel.
+class Kept:
+    """What a host keeps of its clients between rounds, one row each; it is never sent.
 
     Attributes:
-        config: The run.
+        local: Parameters that are not shared, ``(k, *shape)``.
+        optimizer: State of the optimiser, ``(k, …)``; empty if the run does not keep it, or before
+            the first round.
     """
 
-    config: Config
-
-    @cached_property
-    def module(self) -> Mixture:
-        """A module for one client; its own parameters are never used."""
-        device = self.config.training.device
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError(f"device = {device!r}: torch finds no GPU here; use device = 'cpu'")
-        torch.set_num_threads(self.config.training.threads)
-        shape = shape_of(self.config)
-        module = build_model(self.config.model, shape.features, shape.classes)
-        return module.to(device)
-
-    @cached_property
-    def names(self) -> tuple[str, ...]:
-        """Names of all parameters, in order."""
-        return tuple(name for name, _ in self.module.named_parameters())
-
-    @cached_property
-    def shared(self) -> tuple[str, ...]:
-        """Names of the parameters that travel, as ``share`` says."""
-        share = self.config.federation.share
-        groups = {"router": ("router.",), "experts": ("experts.",), "all": ("",), "none": ()}
-        return tuple(name for name in self.names if name.startswith(groups[share]))
-
-    @cached_property
-    def local(self) -> tuple[str, ...]:
-        """Names of the parameters that stay with the client."""
-        return tuple(name for name in self.names if name not in self.shared)
-
-    @cached_property
-    def angles(self) -> frozenset[str]:
-        """Names of the parameters that are angles."""
-        return angle_names(self.module)
-
-    def initial(self, names: Sequence[str], clients: Sequence[int]) -> Parameters:
-        """Return the initial values of some parameters, one row per client."""
-        shape = shape_of(self.config)
-        full = initial_parameters(
-            lambda: build_model(self.config.model, shape.features, shape.classes),
-            self.config.federation.seed,
-            clients,
-        )
-        return {name: full[name].to(self.config.training.device) for name in names}
-
-    def task(self, trainable: Sequence[str]) -> Task:
-        """Return the training task for some of the parameters."""
-        return Task(
-            self.module,
-            frozenset(trainable),
-            self.config.training,
-            self.config.federation.seed,
-            frozenset(self.shared),
-        )
-
-
-@dataclass(frozen=True)
-class LocalUpdate:
-    """What a round of local training yields, one row per client.
-
-    Attributes:
-        updates: Local minus shared value of each shared parameter, ``(k, *shape)``; differences
-            of angles in (-π, π].
-        local: New values of the parameters that stay, ``(k, *shape)``; the old ones where a
-            client's training diverged, so that it can take part again.
-        state: Optimiser state; where training diverged the old one, or that of a start.
-        examples: Number of training samples, ``(k,)``.
-        loss: Mean training loss, ``(k,)``.
-    """
-
-    updates: Parameters
     local: Parameters
-    state: State
-    examples: Tensor
-    loss: Tensor
+    optimizer: State
 
 
-def train_clients(
-    model: Model,
-    data: ClientData,
-    shared: Parameters,
-    local: Parameters,
-    clients: Sequence[int],
-    server_round: int,
-    state: State | None = None,
-    proximal_mu: float | None = None,
-) -> LocalUpdate:
-    """Train some clients from the shared parameters and their own local ones.
+@dataclass(frozen=True, eq=False)
+class Host:
+    """Host ``number`` of ``total``: clients c with c mod total = number live here.
 
-    Args:
+    It remembers nothing of the rounds: what it keeps is handed in and out.
+
+    Attributes:
         model: The run's model.
-        data: The clients' samples.
-        shared: Shared parameters, ``(*shape)`` each.
-        local: The clients' own parameters, ``(k, *shape)`` each.
-        clients: Their ids.
-        server_round: The round.
-        state: Optimiser state to go on with, if the run keeps it.
-        proximal_mu: Takes the place of the config's ``proximal-mu``.
+        mechanisms: Privacy mechanisms, as they are before the first round; their client halves
+            run here, on every client's update before it leaves.
+        projection: Turns raw inputs into angles.
+        number: 0 … total - 1.
+        total: Number of hosts in the federation.
     """
-    parameters = {**expand(shared, len(clients)), **local}
-    task = model.task(model.names)
-    if proximal_mu is not None:
-        task = replace(task, settings=replace(task.settings, proximal_mu=float(proximal_mu)))
-    trained = train(task, parameters, data.train, clients, server_round, state)
-    differences = {name: trained.parameters[name] - shared[name] for name in model.shared}
-    updates = {
-        name: wrap(values) if name in model.angles else values
-        for name, values in differences.items()
-    }
-    finite = ravel(trained.parameters, len(clients)).isfinite().all(1)
-    new_local = choose(finite, {name: trained.parameters[name] for name in model.local}, local)
-    old_state = state or {name: torch.zeros_like(v) for name, v in trained.state.items()}
-    new_state = choose(finite, trained.state, old_state)
-    return LocalUpdate(updates, new_local, new_state, data.train.counts, trained.loss)
+
+    model: Model
+    mechanisms: tuple[Mechanism, ...]
+    projection: Projection
+    number: int = 0
+    total: int = 1
+
+    @property
+    def clients(self) -> range:
+        """Ids of the training clients that live here, ascending."""
+        return range(self.number, self.model.config.federation.num_clients, self.total)
+
+    @cached_property
+    def _own(self) -> ClientData:
+        return self._load(self.clients)
+
+    def _load(self, clients: Sequence[int]) -> ClientData:
+        config = self.model.config
+        return load_clients(config, clients, self.projection).to(config.training.device)
+
+    def _rows(self, clients: Sequence[int]) -> Tensor | slice:
+        """Return the rows of clients among those that live here."""
+        if len(clients) == len(self.clients):
+            return slice(None)
+        return (torch.tensor(clients) - self.number) // self.total
+
+    def start(self) -> Kept:
+        """Return what is kept before the first round."""
+        return Kept(self.model.initial(self.model.local, self.clients), {})
+
+    def train(
+        self,
+        kept: Kept,
+        shared: Parameters,
+        clients: Sequence[int],
+        server_round: int,
+        proximal_mu: float | None = None,
+    ) -> tuple[Kept, Cohort]:
+        """Train some of the clients; return what is kept now, and the updates that may leave.
+
+        Args:
+            kept: What is kept of all clients that live here.
+            shared: Shared parameters, ``(*shape)`` each.
+            clients: Ids of those to train, at least one.
+            server_round: The round.
+            proximal_mu: Takes the place of the config's ``proximal-mu``.
+        """
+        config, rows = self.model.config, self._rows(clients)
+        update = train_clients(
+            self.model,
+            self._own.select(rows),
+            shared,
+            rows_of(kept.local, rows),
+            clients,
+            server_round,
+            rows_of(kept.optimizer, rows) or None,
+            proximal_mu,
+        )
+        optimizer: State = {}
+        if config.training.keep_optimizer_state:
+            optimizer = _put(kept.optimizer or self._zeros(update.state), rows, update.state)
+        updates = update.updates.cpu()
+        for mechanism in deepcopy(self.mechanisms):
+            changed = mechanism.on_client(updates, clients, server_round, config.federation.seed)
+            if changed.shape != updates.shape:
+                raise UserError(
+                    f"mechanism {type(mechanism).__name__}: on_client returned shape "
+                    f"{tuple(changed.shape)}, expected {tuple(updates.shape)}"
+                )
+            updates = changed
+        cohort = Cohort(
+            tuple(clients),
+            updates.float().double(),  # float32 is what leaves a host
+            update.examples.cpu().double(),
+            update.loss.cpu().double(),
+        )
+        return Kept(_put(kept.local, rows, update.local), optimizer), cohort
+
+    def _zeros(self, like: State) -> State:
+        count = len(self.clients)
+        return {name: values.new_zeros(count, *values.shape[1:]) for name, values in like.items()}
+
+    def score(self, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
+        """Score some of the clients: accuracy, loss, routing-entropy, load-i of each expert i."""
+        scores, load, entropy = self._scores(kept, shared, clients)
+        columns = {"accuracy": scores.accuracy, "loss": scores.loss, "routing-entropy": entropy}
+        loads = {f"load-{i}": column for i, column in enumerate(load.sum(-1).T)}
+        return _table(clients, {**columns, **loads})
+
+    def routing(self, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
+        """Return the loads by class: cell-j, expert by expert, the classes of each side by side."""
+        _, load, _ = self._scores(kept, shared, clients)
+        return _table(clients, {f"cell-{j}": cell for j, cell in enumerate(load.flatten(1).T)})
+
+    def _scores(
+        self, kept: Kept, shared: Parameters, clients: Sequence[int]
+    ) -> tuple[Scores, Tensor, Tensor]:
+        rows = self._rows(clients)
+        local = rows_of(kept.local, rows)
+        return score_clients(self.model, self._own.select(rows), shared, local, clients)
+
+    def unseen(self, shared: Parameters, clients: Sequence[int]) -> ClientTable:
+        """Fit and test clients that never took part: accuracies shared-m, scratch-m, random-m."""
+        scores = fit_unseen(self.model, self._load(clients), shared, clients)
+        columns = {
+            f"{kind}-{size}": accuracy
+            for kind, by_size in vars(scores).items()
+            for size, accuracy in by_size.items()
+        }
+        return _table(clients, columns)
 
 
-def score_clients(
-    model: Model, data: ClientData, shared: Parameters, local: Parameters
-) -> tuple[Scores, Tensor, Tensor]:
-    """Score clients on their own test samples with the shared and their local parameters.
+def _put(old: Parameters, rows: Tensor | slice, new: Parameters) -> Parameters:
+    """Return the old rows with some replaced."""
+    if isinstance(rows, slice):
+        return new
+    return {name: old[name].index_copy(0, rows.to(v.device), v) for name, v in new.items()}
 
-    Returns:
-        The scores, each client's expert load by class p(e, c | k) ``(k, N, C)``, and the mean
-        entropy of its routing weights ``(k,)``, in bits.
-    """
-    test, execution = data.test, model.config.training.execution
-    parameters = {**expand(shared, len(test.counts)), **local}
-    scores = evaluate(model.module, parameters, test, execution)
-    with torch.no_grad():
-        weights = routing_weights(model.module, parameters, test.x, execution)
-    load = load_by_class(weights, test, shape_of(model.config).classes)
-    return scores, load, mean_entropy(weights, test)
+
+def _table(clients: Sequence[int], columns: dict[str, Tensor]) -> ClientTable:
+    values = {name: column.cpu().double() for name, column in columns.items()}
+    return ClientTable(torch.tensor(clients), values)

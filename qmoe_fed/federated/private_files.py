@@ -8,41 +8,40 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.supernode import LOCAL, OPTIMIZER, SuperNode
+from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.results.checkpoint import host_file
 from qmoe_fed.results.run_directory import write_whole
 
+LOCAL, OPTIMIZER = "local.", "optimizer."
 
-def save_experts(node: SuperNode, folder: Path) -> None:
+
+def save_experts(host: Host, kept: Kept, folder: Path) -> None:
     """Write the local parameters of the clients that live here, and whose they are."""
-    if node.clients and node.model.local:
-        _write(host_file(folder, node.partition), node.local, clients=torch.tensor(node.clients))
+    if host.clients and host.model.local:
+        _write(host_file(folder, host.number), kept.local, clients=torch.tensor(host.clients))
 
 
-def save_private(node: SuperNode, folder: Path, server_round: int) -> None:
+def save_kept(host: Host, kept: Kept, folder: Path, server_round: int) -> None:
     """Write all that is kept of the clients that live here, for a checkpoint."""
-    state = node.optimizer_state(slice(None)) or {}
-    kept = {f"{LOCAL}.{name}": values for name, values in node.local.items()}
-    kept |= {f"{OPTIMIZER}.{name}": values for name, values in state.items()}
-    _write(host_file(folder, node.partition), kept, round=torch.tensor(server_round))
+    tensors = {f"{LOCAL}{name}": values for name, values in kept.local.items()}
+    tensors |= {f"{OPTIMIZER}{name}": values for name, values in kept.optimizer.items()}
+    _write(host_file(folder, host.number), tensors, round=torch.tensor(server_round))
 
 
-def restore_private(node: SuperNode, folder: Path, server_round: int, hosts: int) -> None:
-    """Take over what a checkpoint holds of the clients that live here now.
+def restore_kept(host: Host, folder: Path, server_round: int, hosts: int) -> Kept:
+    """Return what a checkpoint holds of the clients that live here now.
 
     Args:
-        node: This SuperNode.
+        host: This host.
         folder: The checkpoint's.
         server_round: Its round.
-        hosts: How many SuperNodes wrote it; client c lived on c mod ``hosts``, in row c // hosts.
+        hosts: How many hosts wrote it; client c lived on c mod ``hosts``, in row c // hosts.
 
     Raises:
         UserError: A file that is needed is missing or of another round.
     """
-    if not node.clients:
-        return
-    sources = {client % hosts for client in node.clients}
-    files = {host: _read(host_file(folder, host), server_round) for host in sources}
+    sources = {client % hosts for client in host.clients}
+    files = {number: _read(host_file(folder, number), server_round) for number in sources}
 
     def row(name: str, client: int) -> Tensor:
         tensors = files[client % hosts]
@@ -51,16 +50,15 @@ def restore_private(node: SuperNode, folder: Path, server_round: int, hosts: int
         like = next(other[name][0] for other in files.values() if name in other)
         return torch.zeros_like(like)  # an optimiser that has not run yet has none
 
+    def rows(prefix: str, names: list[str]) -> dict[str, Tensor]:
+        device = host.model.config.training.device
+        every = {n: torch.stack([row(prefix + n, c) for c in host.clients]) for n in names}
+        return {name: values.to(device) for name, values in every.items()}
+
     # the columns of an optimiser's state are in the order of the parameters: keep that
-    local = [f"{LOCAL}.{name}" for name in node.model.local]
-    others = sorted({name for tensors in files.values() for name in tensors} - {*local})
-    for record, names in ((LOCAL, local), (OPTIMIZER, others)):
-        rows = {
-            name.removeprefix(f"{record}."): torch.stack([row(name, c) for c in node.clients])
-            for name in names
-        }
-        if rows:
-            node.keep(record, slice(None), rows)
+    written = {name for tensors in files.values() for name in tensors}
+    state = sorted(n.removeprefix(OPTIMIZER) for n in written if n.startswith(OPTIMIZER))
+    return Kept(rows(LOCAL, list(host.model.local)), rows(OPTIMIZER, state))
 
 
 def _write(file: Path, tensors: dict[str, Tensor], **others: Tensor) -> None:

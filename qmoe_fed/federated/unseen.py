@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from qmoe_fed.data import ClientData, Samples
-from qmoe_fed.federated.host import Model
+from qmoe_fed.federated.model import Model
 from qmoe_fed.learning import evaluate, train
 from qmoe_fed.learning.replicas import expand, join
 from qmoe_fed.models import Parameters
@@ -83,7 +83,7 @@ def fit_few(
     counts = torch.cat([data.train.counts.clamp(max=m) for m in sizes] * len(starts))
     result = train(
         replace(model.task(trainable), settings=settings),
-        join(start for start in starts for _ in sizes),
+        join(model.replicas({}, start, clients) for start in starts for _ in sizes),
         replace(_tile(data.train, repeats), counts=counts),
         list(clients) * repeats,
     )

@@ -6,12 +6,9 @@ from typing import Any
 
 from safetensors.numpy import load_file
 
-from qmoe_fed.config import Config
-from qmoe_fed.federated import client_app
-from qmoe_fed.federated.direct_grid import task_identity
-from qmoe_fed.federated.local_grid import LocalGrid
-from qmoe_fed.federated.server import run_federation
-from strategies import from_config, make_mechanisms
+from qmoe_fed.federated.flower import client_app
+from qmoe_fed.federated.flower.grid import LocalGrid, task_identity
+from qmoe_fed.federated.flower.server import run_federation
 
 SMALL = {
     "engine": "local",
@@ -47,8 +44,8 @@ def federate(folder: Path, supernodes: int = 1, grid_type=SpyGrid, **changes: An
     changes = {key.replace("_", "-"): value for key, value in changes.items()}
     settings = {**SMALL, "output-dir": str(folder), **changes}
     with task_identity():
-        grid = grid_type(client_app(make_mechanisms), settings, supernodes)
-        run_federation(grid, Config.from_flat(settings), from_config)
+        grid = grid_type(client_app(), settings, supernodes)
+        run_federation(grid, settings)
     return grid, folder
 
 

@@ -17,7 +17,7 @@ from safetensors.numpy import load_file, save_file
 from small_federation import SMALL, SpyGrid, federate, outcome
 
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.local_grid import FIRST_NODE
+from qmoe_fed.federated.flower.grid import FIRST_NODE
 from qmoe_fed.results import checkpoint, load_run
 from strategies import CentralDP, Mechanism, RouterStrategy
 

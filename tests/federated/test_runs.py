@@ -12,7 +12,7 @@ from small_federation import SpyGrid, federate, outcome
 from test_transport import assert_same_outcome
 
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.local_grid import FIRST_NODE
+from qmoe_fed.federated.flower.grid import FIRST_NODE
 
 
 @pytest.mark.parametrize(

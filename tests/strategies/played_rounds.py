@@ -6,8 +6,16 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from qmoe_fed import rng
-from qmoe_fed.federated.hosts import Hosts
-from qmoe_fed.federated.records import ARRAYS, CLIENT, CLIENTS, CONFIG, EXAMPLES, LOSS, METRICS
+from qmoe_fed.federated.flower.hosts import Hosts
+from qmoe_fed.federated.flower.messages import (
+    ARRAYS,
+    CLIENT,
+    CLIENTS,
+    CONFIG,
+    EXAMPLES,
+    LOSS,
+    METRICS,
+)
 from strategies import RouterStrategy
 
 LAYOUT = {"theta": (2, 2), "bias": (3,)}

@@ -8,8 +8,8 @@ from scipy.stats import trim_mean
 
 from qmoe_fed.config import StrategyConfig
 from qmoe_fed.errors import UserError
+from qmoe_fed.federated.build import make_aggregator
 from strategies import TooFewClients, krum, mean, median, trimmed_mean
-from strategies.aggregators import make_aggregator
 
 ROWS = hnp.arrays(
     np.float64,
@@ -106,6 +106,29 @@ def test_krum_sees_small_distances_far_from_zero(offset):
 def test_of_equal_scores_the_first_client_wins():
     rows = np.array([[0.0], [1.0], [2.0], [3.0]])  # the middle two tie
     assert run(lambda u, w: krum(u, w, num_byzantine=0), rows) == 1.0
+
+
+def test_each_coordinate_is_averaged_over_those_who_trained_it():
+    rows = torch.tensor([[1.0, 2.0, 7.0], [3.0, 5.0, 9.0], [8.0, 4.0, 2.0]], dtype=torch.float64)
+    weights = torch.tensor([[1.0, 0, 0], [3.0, 3.0, 0], [2.0, 0, 0]], dtype=torch.float64)
+    expected = torch.tensor([(1 + 9 + 16) / 6, 5.0, 0.0], dtype=torch.float64)
+    torch.testing.assert_close(mean(rows, weights), expected)
+    same = torch.tensor([[1.0], [3.0], [2.0]], dtype=torch.float64)
+    torch.testing.assert_close(mean(rows, same.expand(3, 3)), mean(rows, same[:, 0]))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        median,
+        lambda u, w: trimmed_mean(u, w, trim_fraction=0.2),
+        lambda u, w: krum(u, w, num_byzantine=0),
+    ],
+)
+def test_the_others_refuse_clients_that_train_different_parameters(rule):
+    rows = torch.ones(5, 3, dtype=torch.float64)
+    with pytest.raises(UserError, match="clients that all train the same parameters"):
+        rule(rows, rows)
 
 
 def test_a_config_names_its_aggregator():

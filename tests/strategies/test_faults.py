@@ -21,7 +21,7 @@ from played_rounds import (
 )
 
 from qmoe_fed import rng
-from qmoe_fed.federated.records import ARRAYS, CLIENT, EXAMPLES, LOSS, METRICS
+from qmoe_fed.federated.flower.messages import ARRAYS, CLIENT, EXAMPLES, LOSS, METRICS
 from strategies import CentralDP, Momentum, krum, median
 
 VICTIM = 2

@@ -8,8 +8,8 @@ from played_rounds import ask, make_strategy, play, updates_of, vector
 from qmoe_fed import rng
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
+from qmoe_fed.federated.mechanism import on_server
 from strategies import CentralDP, Mechanism, make_mechanisms
-from strategies.mechanisms import on_server
 
 LOCAL_NOISE = """
 import torch

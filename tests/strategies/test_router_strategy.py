@@ -18,7 +18,7 @@ from played_rounds import (
 )
 
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.records import EXAMPLES
+from qmoe_fed.federated.flower.messages import EXAMPLES
 from qmoe_fed.models import wrap
 from strategies import Adam, CentralDP, Mechanism, Momentum, TooFewClients, krum
 
@@ -128,6 +128,17 @@ def test_a_whole_turn_more_is_the_same_update_of_an_angle():
     result, _ = play(make_strategy(angles=ANGLES), {2: turned})
     expected, _ = play(make_strategy(angles=ANGLES))
     np.testing.assert_allclose(vector(result), vector(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [1e30, -1e5, 101.0])
+def test_an_update_of_an_angle_that_is_too_large_is_not_hidden_by_its_turns(size):
+    def far(arrays, metrics):
+        arrays["theta"][0, 1, 1] = size
+
+    strategy = make_strategy(angles=ANGLES)
+    _, metrics = play(strategy, {2: far})
+    assert metrics["clients-rejected"] == [2]
+    assert "more than max-update-norm = 100" in strategy.rejections[0].reason
 
 
 def test_wrapping():

@@ -3,8 +3,8 @@ import pytest
 import torch
 
 from qmoe_fed.config import StrategyConfig
+from qmoe_fed.federated.build import make_server_step
 from strategies import Adam, Momentum, Plain
-from strategies.server_steps import make_server_step
 
 AGGREGATES = np.random.Generator(np.random.Philox(0)).normal(size=(6, 3))
 

@@ -1,6 +1,5 @@
 """The server: waits for the hosts, runs the rounds, writes the results."""
 
-from qmoe_fed.federated import server_app
-from strategies import from_config
+from qmoe_fed.federated.flower import server_app
 
-app = server_app(from_config)
+app = server_app()

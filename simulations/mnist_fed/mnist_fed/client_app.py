@@ -1,6 +1,5 @@
 """The clients: train their own experts and the shared router on their own data."""
 
-from qmoe_fed.federated import client_app
-from strategies import make_mechanisms
+from qmoe_fed.federated.flower import client_app
 
-app = client_app(make_mechanisms)
+app = client_app()

@@ -8,8 +8,7 @@ from typing import Any
 from flwr.app import Context, RecordDict
 
 from qmoe_fed.config.plugins import load_object
-from qmoe_fed.federated.direct_grid import RUN_ID, task_identity
-from qmoe_fed.federated.local_grid import LocalGrid
+from qmoe_fed.federated.flower.grid import RUN_ID, LocalGrid, task_identity
 
 
 def run_app(app_dir: Path, run_config: dict[str, Any], supernodes: int = 1) -> None:

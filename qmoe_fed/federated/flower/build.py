@@ -1,26 +1,19 @@
-"""From the config of a run to its strategy."""
+"""From the config of a run to a strategy of Flower's kind: ours, a user's, or Flower's own."""
 
 import inspect
-from collections.abc import Sequence
 from dataclasses import fields
-from typing import Any
 
 from flwr.serverapp.strategy import Strategy
 
-from qmoe_fed.config import Config, StrategyConfig
-from qmoe_fed.config.plugins import load_object
+from qmoe_fed.config import Config, StrategyConfig, load_object
 from qmoe_fed.config.settings import kebab, parse_options
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.hosts import Hosts
-from strategies.aggregators import make_aggregator
-from strategies.gate import Limits
-from strategies.mechanisms import Mechanism, make_mechanisms
-from strategies.router_strategy import RouterStrategy
-from strategies.sampling import sample_size
-from strategies.server_steps import make_server_step
+from qmoe_fed.federated.build import ROUTER, check_chain, make_mechanisms, make_rules
+from qmoe_fed.federated.flower.hosts import Hosts
+from qmoe_fed.federated.flower.strategy import RouterStrategy
 
 
-def from_config(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strategy:
+def make_strategy(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strategy:
     """Return the strategy a config names, after checking that its parts go together.
 
     ``strategy`` is ``"router"`` or the import path of a class: one derived from ``RouterStrategy``
@@ -36,20 +29,16 @@ def from_config(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strateg
         UserError: Something cannot be loaded, or settings cannot go together.
     """
     path = config.strategy.strategy
-    kind = RouterStrategy if path == "router" else load_object(path, "strategy")
+    kind = RouterStrategy if path == ROUTER else load_object(path, "strategy")
     if not (isinstance(kind, type) and issubclass(kind, Strategy)):
         raise UserError(f"strategy = {path!r}: is not a class derived from Flower's Strategy")
-    mechanisms = make_mechanisms(config)
-    if not issubclass(kind, RouterStrategy):
-        _refuse_router_settings(config, path, mechanisms)
-    for mechanism in mechanisms:
-        mechanism.check(config, mechanisms)
     options = parse_options("strategy-options", config.strategy.strategy_options)
     if issubclass(kind, RouterStrategy):
-        arguments = _parts(config, hosts, angles, mechanisms)
+        arguments = {"hosts": hosts, "angles": angles, **vars(make_rules(config))}
         if both := sorted(arguments.keys() & options.keys()):
             raise UserError(f"strategy-options: {', '.join(both)} have settings of their own")
     else:
+        _refuse_router_settings(config)
         arguments = _flower_defaults(kind, config)
     try:
         return kind(**{**arguments, **options})
@@ -57,31 +46,9 @@ def from_config(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strateg
         raise UserError(f"strategy = {path!r}: {error}") from error
 
 
-def _parts(
-    config: Config, hosts: Hosts, angles: frozenset[str], mechanisms: Sequence[Mechanism]
-) -> dict[str, Any]:
-    federation, settings = config.federation, config.strategy
-    largest = federation.num_clients
-    if federation.sampling == "fixed":
-        largest = sample_size(largest, federation.fraction_train)
-    return {
-        "hosts": hosts,
-        "num_clients": federation.num_clients,
-        "seed": federation.seed,
-        "fraction_train": federation.fraction_train,
-        "sampling": federation.sampling,
-        "limits": Limits(settings.max_update_norm, settings.max_weight),
-        "quorum": settings.quorum,
-        "weighting": settings.weighting,
-        "aggregator": make_aggregator(settings, largest),
-        "server_step": make_server_step(settings),
-        "mechanisms": mechanisms,
-        "angles": angles,
-    }
-
-
-def _refuse_router_settings(config: Config, path: str, mechanisms: Sequence[Mechanism]) -> None:
+def _refuse_router_settings(config: Config) -> None:
     """Refuse settings that only RouterStrategy would heed."""
+    mechanisms = make_mechanisms(config)
     ours = {
         kebab(item.name): getattr(config.strategy, item.name) == item.default
         for item in fields(StrategyConfig)
@@ -91,12 +58,14 @@ def _refuse_router_settings(config: Config, path: str, mechanisms: Sequence[Mech
     ours["mechanisms"] = not any(m.runs_on_server for m in mechanisms)
     if ignored := sorted(name for name, unchanged in ours.items() if not unchanged):
         raise UserError(
-            f"strategy = {path!r} would ignore {', '.join(ignored)}: only strategy = 'router' and "
-            "classes derived from it heed these; Flower's own take strategy-options"
+            f"strategy = {config.strategy.strategy!r} would ignore {', '.join(ignored)}: only "
+            "strategy = 'router' and classes derived from it heed these; Flower's own take "
+            "strategy-options"
         )
+    check_chain(config, mechanisms)
 
 
-def _flower_defaults(kind: type[Strategy], config: Config) -> dict[str, Any]:
+def _flower_defaults(kind: type[Strategy], config: Config) -> dict[str, object]:
     wanted = {
         "fraction_train": config.federation.fraction_train,
         "fraction_evaluate": 0.0,

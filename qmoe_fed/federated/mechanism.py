@@ -14,15 +14,13 @@ from typing import ClassVar, Self
 from torch import Tensor
 
 from qmoe_fed.config import Config
-from qmoe_fed.config.plugins import load_object
-from qmoe_fed.config.settings import parse_options
-from qmoe_fed.errors import UserError, unknown
-from qmoe_fed.federated.records import Cohort
+from qmoe_fed.federated.updates import Cohort
+
+Memory = dict[str, int | float | Tensor]
+"""What is remembered between rounds: numbers and tensors by name."""
 
 Aggregate = Callable[[Cohort], Tensor]
 """What remains of the server's chain: turns a cohort into one update ``(P,)``."""
-
-BUILT_IN = {"central-dp": "strategies.central_dp:CentralDP"}
 
 
 class Mechanism:
@@ -56,7 +54,7 @@ class Mechanism:
     ) -> Tensor:
         """Return what the clients send instead of their updates.
 
-        A host builds its mechanisms anew for each message: nothing is remembered between rounds.
+        A host begins every round with fresh mechanisms: nothing is remembered between them.
 
         Args:
             updates: Shape ``(k, P)``, float64, one row per client; rows must not be mixed.
@@ -90,7 +88,7 @@ class Mechanism:
         """Return what to report after a round, e.g. ``{"epsilon": 1.2}``."""
         return {}
 
-    def state_dict(self) -> dict[str, int | float | Tensor]:
+    def state_dict(self) -> Memory:
         """Return what a resumed run needs to know: numbers and tensors.
 
         A class that works on the server defines this and ``load_state_dict`` itself, also if it
@@ -98,7 +96,7 @@ class Mechanism:
         """
         return {}
 
-    def load_state_dict(self, state: dict[str, int | float | Tensor]) -> None:
+    def load_state_dict(self, state: Memory) -> None:
         """Go on from a saved state."""
 
     @property
@@ -113,37 +111,6 @@ class Mechanism:
 
     def _overrides(self, *names: str) -> bool:
         return any(getattr(type(self), name) is not getattr(Mechanism, name) for name in names)
-
-
-def make_mechanisms(config: Config) -> tuple[Mechanism, ...]:
-    """Return the mechanisms a config names, in order; the same on server and clients.
-
-    Raises:
-        UserError: A name is unknown, cannot be loaded, or does not take the options.
-    """
-    names = [name.strip() for name in config.privacy.mechanisms.split(",") if name.strip()]
-    options = parse_options("mechanism-options", config.privacy.mechanism_options)
-    owners = sum(":" in name for name in names)
-    if options and owners != 1:
-        raise UserError(
-            f"mechanism-options = {config.privacy.mechanism_options!r}: they belong to the one "
-            f"mechanism that is named by import path; mechanisms names {owners} of these"
-        )
-    return tuple(_make(name, config, options if ":" in name else {}) for name in names)
-
-
-def _make(name: str, config: Config, options: dict[str, object]) -> Mechanism:
-    if name not in BUILT_IN and ":" not in name:
-        raise unknown("mechanism", name, BUILT_IN, "Or an import path 'package.module:attribute'.")
-    kind = load_object(BUILT_IN.get(name, name), "mechanism")
-    if not (isinstance(kind, type) and issubclass(kind, Mechanism)):
-        raise UserError(f"mechanism {name!r}: is not a class derived from strategies.Mechanism")
-    try:
-        return kind.from_config(config, options)
-    except UserError:
-        raise
-    except (TypeError, ValueError) as error:
-        raise UserError(f"mechanism {name!r}, mechanism-options {options}: {error}") from error
 
 
 def on_server(

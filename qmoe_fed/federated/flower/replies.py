@@ -1,4 +1,4 @@
-"""What may be aggregated: every reply and every client's row is checked before it counts.
+"""From the replies of hosts to a cohort: what cannot be read is named and left out.
 
 A fault costs the client its part in the round, never the round of the others, and it has a
 reason. What is wrong with a reply as a whole costs all clients of that host theirs.
@@ -6,7 +6,6 @@ reason. What is wrong with a reply as a whole costs all clients of that host the
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,31 +13,10 @@ from flwr.app import Array, ArrayRecord, Message, MetricRecord, RecordDict
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qmoe_fed.federated.records import (
-    ARRAYS,
-    CLIENT,
-    EXAMPLES,
-    LOSS,
-    METRICS,
-    Cohort,
-    Layout,
-    Rejection,
-)
+from qmoe_fed.federated.flower.messages import ARRAYS, CLIENT, EXAMPLES, LOSS, METRICS
+from qmoe_fed.federated.updates import Cohort, Layout, Rejection
 
 MAX_REASON = 300  # characters
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a client's row must stay within.
-
-    Attributes:
-        max_update_norm: Bound on the L2 norm of an update, over all shared parameters.
-        max_weight: Bound on the number of examples; the least is 1.
-    """
-
-    max_update_norm: float = 100.0
-    max_weight: float = 1e6
 
 
 class _Unusable(Exception):
@@ -72,36 +50,7 @@ def read_replies(
         keep, faults = _check_ids(ids, clients)
         parts.append((ids[keep], table[torch.from_numpy(keep)]))
         rejections += faults
-    return _cohort(parts, layout), rejections
-
-
-def check_rows(cohort: Cohort, limits: Limits) -> tuple[Cohort, list[Rejection]]:
-    """Return the clients whose rows are within the limits, and why the others are not."""
-    norms = torch.linalg.vector_norm(cohort.updates, dim=1)
-    weights, losses = cohort.weights, cohort.losses
-    checks = [
-        (cohort.updates.isfinite().all(1), lambda row: "update is not finite"),
-        (
-            norms <= limits.max_update_norm,
-            lambda row: (
-                f"norm of the update is {norms[row]:.6g}, more than max-update-norm = "
-                f"{limits.max_update_norm:g}"
-            ),
-        ),
-        (
-            (weights >= 1) & (weights <= limits.max_weight),
-            lambda row: f"{EXAMPLES} is {weights[row]:g}, not in [1, {limits.max_weight:g}]",
-        ),
-        (losses.isfinite(), lambda row: f"{LOSS} is {losses[row]:g}"),
-    ]
-    good, rejections = torch.ones(len(cohort.clients), dtype=torch.bool), []
-    for passed, reason in checks:
-        rejections += [
-            Rejection(cohort.clients[row], reason(row))
-            for row in (good & ~passed).nonzero().flatten().tolist()
-        ]
-        good &= passed
-    return cohort if good.all() else cohort.select(good.tolist()), rejections
+    return _cohort(parts, layout.size), rejections
 
 
 def _rows(messages: Sequence[Message], layout: Layout) -> tuple[NDArray[np.int64], Tensor]:
@@ -117,14 +66,15 @@ def _rows(messages: Sequence[Message], layout: Layout) -> tuple[NDArray[np.int64
     arrays, metrics = content.get(ARRAYS), content.get(METRICS)
     if not isinstance(arrays, ArrayRecord) or not isinstance(metrics, MetricRecord):
         raise _Unusable(f"the reply lacks the record {ARRAYS!r} or {METRICS!r}")
-    if arrays.keys() != layout.keys():
-        raise _Unusable(f"the reply has the parameters {sorted(arrays)}, expected {sorted(layout)}")
+    if arrays.keys() != layout.shapes.keys():
+        names = sorted(layout.names)
+        raise _Unusable(f"the reply has the parameters {sorted(arrays)}, expected {names}")
     ids = _column(metrics, CLIENT, np.int64)
     numbers = [_column(metrics, name, np.float64) for name in (EXAMPLES, LOSS)]
     for name, column in zip((EXAMPLES, LOSS), numbers, strict=True):
         if len(column) != len(ids):
             raise _Unusable(f"metric {name!r} has {len(column)} entries for {len(ids)} clients")
-    updates = [_array(arrays[name], name, len(ids), shape) for name, shape in layout.items()]
+    updates = [_array(arrays[name], name, len(ids), shape) for name, shape in layout.shapes.items()]
     table = np.concatenate([np.stack(numbers, axis=1), *updates], axis=1)
     return ids, torch.from_numpy(table)
 
@@ -176,10 +126,10 @@ def _check_ids(
     return (wanted & (counts == 1))[position], rejections
 
 
-def _cohort(parts: Sequence[tuple[NDArray[np.int64], Tensor]], layout: Layout) -> Cohort:
-    size = sum(math.prod(shape) for shape in layout.values())
-    nobody = torch.zeros(0, 2 + size, dtype=torch.float64)
-    ids = np.concatenate([np.zeros(0, dtype=np.int64), *(ids for ids, _ in parts)])
+def _cohort(parts: Sequence[tuple[NDArray[np.int64], Tensor]], size: int) -> Cohort:
+    if not parts:
+        return Cohort.of_nobody(size)
+    ids = np.concatenate([ids for ids, _ in parts])
     order = np.argsort(ids)
-    table = torch.cat([nobody, *(table for _, table in parts)])[torch.from_numpy(order)]
+    table = torch.cat([table for _, table in parts])[torch.from_numpy(order)]
     return Cohort(tuple(ids[order].tolist()), table[:, 2:], table[:, 0], table[:, 1])

@@ -1,16 +1,24 @@
-"""What a Flower grid needs when replies come at once; all use of Flower's private parts is here."""
+"""Flower grids whose replies come at once; all use of Flower's private parts is here."""
 
+import logging
+import traceback
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 from uuid import uuid4
 
-from flwr.app import Message, RecordDict
+from flwr.app import Context, Error, Message, RecordDict
+from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
 RUN_ID = 1
+FIRST_NODE = 1000
+UNKNOWN_FAILURE = 0
+
+logger = logging.getLogger("flwr")
 
 
 class DirectGrid(Grid):
@@ -63,6 +71,52 @@ class DirectGrid(Grid):
         for message in messages:
             message.metadata.__dict__["_message_id"] = uuid4().hex
         return self.deliver(messages, timeout) if messages else []
+
+
+class LocalGrid(DirectGrid):
+    """Delivers messages by calling the ClientApp, one SuperNode after another.
+
+    As in Flower, an exception in the ClientApp becomes an error reply, and what it had changed in
+    its context is dropped.
+
+    Args:
+        app: The ClientApp.
+        run_config: Settings of the run, as the ClientApp reads them.
+        supernodes: Number of SuperNodes to play.
+    """
+
+    def __init__(self, app: ClientApp, run_config: Mapping[str, Any], supernodes: int = 1) -> None:
+        super().__init__()
+        self.app = app
+        self.contexts = {
+            FIRST_NODE + i: Context(
+                run_id=RUN_ID,
+                node_id=FIRST_NODE + i,
+                node_config={"partition-id": i, "num-partitions": supernodes},
+                state=RecordDict(),
+                run_config=dict(run_config),
+            )
+            for i in range(supernodes)
+        }
+
+    def get_node_ids(self) -> list[int]:
+        """Return the ids of all SuperNodes."""
+        return list(self.contexts)
+
+    def deliver(self, messages: list[Message], timeout: float | None) -> list[Message]:
+        """Return the ClientApp's replies; a timeout never strikes."""
+        return [self._call(message) for message in messages]
+
+    def _call(self, message: Message) -> Message:
+        context = self.contexts[message.metadata.dst_node_id]
+        before = RecordDict(dict(context.state))
+        try:
+            return self.app(message, context)
+        except Exception as error:  # becomes an error reply, as in Flower
+            logger.error("ClientApp failed:\n%s", traceback.format_exc())
+            context.state = before
+            reason = f"{type(error).__name__}: {error}"
+            return Message(Error(code=UNKNOWN_FAILURE, reason=reason), reply_to=message)
 
 
 @contextmanager

@@ -17,78 +17,19 @@ Server → host, ``evaluate…``: ``arrays`` and ``clients`` as above; the reply
 Nothing else travels: no sample, and no parameter that ``share`` does not name.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import compress
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from torch import Tensor
 
-from qmoe_fed.federated.hosts import Hosts
+from qmoe_fed.federated.flower.hosts import Hosts
+from qmoe_fed.federated.updates import ClientTable, Cohort, Layout
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 ROUND, CLIENTS = "server-round", "clients"
 CLIENT, EXAMPLES, LOSS = "client", "num-examples", "train-loss"
-
-Layout = Mapping[str, tuple[int, ...]]
-"""Shape of each shared parameter, in the order in which they are laid out in a vector."""
-
-
-@dataclass(frozen=True)
-class Rejection:
-    """A client whose reply does not count, and why."""
-
-    client: int
-    reason: str
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """What came back from one round of training, one row per client, in client order.
-
-    Attributes:
-        clients: Client ids, ascending.
-        updates: Shape ``(C, P)``, float64: local minus shared parameters.
-        weights: Shape ``(C,)``, float64.
-        losses: Shape ``(C,)``, float64: mean training loss of the round.
-    """
-
-    clients: tuple[int, ...]
-    updates: Tensor
-    weights: Tensor
-    losses: Tensor
-
-    def select(self, keep: Sequence[bool]) -> "Cohort":
-        """Return the cohort of the clients marked True."""
-        mask = torch.tensor(list(keep), dtype=torch.bool)
-        clients = tuple(compress(self.clients, keep))
-        return Cohort(clients, self.updates[mask], self.weights[mask], self.losses[mask])
-
-
-def layout_of(arrays: ArrayRecord) -> Layout:
-    """Return the shapes of the parameters in a record."""
-    return {name: tuple(array.shape) for name, array in arrays.items()}
-
-
-def to_vector(arrays: ArrayRecord) -> Tensor:
-    """Return all parameters of a record as one float64 vector ``(P,)``."""
-    parts = [torch.from_numpy(a.numpy()).double().reshape(-1) for a in arrays.values()]
-    return torch.cat(parts) if parts else torch.zeros(0, dtype=torch.float64)
-
-
-def to_arrays(vector: Tensor, layout: Layout) -> ArrayRecord:
-    """Return a vector ``(P,)`` as a float32 record of the given layout."""
-    sizes = [int(np.prod(shape)) for shape in layout.values()]
-    parts = vector.float().split(sizes)
-    return ArrayRecord(
-        {
-            name: Array(part.reshape(shape).numpy())
-            for (name, shape), part in zip(layout.items(), parts, strict=True)
-        }
-    )
 
 
 def to_tensors(arrays: ArrayRecord) -> dict[str, Tensor]:
@@ -121,11 +62,6 @@ def metrics_of(message: Message) -> dict[str, Any]:
     return dict(message.content.metric_records[METRICS])
 
 
-def metrics_reply(message: Message, metrics: Mapping[str, Any]) -> Message:
-    """Return a reply that carries metrics only."""
-    return Message(RecordDict({METRICS: MetricRecord(dict(metrics))}), reply_to=message)
-
-
 def cohort_messages(
     hosts: Hosts,
     clients: Iterable[int],
@@ -149,10 +85,21 @@ def cohort_messages(
     ]
 
 
-def update_reply(
-    message: Message, updates: Mapping[str, Tensor], metrics: Mapping[str, Any]
-) -> Message:
-    """Return a host's reply to a train message; updates are stacked ``(k, *shape)``."""
+def metrics_reply(message: Message, metrics: Mapping[str, Any]) -> Message:
+    """Return a reply that carries metrics only."""
+    return Message(RecordDict({METRICS: MetricRecord(dict(metrics))}), reply_to=message)
+
+
+def table_reply(message: Message, table: ClientTable) -> Message:
+    """Return a host's reply to an ``evaluate`` message."""
+    columns = {name: values.tolist() for name, values in table.columns.items()}
+    return metrics_reply(message, {CLIENT: table.clients.tolist(), **columns})
+
+
+def update_reply(message: Message, cohort: Cohort, layout: Layout) -> Message:
+    """Return a host's reply to a ``train`` message."""
+    examples = cohort.weights.long().tolist()
+    metrics = {CLIENT: list(cohort.clients), EXAMPLES: examples, LOSS: cohort.losses.tolist()}
     reply = metrics_reply(message, metrics)
-    reply.content[ARRAYS] = to_record(updates)
+    reply.content[ARRAYS] = to_record(layout.parameters(cohort.updates))
     return reply

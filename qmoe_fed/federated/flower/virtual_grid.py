@@ -12,9 +12,9 @@ from flwr.app import Array, ArrayRecord, Error, Message, MetricRecord, RecordDic
 from flwr.serverapp import Grid
 
 from qmoe_fed import rng
-from qmoe_fed.federated.direct_grid import DirectGrid
-from qmoe_fed.federated.hosts import Hosts
-from qmoe_fed.federated.records import (
+from qmoe_fed.federated.flower.grid import DirectGrid
+from qmoe_fed.federated.flower.hosts import Hosts
+from qmoe_fed.federated.flower.messages import (
     ARRAYS,
     CLIENT,
     EXAMPLES,
@@ -31,7 +31,7 @@ FIRST = 1  # Flower takes node id 0 for no node
 
 
 class VirtualGrid(DirectGrid):
-    """A grid of one virtual node per client, on top of a grid of hosts.
+    """A grid of one virtual node per client, on top of a grid of hosts, for one round.
 
     Args:
         grid: The grid of hosts.
@@ -39,15 +39,15 @@ class VirtualGrid(DirectGrid):
         num_clients: Number of virtual nodes.
         seed: Flower's strategies sample nodes with Python's global generator, which is therefore
             seeded from this and the round whenever they ask which nodes there are.
-
-    Attributes:
-        round: The round under way; whoever runs the rounds sets it.
+        server_round: The round.
     """
 
-    def __init__(self, grid: Grid, hosts: Hosts, num_clients: int, seed: int) -> None:
+    def __init__(
+        self, grid: Grid, hosts: Hosts, num_clients: int, seed: int, server_round: int
+    ) -> None:
         super().__init__()
-        self.grid, self.hosts, self.num_clients, self.seed = grid, hosts, num_clients, seed
-        self.round = 1
+        self.grid, self.hosts, self.num_clients = grid, hosts, num_clients
+        self.seed, self.round = seed, server_round
 
     def get_node_ids(self) -> list[int]:
         """Return one id per client."""

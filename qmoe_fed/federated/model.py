@@ -1,0 +1,98 @@
+"""The mixture of a run, and which of its parameters travel."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+
+from qmoe_fed.config import Config
+from qmoe_fed.data import shape_of
+from qmoe_fed.errors import UserError
+from qmoe_fed.federated.updates import Layout
+from qmoe_fed.learning import Task
+from qmoe_fed.learning.replicas import expand
+from qmoe_fed.models import Mixture, Parameters, angle_names, build_model, initial_parameters
+
+SHARED = {"router": ("router.",), "experts": ("experts.",), "all": ("",), "none": ()}
+"""How the names of the parameters begin that travel, by what ``share`` says."""
+
+
+@dataclass(frozen=True)
+class Model:
+    """The mixture of a run, and which of its parameters travel.
+
+    Attributes:
+        config: The run.
+    """
+
+    config: Config
+
+    @cached_property
+    def module(self) -> Mixture:
+        """A module for one client; its own parameters are never used."""
+        device = self.config.training.device
+        if device.startswith("cuda") and not torch.cuda.is_available():
+            raise UserError(f"device = {device!r}: torch finds no GPU here; use device = 'cpu'")
+        torch.set_num_threads(self.config.training.threads)
+        return self._build().to(device)
+
+    def _build(self) -> Mixture:
+        shape = shape_of(self.config)
+        return build_model(self.config.model, shape.features, shape.classes)
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """Names of all parameters, in order."""
+        return tuple(name for name, _ in self.module.named_parameters())
+
+    @cached_property
+    def shared(self) -> tuple[str, ...]:
+        """Names of the parameters that travel, as ``share`` says."""
+        prefixes = SHARED[self.config.federation.share]
+        return tuple(name for name in self.names if name.startswith(prefixes))
+
+    @cached_property
+    def local(self) -> tuple[str, ...]:
+        """Names of the parameters that stay with the client."""
+        return tuple(name for name in self.names if name not in self.shared)
+
+    @cached_property
+    def angles(self) -> frozenset[str]:
+        """Names of the parameters that are angles."""
+        return angle_names(self.module)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """How the shared parameters lie in a vector."""
+        shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters()}
+        return Layout({name: shapes[name] for name in self.shared}, self.angles)
+
+    def initial(self, names: Sequence[str], clients: Sequence[int]) -> Parameters:
+        """Return the initial values of some parameters, one row per client."""
+        full = initial_parameters(self._build, self.config.federation.seed, clients)
+        return {name: full[name].to(self.config.training.device) for name in names}
+
+    def initial_shared(self) -> Parameters:
+        """Return the shared parameters before the first round, ``(*shape)`` each."""
+        return {name: values[0] for name, values in self.initial(self.shared, [0]).items()}
+
+    def replicas(self, shared: Parameters, local: Parameters, clients: Sequence[int]) -> Parameters:
+        """Return all that the replicas of some clients run with, ``(k, *shape)`` each.
+
+        Args:
+            shared: Shared parameters, ``(*shape)`` each.
+            local: The clients' own parameters, ``(k, *shape)`` each.
+            clients: Their ids.
+        """
+        return {**expand(shared, len(clients)), **local}
+
+    def task(self, trainable: Sequence[str]) -> Task:
+        """Return the training task for some of the parameters."""
+        return Task(
+            self.module,
+            frozenset(trainable),
+            self.config.training,
+            self.config.federation.seed,
+            frozenset(self.shared),
+        )

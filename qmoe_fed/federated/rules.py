@@ -1,0 +1,217 @@
+"""One round on the server, as a chain of small steps on plain tensors.
+
+    sample → train → gate → mechanisms → aggregate → server step
+
+Everything after the gate sees one row per client, in ascending client id, float64, whatever the
+order in which hosts answered; the same updates always give the same bits.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from qmoe_fed.errors import UserError
+from qmoe_fed.federated.gate import Limits, check_rows
+from qmoe_fed.federated.mechanism import Mechanism, Memory, on_server
+from qmoe_fed.federated.sampling import sample_clients
+from qmoe_fed.federated.updates import Cohort, Layout, Rejection
+from qmoe_fed.models import wrap
+
+Aggregator = Callable[[Tensor, Tensor], Tensor]
+"""Turns updates ``(C, P)`` and weights into one update ``(P,)``.
+
+Weights are ``(C,)``, or ``(C, P)`` where not all clients train all parameters.
+"""
+
+StepState = dict[str, Tensor]
+
+Metrics = dict[str, int | float | list[int]]
+
+
+class TooFewClients(Exception):
+    """An aggregator cannot do with so few clients; the round does not count."""
+
+
+class ServerStep(Protocol):
+    """A rule that turns aggregates into steps; its state is explicit and never changed in place."""
+
+    def init(self, size: int) -> StepState:
+        """Return the state before the first round, for ``size`` parameters."""
+        ...
+
+    def apply(self, state: StepState, aggregate: Tensor) -> tuple[Tensor, StepState]:
+        """Return the step to add to the parameters, ``(P,)``, and the next state."""
+        ...
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How a server chooses clients and what it does with their updates.
+
+    Attributes:
+        num_clients: Clients 0 … num_clients - 1 train.
+        aggregator: Turns updates and weights into one update.
+        server_step: Turns the aggregate into a step.
+        seed: Seed of sampling and noise.
+        fraction_train: Share of the clients that train in a round, in (0, 1].
+        sampling: ``"fixed"`` or ``"poisson"``, see ``sample_clients``.
+        limits: What the gate lets pass.
+        quorum: Share of the sampled clients that must pass the gate for a round to count.
+        weighting: ``"uniform"``, or ``"examples"`` for the number of training samples.
+        mechanisms: Privacy mechanisms; their server halves run here.
+    """
+
+    num_clients: int
+    aggregator: Aggregator
+    server_step: ServerStep
+    seed: int = 0
+    fraction_train: float = 1.0
+    sampling: str = "fixed"
+    limits: Limits = Limits()  # noqa: RUF009 frozen
+    quorum: float = 0.5
+    weighting: str = "uniform"
+    mechanisms: tuple[Mechanism, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a round came to.
+
+    Attributes:
+        values: The next shared parameters, ``(P,)`` float64; None if the round does not count.
+        step: The state of the server step; as it was if the round does not count.
+        metrics: What is reported of the round.
+        rejections: The clients left out, and why, in ascending order.
+        fault: Why the round does not count; empty if it does.
+    """
+
+    values: Tensor | None
+    step: StepState | None
+    metrics: Metrics
+    rejections: list[Rejection]
+    fault: str = ""
+
+
+def open_round(rules: Rules, server_round: int) -> list[int]:
+    """Tell the mechanisms that a round begins, and return the clients that train in it.
+
+    Raises:
+        PrivacyBudgetExhausted: A mechanism ends the run before this round.
+    """
+    for mechanism in rules.mechanisms:
+        mechanism.before_round(server_round)
+    return sample_clients(
+        rules.num_clients, rules.fraction_train, rules.sampling, rules.seed, server_round
+    )
+
+
+def close_round(
+    rules: Rules,
+    server_round: int,
+    sampled: int,
+    cohort: Cohort,
+    unread: Sequence[Rejection],
+    layout: Layout,
+    shared: Tensor,
+    step: StepState | None,
+) -> Outcome:
+    """Bring a round to its end: gate, mechanisms, aggregator, server step.
+
+    A round in which too few clients are left does not count: parameters and the state of the
+    server step stay as they are.
+
+    Args:
+        rules: How.
+        server_round: The round.
+        sampled: How many clients were asked to train.
+        cohort: The updates that came back, as they came.
+        unread: Clients whose updates could not be read.
+        layout: How parameters lie in the updates.
+        shared: The shared parameters that were sent out, ``(P,)`` float64.
+        step: The state of the server step; None before the first round.
+
+    Raises:
+        UserError: The aggregator or a mechanism returned what is not an update.
+    """
+    cohort, outside = check_rows(cohort, rules.limits)
+    updates = torch.where(layout.is_angle, wrap(cohort.updates), cohort.updates)
+    weights = (cohort.weights > 0).double() if rules.weighting == "uniform" else cohort.weights
+    cohort = replace(cohort, updates=updates, weights=weights)
+    fault, values = "", None
+    try:
+        _check_quorum(rules, len(cohort.clients), sampled)
+        aggregate = _aggregate(rules, server_round, cohort, layout.size)
+        change, step = rules.server_step.apply(
+            rules.server_step.init(layout.size) if step is None else step, aggregate
+        )
+        values = torch.where(layout.is_angle, wrap(shared + change), shared + change)
+    except TooFewClients as reason:
+        fault = str(reason)
+    rejections = sorted([*unread, *outside], key=lambda rejection: rejection.client)
+    # a host may have named a client of another host, which then is not left out
+    left_out = {rejection.client for rejection in rejections} - set(cohort.clients)
+    metrics: Metrics = {
+        "clients-sampled": sampled,
+        "clients-accepted": len(cohort.clients),
+        "clients-rejected": sorted(left_out),
+        "round-counted": int(values is not None),
+    }
+    if cohort.clients:
+        metrics["train-loss"] = cohort.losses.mean().item()
+    for mechanism in rules.mechanisms:
+        metrics.update(mechanism.metrics())
+    return Outcome(values, step, metrics, rejections, fault)
+
+
+def _check_quorum(rules: Rules, accepted: int, sampled: int) -> None:
+    needed = math.ceil(rules.quorum * sampled - 1e-9)
+    if not any(mechanism.releases_empty_round for mechanism in rules.mechanisms):
+        needed = max(1, needed)
+    if accepted < needed:
+        raise TooFewClients(f"{accepted} clients accepted, quorum is {needed}")
+
+
+def _aggregate(rules: Rules, server_round: int, cohort: Cohort, size: int) -> Tensor:
+    """Return the aggregated update ``(P,)``."""
+    aggregate = on_server(
+        rules.mechanisms,
+        cohort,
+        lambda rows: rules.aggregator(rows.updates, rows.weights),
+        server_round,
+        rules.seed,
+    )
+    if (
+        not isinstance(aggregate, Tensor)
+        or aggregate.shape != (size,)
+        or not aggregate.isfinite().all()
+    ):
+        raise UserError(
+            f"round {server_round}: aggregator {rules.aggregator} or a mechanism returned "
+            f"{aggregate!r}; expected a tensor of {size} finite numbers"
+        )
+    return aggregate
+
+
+def memory_of(step: StepState | None, mechanisms: Sequence[Mechanism]) -> Memory:
+    """Return what a server step and mechanisms remember, under flat names."""
+    spent = {
+        f"mechanism.{i}.{name}": value
+        for i, mechanism in enumerate(mechanisms)
+        for name, value in mechanism.state_dict().items()
+    }
+    return {**{f"step.{name}": values for name, values in (step or {}).items()}, **spent}
+
+
+def recall(memory: Memory, mechanisms: Sequence[Mechanism]) -> StepState | None:
+    """Restore what the mechanisms remember in place, and return the state of the server step."""
+
+    def part(prefix: str) -> Memory:
+        return {k.removeprefix(prefix): v for k, v in memory.items() if k.startswith(prefix)}
+
+    for i, mechanism in enumerate(mechanisms):
+        mechanism.load_state_dict(part(f"mechanism.{i}."))
+    return {name: torch.as_tensor(value) for name, value in part("step.").items()} or None

@@ -1,0 +1,110 @@
+"""The one form of the clients' updates: a matrix with a row per client, and its layout."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import compress
+from math import prod
+
+import torch
+from torch import Tensor
+
+from qmoe_fed.models import Parameters
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the shared parameters lie in a vector.
+
+    Attributes:
+        shapes: Shape of each parameter, in order.
+        angles: Names of parameters that are angles, shared or not.
+    """
+
+    shapes: Mapping[str, tuple[int, ...]]
+    angles: frozenset[str] = frozenset()
+
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The names of the parameters, in order."""
+        return tuple(self.shapes)
+
+    @cached_property
+    def sizes(self) -> list[int]:
+        """How many numbers each parameter is."""
+        return [prod(shape) for shape in self.shapes.values()]
+
+    @property
+    def size(self) -> int:
+        """P, how many numbers all parameters are."""
+        return sum(self.sizes)
+
+    @cached_property
+    def is_angle(self) -> Tensor:
+        """Which of the numbers are angles, ``(P,)``."""
+        flags = torch.tensor([name in self.angles for name in self.names], dtype=torch.bool)
+        return flags.repeat_interleave(torch.tensor(self.sizes, dtype=torch.long))
+
+    def flat(self, parameters: Parameters, *rows: int) -> Tensor:
+        """Return ``(*rows, *shape)`` each as one ``(*rows, P)``, float64."""
+        sizes = zip(self.names, self.sizes, strict=True)
+        parts = [parameters[name].double().reshape(*rows, size) for name, size in sizes]
+        return torch.cat(parts, -1) if parts else torch.zeros(*rows, 0, dtype=torch.float64)
+
+    def parameters(self, values: Tensor) -> Parameters:
+        """Return values ``(…, P)`` as parameters ``(…, *shape)``, float32."""
+        parts = values.float().split(self.sizes, -1)
+        return {
+            name: part.reshape(*values.shape[:-1], *shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+
+@dataclass(frozen=True)
+class Rejection:
+    """A client whose update does not count, and why."""
+
+    client: int
+    reason: str
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """What came back from one round of training, one row per client, in client order.
+
+    Attributes:
+        clients: Client ids, ascending.
+        updates: Shape ``(C, P)``, float64: local minus shared parameters.
+        weights: Shape ``(C,)``, or ``(C, P)`` where clients train only some of the parameters, 0
+            for the others; float64.
+        losses: Shape ``(C,)``, float64: mean training loss of the round.
+    """
+
+    clients: tuple[int, ...]
+    updates: Tensor
+    weights: Tensor
+    losses: Tensor
+
+    @classmethod
+    def of_nobody(cls, size: int) -> "Cohort":
+        """Return the cohort of a round without clients."""
+        nothing = torch.zeros(0, dtype=torch.float64)
+        return cls((), nothing.new_zeros(0, size), nothing, nothing)
+
+    def select(self, keep: Tensor) -> "Cohort":
+        """Return the cohort of the clients marked True, ``(C,)``."""
+        clients = tuple(compress(self.clients, keep.tolist()))
+        return Cohort(clients, self.updates[keep], self.weights[keep], self.losses[keep])
+
+
+@dataclass(frozen=True)
+class ClientTable:
+    """Metrics of clients, one row each, in ascending order of their ids.
+
+    Attributes:
+        clients: Ids of the clients, ``(k,)``.
+        columns: Values by metric, ``(k,)`` float64 each.
+    """
+
+    clients: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
+    columns: dict[str, Tensor] = field(default_factory=dict)
