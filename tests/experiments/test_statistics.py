@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.metrics import accuracy_score, f1_score
 
-from qmoe_fed.studies.statistics import (
+from qmoe_fed.experiments.statistics import (
     accuracy,
     efficiency,
     macro_f1,
