@@ -81,7 +81,7 @@ def test_full_depolarization_routes_by_chance():
 
 
 def test_unknown_noise_is_refused():
-    with pytest.raises(UserError, match="noise-channel 'bitflip'. Did you mean 'bit-flip'"):
+    with pytest.raises(UserError, match=r"noise-channel 'bitflip'\. Did you mean 'bit-flip'"):
         build(Noisy("bitflip", "gate", STRENGTHS).on(MODELS["quantum"]), 2, 2)
     with pytest.raises(UserError, match="noise-placement 'gates'"):
         build(Noisy("bit-flip", "gates", STRENGTHS).on(MODELS["quantum"]), 2, 2)

@@ -124,7 +124,7 @@ def test_every_place_and_seed_is_run_once_and_a_stopped_study_goes_on(tmp_path, 
     records = tmp_path / "records.jsonl"
     lines = records.read_text().splitlines(keepends=True)
     assert len(lines) == len(places) * (len(CANDIDATES) * len(CHOICE_SEEDS) + 2)
-    frame = pd.read_json(records, lines=True)
+    frame = pd.read_json(records, lines=True, precise_float=True)
     reported = frame[frame["use"] == "report"]
     assert sorted(zip(reported["sharing"], reported["seed"], strict=True)) == [
         (sharing, seed) for sharing in ways for seed in (3, 4)
@@ -140,7 +140,7 @@ def test_every_place_and_seed_is_run_once_and_a_stopped_study_goes_on(tmp_path, 
     done = (tmp_path / "cells.jsonl").read_text().splitlines(keepends=True)
     (tmp_path / "cells.jsonl").write_text("".join(done[:-2]))
     assert run() == first
-    again = pd.read_json(records, lines=True)
+    again = pd.read_json(records, lines=True, precise_float=True)
     pd.testing.assert_frame_equal(again, frame)
 
 
