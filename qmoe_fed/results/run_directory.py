@@ -20,8 +20,10 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,16 @@ class RunDirectory:
         """Write a safetensors file."""
         content = {key: np.asarray(values, order="C") for key, values in arrays.items()}
         write_whole(self.path / name, save(content))
+
+
+def new_directory(stem: Path) -> Path:
+    """Make a directory that was not there, ``stem`` or ``stem-2``, ``stem-3``, …"""
+    for number in count(1):
+        directory = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
+        with suppress(FileExistsError):
+            directory.mkdir(parents=True)
+            return directory
+    raise AssertionError
 
 
 def write_whole(path: Path, content: bytes) -> None:
