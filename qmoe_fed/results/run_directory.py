@@ -15,7 +15,6 @@
 """
 
 import json
-import math
 import os
 import platform
 import time
@@ -161,8 +160,4 @@ def read_text(file: Path) -> str:
 
 def _finite(content: Any) -> Any:
     """Replace NaN and infinity, which JSON does not know, by None."""
-    if isinstance(content, Mapping):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    return json.loads(json.dumps(content), parse_constant=lambda _: None)
