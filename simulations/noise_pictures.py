@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 from noise_tables import CLEAN, NOISY, PUBLISHED, TABLE_II, Curve, Noise
-
 from qmoe_fed.circuits.channels import PLACEMENTS, depolarizing_from_qiskit, depolarizing_to_qiskit
+
 from qmoe_fed.experiments.statistics import mean_interval
 from qmoe_fed.experiments.views.lines import Level, Panel, Series, draw_panels
 from qmoe_fed.results.figures import style

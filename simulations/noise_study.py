@@ -10,8 +10,8 @@ from dataclasses import dataclass, field, replace
 
 from noise_pictures import draw
 from noise_tables import NOTEBOOK_STRENGTHS, TABLE_II, Noise, tables
-
 from qmoe_fed.circuits.channels import CHANNELS, PLACEMENTS, depolarizing_from_qiskit
+
 from qmoe_fed.config.settings import Tree, between, setting
 from qmoe_fed.errors import UserError
 from qmoe_fed.experiments import command

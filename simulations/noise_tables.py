@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
 from qmoe_fed.circuits.channels import PLACEMENTS, depolarizing_from_qiskit
+
 from qmoe_fed.experiments.breakdown import Breakdown, breakdown
 from qmoe_fed.experiments.measures.noise import MEASUREMENT, TEST, TRAINING
 from qmoe_fed.experiments.statistics import Array

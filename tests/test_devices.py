@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from qmoe_fed.circuits.channels import Noise
 
 from qmoe_fed.circuits import Circuit, density, statevector
-from qmoe_fed.circuits.channels import Noise
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, load_clients
 from qmoe_fed.errors import UserError

@@ -6,7 +6,6 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-
 from qmoe_fed.studies.ablation import starts
 from qmoe_fed.studies.ablation.gradients import (
     MARGINAL,

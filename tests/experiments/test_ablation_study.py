@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from qmoe_fed.studies.ablation import study
 from qmoe_fed.studies.ablation.settings import QUICK, Settings
 from qmoe_fed.studies.command import main

@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-
 from qmoe_fed.studies.ablation import comparison
 from qmoe_fed.studies.ablation.lines import by_case, leads
 from qmoe_fed.studies.ablation.verdicts import HIGHER, HOLDS, LOWER, compare, judge

@@ -1,17 +1,17 @@
 import pytest
 import torch
+from qmoe_fed.circuits.channels import CHANNELS, PLACEMENTS, Noise
+from qmoe_fed.studies.noise.fits import model_config
+from qmoe_fed.studies.noise.router import MEASUREMENT, READOUT_ERROR, expose, noisy_model
+from qmoe_fed.studies.noise.shots import accuracy_with_shots
 
 from qmoe_fed.circuits import density
-from qmoe_fed.circuits.channels import CHANNELS, PLACEMENTS, Noise
 from qmoe_fed.data import Samples
 from qmoe_fed.errors import UserError
 from qmoe_fed.learning import evaluate
 from qmoe_fed.learning.replicas import apply
 from qmoe_fed.learning.routing import routing_weights
 from qmoe_fed.models import build_model, initial_parameters
-from qmoe_fed.studies.noise.fits import model_config
-from qmoe_fed.studies.noise.router import MEASUREMENT, READOUT_ERROR, expose, noisy_model
-from qmoe_fed.studies.noise.shots import accuracy_with_shots
 
 SEEDS = 3
 STRENGTHS = [0.0, 0.1, 0.3]

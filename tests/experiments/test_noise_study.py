@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from qmoe_fed.studies import command
 from qmoe_fed.studies.noise import fits
 from qmoe_fed.studies.noise.measure import CLEAN, NOISY, TEST, Curve

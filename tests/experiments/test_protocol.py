@@ -5,15 +5,15 @@ import math
 
 import pytest
 import torch
+from qmoe_fed.studies.datasets import MOONS, Source, load
+from qmoe_fed.studies.models import ablation_model
+from qmoe_fed.studies.protocol import Protocol, fit
 from torch.nn.functional import cross_entropy
 
 from qmoe_fed import rng
 from qmoe_fed.data import Samples
 from qmoe_fed.learning import evaluate
 from qmoe_fed.models import initial_parameters
-from qmoe_fed.studies.datasets import MOONS, Source, load
-from qmoe_fed.studies.models import ablation_model
-from qmoe_fed.studies.protocol import Protocol, fit
 
 SEEDS = 3
 RATES = [0.01, 0.3, 0.1]

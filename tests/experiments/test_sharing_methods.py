@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from qmoe_fed.studies.sharing.methods import METHODS, run
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, load_clients
 from qmoe_fed.federated.host import Model
 from qmoe_fed.learning import evaluate, train
-from qmoe_fed.studies.sharing.methods import METHODS, run
 
 TINY = {
     "num-clients": 4,

@@ -1,7 +1,6 @@
 """Intervals and the verdict, from numbers made up for it."""
 
 import pytest
-
 from qmoe_fed.studies.sharing.grid import DEFAULT, FULL, TASKS, Cell, Job
 from qmoe_fed.studies.sharing.methods import METHODS, Outcome
 from qmoe_fed.studies.sharing.report import by_cell, difference, print_report, sign_of, verdict

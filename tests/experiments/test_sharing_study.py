@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
-
-from qmoe_fed.config import Config
-from qmoe_fed.errors import UserError
 from qmoe_fed.studies.sharing import grid, runs
 from qmoe_fed.studies.sharing.grid import CANDIDATES, FULL, Cell, Grid, job_of
 from qmoe_fed.studies.sharing.study import compare
+
+from qmoe_fed.config import Config
+from qmoe_fed.errors import UserError
 
 SCRIPT = Path(__file__).parents[2] / "simulations" / "compare_sharing.py"
 CELLS = tuple(

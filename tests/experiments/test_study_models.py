@@ -1,7 +1,5 @@
 import pytest
 import torch
-
-from qmoe_fed.errors import UserError
 from qmoe_fed.studies.ablation.efficiency import PAPER_CIRCUIT, rival, sweep
 from qmoe_fed.studies.models import (
     ablation_model,
@@ -9,6 +7,8 @@ from qmoe_fed.studies.models import (
     nearest_width,
     router_parameters,
 )
+
+from qmoe_fed.errors import UserError
 
 
 @pytest.mark.parametrize(

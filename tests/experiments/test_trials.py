@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
-from qmoe_fed.learning import evaluate
 from qmoe_fed.studies import trials
 from qmoe_fed.studies.datasets import MOONS, Source, load
 from qmoe_fed.studies.models import ablation_model
 from qmoe_fed.studies.protocol import Protocol
 from qmoe_fed.studies.trials import CHOSEN, Trial, first_epoch, run
+
+from qmoe_fed.learning import evaluate
 
 SOURCE = Source(MOONS, 3, 0, 0.1, "")
 TRIAL = Trial(

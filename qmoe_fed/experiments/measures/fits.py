@@ -1,6 +1,6 @@
 """A model fitted with all seeds and learning rates, tested once for each rate that is reported."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
