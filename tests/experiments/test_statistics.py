@@ -4,7 +4,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+<<<<<<< HEAD
 from qmoe_fed.studies.statistics import (
+=======
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score
+
+from qmoe_fed.experiments.statistics import (
+>>>>>>> part-c
     accuracy,
     efficiency,
     macro_f1,
