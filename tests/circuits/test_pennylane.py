@@ -31,9 +31,7 @@ def both(circuit, x, theta, device, strengths=None):
     theirs = engine(f"pennylane:{device}")
     return (
         with_gradients(lambda x, t: statevector.run(circuit, x, t, strengths), x, theta),
-        with_gradients(
-            lambda x, t: theirs(circuit, x, t, strengths), x.double(), theta.double()
-        ),
+        with_gradients(lambda x, t: theirs(circuit, x, t, strengths), x.double(), theta.double()),
     )
 
 
@@ -55,9 +53,7 @@ def test_the_state_vector_equals_other_devices(device, circuit, seed):
     assert_same(*both(circuit, *angles(circuit, seed, batch=2), device), 1e-12)
 
 
-@given(
-    circuit=lists(unitaries=True, embedding=True), seed=seeds, batch=st.sampled_from([1, 2, 20])
-)
+@given(circuit=lists(unitaries=True, embedding=True), seed=seeds, batch=st.sampled_from([1, 2, 20]))
 @examples(40)
 def test_any_list_of_gates_equals_default_qubit(circuit, seed, batch):
     assert_same(*both(circuit, *angles(circuit, seed, batch), "default.qubit"), 1e-10)

@@ -215,9 +215,7 @@ def test_fewer_layers_are_a_prefix_of_more(entangler, reuploading):
     x, theta = angles(deep, seed=0)
     prefix = theta[: shallow.parameters].clone().requires_grad_()
     theta = theta.requires_grad_()
-    (whole,) = torch.autograd.grad(
-        run(shallow, x, theta[: shallow.parameters])[:, 0].sum(), theta
-    )
+    (whole,) = torch.autograd.grad(run(shallow, x, theta[: shallow.parameters])[:, 0].sum(), theta)
     (part,) = torch.autograd.grad(run(shallow, x, prefix)[:, 0].sum(), prefix)
     assert_same([whole[: len(part)], whole[len(part) :]], [part, 0 * whole[len(part) :]], 1e-12)
 
