@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from qmoe_fed.config import values
+from qmoe_fed.config.plugins import AGGREGATORS, SERVER_STEPS
 from qmoe_fed.config.settings import Section, between, named, one_of, positive, readable, setting
 from qmoe_fed.errors import UserError
 
@@ -200,11 +201,11 @@ class StrategyConfig(Section):
 
     strategy: str = setting("router", named("router"))
     strategy_options: str = setting("")
-    aggregator: str = setting("mean", named("mean", "median", "trimmed-mean", "krum"))
+    aggregator: str = setting("mean", named(*AGGREGATORS))
     weighting: str = setting("uniform", one_of("uniform", "examples"))
     trim_fraction: float = setting(0.1, between(0, 0.49))
     num_byzantine: int = setting(0, between(0))
-    server_step: str = setting("plain", one_of("plain", "momentum", "adam"))
+    server_step: str = setting("plain", one_of(*SERVER_STEPS))
     server_learning_rate: float = setting(1.0, positive)
     server_momentum: float = setting(0.9, between(0, 0.999))
     quorum: float = setting(0.5, between(0, 1))  # share of the sampled clients
