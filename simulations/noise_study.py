@@ -8,16 +8,9 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-<<<<<<< HEAD
-from noise_pictures import draw
-from noise_tables import NOTEBOOK_STRENGTHS, TABLE_II, Noise, tables
-from qmoe_fed.circuits.channels import CHANNELS, PLACEMENTS, depolarizing_from_qiskit
-
-=======
 from noise_views import TABLE_II, Noise, draw, tables
 
 from qmoe_fed.circuits.noise.placement import depolarizing_from_qiskit
->>>>>>> part-c
 from qmoe_fed.config.settings import Tree, between, setting
 from qmoe_fed.errors import UserError
 from qmoe_fed.experiments import command

@@ -8,15 +8,9 @@ from pathlib import Path
 import centralized_ablation
 import pandas as pd
 import pytest
-<<<<<<< HEAD
-from qmoe_fed.studies.ablation import study
-from qmoe_fed.studies.ablation.settings import QUICK, Settings
-from qmoe_fed.studies.command import main
-=======
 from centralized_ablation import STUDY, Settings
 
 from qmoe_fed.experiments.command import main
->>>>>>> part-c
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "simulations" / "centralized_ablation.py"

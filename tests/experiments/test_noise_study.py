@@ -5,20 +5,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-<<<<<<< HEAD
-from qmoe_fed.studies import command
-from qmoe_fed.studies.noise import fits
-from qmoe_fed.studies.noise.measure import CLEAN, NOISY, TEST, Curve
-from qmoe_fed.studies.noise.published import TABLE_II, TABLE_II_LINEAR
-from qmoe_fed.studies.noise.settings import Settings
-from qmoe_fed.studies.noise.study import QUICK, study
-from qmoe_fed.studies.noise.verdicts import table_ii
-=======
 from noise_study import STUDY, Settings
 from noise_views import CLEAN, NOISY, TABLE_II, Noise, _table_ii, gain
 
 from qmoe_fed.experiments.command import main
->>>>>>> part-c
 
 ROOT = Path(__file__).parents[2]
 TINY = {

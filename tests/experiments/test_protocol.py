@@ -5,13 +5,7 @@ import math
 
 import pytest
 import torch
-<<<<<<< HEAD
-from qmoe_fed.studies.datasets import MOONS, Source, load
-from qmoe_fed.studies.models import ablation_model
-from qmoe_fed.studies.protocol import Protocol, fit
-=======
 from study_models import model as settings_of
->>>>>>> part-c
 from torch.nn.functional import cross_entropy
 
 from qmoe_fed import rng

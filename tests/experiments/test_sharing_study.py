@@ -5,21 +5,6 @@ from dataclasses import replace
 import compare_sharing
 import pandas as pd
 import pytest
-<<<<<<< HEAD
-from qmoe_fed.studies.sharing import grid, runs
-from qmoe_fed.studies.sharing.grid import CANDIDATES, FULL, Cell, Grid, job_of
-from qmoe_fed.studies.sharing.study import compare
-
-from qmoe_fed.config import Config
-from qmoe_fed.errors import UserError
-
-SCRIPT = Path(__file__).parents[2] / "simulations" / "compare_sharing.py"
-CELLS = tuple(
-    Cell("moons, label skew", "linear", sharing)
-    for sharing in ("router", "nothing", "everything", "random router")
-)
-TINY = Grid(CELLS, seeds=2, epochs=5)
-=======
 from compare_sharing import (
     CANDIDATES,
     CHOICE_SEEDS,
@@ -49,7 +34,6 @@ ACCURACIES = {
     "random router": [0.95, 0.96, 0.97],  # 5 points above, always
 }
 PLACE = "mnist, 2 classes", "quantum"
->>>>>>> part-c
 
 
 def rows():

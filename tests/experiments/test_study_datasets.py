@@ -1,16 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from qmoe_fed.studies import datasets
-from qmoe_fed.studies.datasets import MOONS, MOONS_SAMPLES, ImageTask, Source, load
 
 from qmoe_fed.data import idx
 from qmoe_fed.errors import UserError
-<<<<<<< HEAD
-=======
 from qmoe_fed.experiments import datasets
 from qmoe_fed.experiments.datasets import MOONS, MOONS_SAMPLES, ImageTask, Source, load
->>>>>>> part-c
 
 
 @pytest.fixture
