@@ -1,7 +1,6 @@
 """The ways of sharing: what each costs, and where they must coincide."""
 
 import pytest
-from qmoe_fed.studies.sharing.methods import METHODS, run
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, load_clients
