@@ -1,8 +1,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: install run test check
+.PHONY: install run test coverage check
 
 install: $(INSTALLED)
 
@@ -16,7 +17,11 @@ run: install
 	$(BIN)/qmoe-fed run simulations/moons_fed
 
 test: install
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+	$(PYTEST)
+
+# What Ray and SuperNodes run in processes of their own is also run in this one by tests.
+coverage: install
+	$(PYTEST) --cov --cov-report=term:skip-covered
 
 check: install
 	$(BIN)/ruff check .

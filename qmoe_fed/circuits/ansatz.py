@@ -45,9 +45,7 @@ def layered(
     operations: list[Operation] = []
     for layer in range(layers):
         if layer == 0 or reuploading:
-            operations += [
-                gate(embedding.upper(), j, feature(j % features)) for j in range(qubits)
-            ]
+            operations += [gate(embedding.upper(), j, feature(j % features)) for j in range(qubits)]
         for j in range(qubits):
             at = layer * qubits + j
             if strongly:
@@ -68,7 +66,9 @@ def check_features(features: int, qubits: int) -> None:
         UserError: There are more features than qubits, or none.
     """
     if not 1 <= features <= qubits:
-        raise UserError(f"{features} features do not fit {qubits} qubits: 1 to {qubits} can be embedded")
+        raise UserError(
+            f"{features} features do not fit {qubits} qubits: 1 to {qubits} can be embedded"
+        )
 
 
 def ring(qubits: int, layer: int) -> list[tuple[int, int]]:

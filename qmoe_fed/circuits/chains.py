@@ -85,7 +85,9 @@ class _Segments:
         self.phases = Linear(angles, circuit.features, circuit.parameters, mix)
         self.real = not table.imag.any()
         self.table = Constant(
-            table.real if self.real else np.stack([table.real, table.imag], -1).reshape(len(table), -1)
+            table.real
+            if self.real
+            else np.stack([table.real, table.imag], -1).reshape(len(table), -1)
         )
         self.of_x = self.phases.x is not None
 

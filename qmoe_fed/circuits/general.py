@@ -32,7 +32,9 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     dtype = x.dtype if plan.real else x.dtype.to_complex()
     lead = theta.shape[:-1] if theta.dim() > 1 else ()
     state = torch.zeros(2**circuit.qubits, dtype=dtype, device=x.device)
-    one = torch.nn.functional.one_hot(torch.zeros((), dtype=torch.int64, device=x.device), len(state))
+    one = torch.nn.functional.one_hot(
+        torch.zeros((), dtype=torch.int64, device=x.device), len(state)
+    )
     state = (state + one).expand(*lead, 1, 1, -1)
     turns = None if plan.turns is None else plan.turns.matrices(x, theta)
     gates: list[Applied] = []
@@ -43,7 +45,9 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
         elif isinstance(source, Linear):
             values = source(x, theta)
             matrix = torch.nn.functional.normalize(values, dim=-1).unsqueeze(-1)
-            matrix = torch.cat([matrix, matrix.new_zeros(()).expand(*matrix.shape[:-1], matrix.shape[-2] - 1)], -1)
+            matrix = torch.cat(
+                [matrix, matrix.new_zeros(()).expand(*matrix.shape[:-1], matrix.shape[-2] - 1)], -1
+            )
         else:
             matrix = source(x).unsqueeze(0)
         gates.append((gate.wires, matrix.to(dtype)))

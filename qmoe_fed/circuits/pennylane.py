@@ -74,9 +74,7 @@ def run(
         size = lead[0]
         xs = x.expand(*lead, *x.shape[-2:])
         thetas, noise = theta.expand(*lead, -1), strengths.expand(*lead, -1)
-        return torch.stack(
-            [run(circuit, xs[i], thetas[i], noise[i], device) for i in range(size)]
-        )
+        return torch.stack([run(circuit, xs[i], thetas[i], noise[i], device) for i in range(size)])
     lead = torch.broadcast_shapes(x.shape[:-1], (*theta.shape[:-1], 1))
     # One batch, every row with a θ of its own, so that a device that broadcasts is called once.
     rows = x.expand(*lead, -1).flatten(0, -2), theta.unsqueeze(-2).expand(*lead, -1).flatten(0, -2)

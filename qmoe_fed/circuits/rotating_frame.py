@@ -67,9 +67,7 @@ def by_phases(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     turns = phases(plan.turns(x, theta).unflatten(-1, (-1, 2 ** (circuit.qubits - 1))))
     embeddings = [phases(embedding(x, theta)) for embedding in plan.embeddings]
     z: Tensor | None = None
-    for turn, which, entangler in zip(
-        turns.unbind(-2), plan.which, plan.entanglers, strict=True
-    ):
+    for turn, which, entangler in zip(turns.unbind(-2), plan.which, plan.entanglers, strict=True):
         if z is not None:
             z = as_complex(as_real(z) @ entangler(x))
         factor = turn if which is None else turn * embeddings[which]

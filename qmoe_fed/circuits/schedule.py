@@ -25,7 +25,9 @@ def primitives(circuit: Circuit) -> tuple[Operation, ...]:
 
 def _split(whole: Operation) -> Iterable[Operation]:
     if whole.name == "Rot" and isinstance(whole, Gate):
-        return [gate(n, whole.wires, a) for n, a in zip(("RZ", "RY", "RZ"), whole.angles, strict=True)]
+        return [
+            gate(n, whole.wires, a) for n, a in zip(("RZ", "RY", "RZ"), whole.angles, strict=True)
+        ]
     if whole.name in CONTROLLED and isinstance(whole, Gate):
         rotation, between = CONTROLLED[whole.name]
         target, half = whole.wires[1], whole.angles[0] * 0.5

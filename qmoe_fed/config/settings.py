@@ -1,7 +1,6 @@
 """Settings: how they are declared, checked, and read from TOML."""
 
 import math
-import re
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -15,104 +14,49 @@ Check = Callable[[str, Any], None]
 """Takes the name and the value of a setting; raises UserError."""
 
 
-def one_of(*allowed: str) -> Check:
-    """Return the check of a setting that it is one of these."""
+def one_of(*allowed: str, hint: str = "", other: str = "") -> Check:
+    """Return the check of a setting that it is one of these, or has ``other`` in it."""
 
     def check(key: str, value: Any) -> None:
-        if value not in allowed:
-            raise unknown(key, value, allowed)
+        if value not in allowed and not (other and other in value):
+            raise unknown(key, value, allowed, hint)
 
     return check
-
-
-def between(low: float, high: float = float("inf")) -> Check:
-    """Return the check of a setting that its number is in [low, high]."""
-
-    def check(key: str, value: Any) -> None:
-        if not low <= value <= high:
-            limit = f"at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}]"
-            raise UserError(f"{key} = {value!r}: must be {limit}")
-
-    return check
-
-
-def positive(key: str, value: Any) -> None:
-    """Check that the number of a setting is above 0."""
-    if value <= 0:
-        raise UserError(f"{key} = {value!r}: must be a positive number")
 
 
 def named(*allowed: str) -> Check:
     """Return the check of a name that may also be an import path ``package.module:attribute``."""
+    return one_of(*allowed, hint="Or an import path 'package.module:attribute'.", other=":")
 
+
+def between(low: float, high: float = math.inf) -> Check:
+    """Return the check of a setting that its number is in [low, high]."""
+    limit = f"at least {low:g}" if high == math.inf else f"in [{low:g}, {high:g}]"
+    return _holds(lambda value: low <= value <= high, f"must be {limit}")
+
+
+def readable(read: Callable[[Any], object], expected: str) -> Check:
+    """Return the check of a setting that a function can read it without a ValueError."""
+
+    def can_read(value: Any) -> bool:
+        try:
+            read(value)
+        except ValueError:
+            return False
+        return True
+
+    return _holds(can_read, f"expected {expected}")
+
+
+def _holds(condition: Callable[[Any], bool], words: str) -> Check:
     def check(key: str, value: Any) -> None:
-        if value not in allowed and ":" not in value:
-            raise unknown(key, value, allowed, "Or an import path 'package.module:attribute'.")
+        if not condition(value):
+            raise UserError(f"{key} = {value!r}: {words}")
 
     return check
 
 
-def device(key: str, value: Any) -> None:
-    """Check that a setting names a device this project runs on."""
-    if value.partition(":")[0] not in ("cpu", "cuda"):
-        raise unknown(key, value, ("cpu", "cuda"), "Or one of several GPUs, e.g. 'cuda:1'.")
-
-
-@dataclass(frozen=True)
-class Spread:
-    """A number, or numbers drawn uniformly from [low, high], one for each client."""
-
-    low: float
-    high: float
-
-    @classmethod
-    def of(cls, value: float | str) -> Self:
-        """Read a number, or ``"uniform(low, high)"``.
-
-        Raises:
-            ValueError: The text says something else.
-        """
-        if not isinstance(value, str):
-            return cls(value, value)
-        if not (found := re.fullmatch(r"\s*uniform\(([^,]*),([^,]*)\)\s*", value)):
-            raise ValueError(value)
-        return cls(float(found[1]), float(found[2]))
-
-
-def probability(key: str, value: float | str) -> None:
-    """Check that a setting is a number in [0, 1], or ``"uniform(low, high)"`` of such numbers."""
-    try:
-        spread = Spread.of(value)
-    except ValueError:
-        spread = Spread(math.nan, math.nan)
-    if not 0 <= spread.low <= spread.high <= 1:
-        raise UserError(
-            f"{key} = {value!r}: expected a number in [0, 1], or one drawn for each client, e.g. "
-            "'uniform(0, 0.05)'"
-        )
-
-
-def depths(value: int | str) -> range:
-    """Return the numbers of layers in ``3``, or in ``"1..3"``, where each client has its own.
-
-    Raises:
-        ValueError: The text says something else.
-    """
-    low, _, high = value.partition("..") if isinstance(value, str) else (value, "", value)
-    return range(int(low), int(high) + 1)
-
-
-def layer_counts(key: str, value: int | str) -> None:
-    """Check that a setting is a number of layers, or the range that each client has its own in."""
-    try:
-        allowed = depths(value)
-    except ValueError:
-        allowed = range(0)
-    if not allowed or allowed[0] < 1:
-        raise UserError(
-            f"{key} = {value!r}: expected a whole number of at least 1, or one for each client, "
-            "e.g. '1..3'"
-        )
+positive = _holds(lambda value: value > 0, "must be a positive number")
 
 
 def setting(default: Scalar, check: Check | None = None) -> Any:
@@ -166,18 +110,14 @@ class Tree:
             UserError: A key is unknown, a value has the wrong type or is out of range, or two
                 settings cannot go together.
         """
-        sections = {item.name: item.default_factory for item in fields(cls)}
-        homes = {
-            kebab(item.name): name
-            for name, section in sections.items()
-            for item in fields(section)  # type: ignore[arg-type]
-        }
+        sections: dict[str, Any] = {item.name: item.type for item in fields(cls)}
+        homes = {kebab(item.name): name for name, kind in sections.items() for item in fields(kind)}
         values: dict[str, dict[str, Any]] = {name: {} for name in sections}
         for key, value in settings.items():
             if key not in homes:
                 raise unknown("setting", key, homes)
             values[homes[key]][key.replace("-", "_")] = value
-        return cls(**{name: sections[name](**values[name]) for name in sections})  # type: ignore
+        return cls(**{name: kind(**values[name]) for name, kind in sections.items()})
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
@@ -218,7 +158,6 @@ def parse_options(key: str, text: str) -> dict[str, Any]:
     try:
         options: dict[str, Any] = tomllib.loads(f"options = {{ {text} }}")["options"]
     except tomllib.TOMLDecodeError as error:
-        raise UserError(
-            f"{key} = {text!r}: expected 'name = value, name = value' ({error})"
-        ) from error
+        message = f"{key} = {text!r}: expected 'name = value, name = value' ({error})"
+        raise UserError(message) from error
     return options

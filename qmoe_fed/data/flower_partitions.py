@@ -1,10 +1,6 @@
-"""Partitions made by flwr-datasets, under its names.
-
-Importing it takes seconds and 250 MB, so that waits until one of these is asked for.
-"""
+"""Partitions made by flwr-datasets, under its names."""
 
 import warnings
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,49 +10,42 @@ from qmoe_fed.errors import UserError
 
 Labels = NDArray[np.int64]
 Owners = NDArray[np.int64]
+"""Client id of each sample, -1 for nobody's, shape ``(n,)``."""
 
 
-def pathological(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> Owners:
-    """Give each client ``classes-per-client`` classes (Li et al., "Federated learning on non-IID
-    data silos", 2022); a class is divided equally among the clients that have it."""
-    from flwr_datasets.partitioner import PathologicalPartitioner
+def by_flower(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> Owners:
+    """Return the owner of each sample by the partitioner that ``partition`` names.
 
-    partitioner = PathologicalPartitioner(
-        num_clients, "label", data.classes_per_client, "first-deterministic", seed=seed
-    )
-    return _owners(partitioner, labels, data)
+    ``pathological``: each client gets ``classes-per-client`` classes, and a class is divided
+    equally among the clients that have it (Li et al., "Federated learning on non-IID data silos",
+    2022). ``shard``: samples are sorted by class and cut into equal shards, ``classes-per-client``
+    of which go to each client (McMahan et al., "Communication-efficient learning", 2017); a
+    remainder goes to nobody. ``inner-dirichlet``: clients of equal size are filled one random
+    sample at a time from class proportions drawn from Dirichlet(α) (Acar et al., "Dynamic
+    regularization", 2021); the same idea as our own ``dirichlet``, but slow, and it fails for small
+    α once classes run out.
 
-
-def shard(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> Owners:
-    """Sort by class, cut into equal shards, deal ``classes-per-client`` shards to each client
-    (McMahan et al., "Communication-efficient learning", 2017). A remainder goes to nobody."""
-    shards = num_clients * data.classes_per_client
-    if shards > len(labels):
+    Raises:
+        UserError: It cannot be made of so few samples.
+    """
+    each = data.classes_per_client
+    if data.partition == "shard" and num_clients * each > len(labels):
         raise UserError(
-            f"partition = 'shard': {num_clients} clients with classes-per-client = "
-            f"{data.classes_per_client} shards each need {shards} samples, there are {len(labels)}"
+            f"partition = 'shard': {num_clients} clients with classes-per-client = {each} shards "
+            f"each need {num_clients * each} samples, there are {len(labels)}"
         )
-    from flwr_datasets.partitioner import ShardPartitioner
-
-    partitioner = ShardPartitioner(num_clients, "label", data.classes_per_client, seed=seed)
-    return _owners(partitioner, labels, data)
-
-
-def inner_dirichlet(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> Owners:
-    """Fill clients of equal size one random sample at a time from class proportions drawn from
-    Dirichlet(α) (Acar et al., "Dynamic regularization", 2021). The same idea as our own
-    ``dirichlet``, but slow, and it fails for small α once classes run out."""
-    from flwr_datasets.partitioner import InnerDirichletPartitioner
-
-    sizes = np.bincount(np.arange(len(labels)) % num_clients)
-    partitioner = InnerDirichletPartitioner(sizes, "label", data.dirichlet_alpha, seed=seed)
-    return _owners(partitioner, labels, data)
-
-
-def _owners(partitioner: Any, labels: Labels, data: DataConfig) -> Owners:
-    """Return the owner of each sample by a partitioner, -1 where nobody has it."""
+    # Importing them takes seconds and 250 MB, so that waits until they are asked for.
     from datasets import Dataset
+    from flwr_datasets import partitioner as flower
 
+    if data.partition == "pathological":
+        order = "first-deterministic"
+        partitioner = flower.PathologicalPartitioner(num_clients, "label", each, order, seed=seed)
+    elif data.partition == "shard":
+        partitioner = flower.ShardPartitioner(num_clients, "label", each, seed=seed)
+    else:
+        sizes, alpha = np.bincount(np.arange(len(labels)) % num_clients), data.dirichlet_alpha
+        partitioner = flower.InnerDirichletPartitioner(sizes, "label", alpha, seed=seed)
     partitioner.dataset = Dataset.from_dict({"label": labels, "row": np.arange(len(labels))})
     with warnings.catch_warnings():
         # flwr-datasets warns in terms of arguments that are not ours

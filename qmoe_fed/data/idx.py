@@ -45,19 +45,16 @@ def _read(path: Path, expected: str) -> Bytes:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
-    magic = content[:4]
-    for what in _MAGIC.keys() - {expected}:
-        if magic == _MAGIC[what]:
-            raise UserError(f"{path} holds {what}, not {expected}; were two files swapped?")
+    magic, start = content[:4], 4 + 4 * _DIMENSIONS[expected]
+    if what := {known: name for name, known in _MAGIC.items() if name != expected}.get(magic):
+        raise UserError(f"{path} holds {what}, not {expected}; were two files swapped?")
     if magic != _MAGIC[expected]:
         raise UserError(
             f"{path} is not an IDX file of {expected}: it begins with the bytes "
             f"{magic.hex(' ')!r}, expected {_MAGIC[expected].hex(' ')!r}"
         )
-    start = 4 + 4 * _DIMENSIONS[expected]
     shape = [int.from_bytes(content[i : i + 4]) for i in range(4, start, 4)]
-    size = start + math.prod(shape)
-    if len(content) != size:
+    if len(content) != (size := start + math.prod(shape)):
         raise UserError(
             f"{path} is damaged: its header announces {size} bytes, it has {len(content)}; "
             "fetch it again"

@@ -5,19 +5,13 @@ owner of each sample. Clients of any size are fine, but each needs two samples: 
 one to be tested on.
 """
 
-from collections.abc import Callable
-
 import numpy as np
 from numpy.typing import NDArray
 
 from qmoe_fed import rng
 from qmoe_fed.config import DataConfig
-from qmoe_fed.data.flower_partitions import inner_dirichlet, pathological, shard
+from qmoe_fed.data.flower_partitions import Labels, Owners, by_flower
 from qmoe_fed.errors import UserError
-
-Labels = NDArray[np.int64]
-Owners = NDArray[np.int64]
-"""Client id of each sample, -1 for nobody's, shape ``(n,)``."""
 
 SMALLEST_SHARE = 2
 
@@ -41,7 +35,7 @@ def partition(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> 
             f"{data.public_samples}, and each client needs {SMALLEST_SHARE} (one to train on, "
             f"one to be tested on), so at most {largest} clients"
         )
-    owners = _PARTITIONS[data.partition](labels, num_clients, data, seed)
+    owners = _OURS.get(data.partition, by_flower)(labels, num_clients, data, seed)
     smallest = np.bincount(owners[owners >= 0], minlength=num_clients).min()
     if smallest < SMALLEST_SHARE:
         raise UserError(
@@ -101,11 +95,5 @@ def _draw(weights: NDArray[np.float64], generator: np.random.Generator) -> Label
     return (generator.random((len(weights), 1)) >= cumulative).sum(1)
 
 
-_PARTITIONS: dict[str, Callable[[Labels, int, DataConfig, int], Owners]] = {
-    "iid": iid,
-    "dirichlet": dirichlet,
-    "concept-shift": iid,  # clients differ in what they call the classes
-    "pathological": pathological,
-    "shard": shard,
-    "inner-dirichlet": inner_dirichlet,
-}
+_OURS = {"iid": iid, "dirichlet": dirichlet, "concept-shift": iid}
+"""With ``concept-shift`` clients differ in what they call the classes."""

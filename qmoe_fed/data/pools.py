@@ -24,15 +24,7 @@ _FILES = {
 
 
 def load_pool(config: Config) -> tuple[Pixels, Labels]:
-    """Return what clients share: the training files, or all the digits.
-
-    Returns:
-        Pixels, shape ``(n, D)``, and classes 0 … C-1, shape ``(n,)``; the public split is among
-        them.
-
-    Raises:
-        UserError: The files are missing and cannot be downloaded, or they are damaged.
-    """
+    """Return what ``read_pool`` does, for a run."""
     return read_pool(config.data, config.results.data_dir)
 
 
@@ -50,7 +42,15 @@ def load_test(config: Config) -> tuple[Pixels, Labels]:
 
 
 def read_pool(data: DataConfig, data_dir: str) -> tuple[Pixels, Labels]:
-    """Return what ``load_pool`` does, from the settings it depends on."""
+    """Return what clients share: the training files, or all the digits.
+
+    Returns:
+        Pixels, shape ``(n, D)``, and classes 0 … C-1, shape ``(n,)``; the public split is among
+        them.
+
+    Raises:
+        UserError: The files are missing and cannot be downloaded, or they are damaged.
+    """
     if data.dataset == "digits":
         from sklearn.datasets import load_digits  # slow to import
 
@@ -80,9 +80,8 @@ def _read_files(data: DataConfig, data_dir: str, split: str) -> tuple[Pixels, Pi
         try:
             download(data.dataset, split, images, labels)
         except Exception as error:  # the hub's clients have no common base for their errors
-            raise _missing(
-                data.dataset, folder, f" and could not be downloaded ({error})"
-            ) from error
+            reason = f" and could not be downloaded ({error})"
+            raise _missing(data.dataset, folder, reason) from error
     x, y = idx.read(images, labels)
     if y.max(initial=0) > 9:
         raise UserError(f"{labels} holds the label {y.max()}; {data.dataset} has labels 0 to 9")

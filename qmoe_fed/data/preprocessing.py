@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from qmoe_fed.errors import UserError
 
@@ -45,7 +45,7 @@ class Projection:
         return {item.name: getattr(self, item.name) for item in fields(self)}
 
     @classmethod
-    def from_dict(cls, arrays: Mapping[str, NDArray[Any]]) -> Self:
+    def from_dict(cls, arrays: Mapping[str, ArrayLike]) -> Self:
         """Build a projection from what ``to_dict`` returned."""
         return cls(**{item.name: np.asarray(arrays[item.name], np.float32) for item in fields(cls)})
 

@@ -8,12 +8,12 @@ checkpoints: a run that went on without it would be another run, and its privacy
 import logging
 import shutil
 import time
-from dataclasses import replace
 
 from safetensors.torch import load_file, save
 from torch import Tensor
 
 from qmoe_fed.errors import UserError
+from qmoe_fed.federated.federation import State
 from qmoe_fed.federated.mechanism import Memory
 from qmoe_fed.federated.run import Run
 from qmoe_fed.federated.updates import ClientTable
@@ -47,7 +47,7 @@ def save_checkpoint(run: Run) -> None:
     """
     path, state = run.directory.path, run.state
     folder = next_folder(path)
-    if fault := run.transport.save(state, folder):
+    if fault := run.transport.save(folder, state.round):
         logger.warning("no checkpoint after round %d: %s", state.round, fault)
         if run.transport.model.config.privacy.mechanisms:
             forget(path)
@@ -83,12 +83,12 @@ def go_on(run: Run) -> None:
     folder, content = read_current(path)
     tensors, prefix = load_file(folder / SERVER), "strategy."
     shared = {name: tensors[f"shared.{name}"].to(device) for name in run.state.shared}
-    state = replace(run.state, shared=shared, round=content["round"], counted=content["counted"])
     memory: Memory = {
         **{k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)},
         **content["strategy"],
     }
-    run.state = run.transport.restore(state, folder, content["hosts"], memory)
+    run.transport.restore(folder, content["round"], content["hosts"], memory)
+    run.state = State(shared, content["round"], content["counted"])
     columns = {name: tensors[f"table.{name}"] for name in content["columns"]}
     run.table, run.record = ClientTable(tensors["clients"], columns), content["record"]
     run.started -= content["seconds"]
@@ -113,7 +113,7 @@ def _unsaved(run: Run) -> str:
 
 def _memory(run: Run) -> Memory:
     """Return what the server remembers besides the state."""
-    memory = run.transport.memory(run.state)
+    memory = run.transport.memory()
     for name, value in memory.items():
         if not isinstance(value, int | float | Tensor):
             raise UserError(f"state_dict: {name} is {value!r}, expected a number or a tensor")

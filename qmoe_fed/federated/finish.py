@@ -22,7 +22,7 @@ def finish(run: Run) -> None:
     # label distributions of the clients are in it: a private run does not ask
     cells = None if config.privacy.mechanisms else transport.routing(run.state)
     routing = routing_summary(config, run.table, cells)
-    transport.save_experts(run.state, directory.path / "experts")
+    transport.save_experts(directory.path / "experts")
     _write_table(run, "clients.json", run.table)
     summary = _summary(run, unseen, routing)
     summary["wall_seconds"] = time.monotonic() - run.started

@@ -152,10 +152,10 @@ class Host:
 
     def unseen(self, shared: Parameters, clients: Sequence[int]) -> ClientTable:
         """Fit and test clients that never took part: accuracies shared-m, scratch-m, random-m."""
-        scores = fit_unseen(self.model, self._load(clients), shared, clients)
+        kinds = fit_unseen(self.model, self._load(clients), shared, clients)
         columns = {
             f"{kind}-{size}": accuracy
-            for kind, by_size in vars(scores).items()
+            for kind, by_size in kinds.items()
             for size, accuracy in by_size.items()
         }
         return _table(clients, columns)

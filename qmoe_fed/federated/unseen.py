@@ -5,7 +5,7 @@ only.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -20,27 +20,15 @@ Accuracies = dict[int, Tensor]
 """Test accuracy of each client ``(k,)``, by number of labelled samples."""
 
 
-@dataclass(frozen=True)
-class UnseenScores:
-    """Test accuracy of unseen clients after fitting on a few labelled samples.
-
-    Attributes:
-        shared: Trained shared parameters, frozen; only the local ones are fitted.
-        scratch: No shared parameters: all are fitted.
-        random: As ``shared``, but with untrained shared parameters, drawn for each client.
-    """
-
-    shared: Accuracies
-    scratch: Accuracies
-    random: Accuracies
-
-
 def fit_unseen(
     model: Model, data: ClientData, shared: Parameters, clients: Sequence[int]
-) -> UnseenScores:
+) -> dict[str, Accuracies]:
     """Fit and test unseen clients, once for every number of labelled samples.
 
-    All sizes are replicas of one tensor program, and so are trained and random shared parameters.
+    ``shared``: the trained shared parameters stay as they are, only the local ones are fitted;
+    ``scratch``: all are fitted; ``random``: as ``shared``, but with untrained shared parameters,
+    drawn for each client. All sizes are replicas of one tensor program, and so are trained and
+    random shared parameters.
 
     Args:
         model: The run's model; ``unseen-samples`` and ``unseen-epochs`` of its config apply.
@@ -56,7 +44,7 @@ def fit_unseen(
         model, data, [{**trained, **start}, {**untrained, **start}], model.local, clients
     )
     (by_scratch,) = fit_few(model, data, [initial], model.names, clients)
-    return UnseenScores(by_shared, by_scratch, by_random)
+    return {"shared": by_shared, "scratch": by_scratch, "random": by_random}
 
 
 def fit_few(

@@ -1,9 +1,7 @@
 """Tells what a Flower app says from what Flower and Ray say about themselves."""
 
 import re
-from collections.abc import Iterable, Iterator
-
-from qmoe_fed.errors import UserError
+from collections.abc import Callable, Iterable, Iterator
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 CHATTER = re.compile(
@@ -13,7 +11,6 @@ CHATTER = re.compile(
     r"|Using SuperLink:|Successfully (started run|installed) "
 )
 FATAL = re.compile(r"ERROR\s*: +Simulation raised an exception")
-USER_ERROR = re.compile(rf"{re.escape(UserError.__module__)}\.UserError: (.*)")
 
 
 def plain(line: str) -> str:
@@ -21,18 +18,17 @@ def plain(line: str) -> str:
     return COLOUR.sub("", line.rstrip("\n"))
 
 
-def visible(log: Iterable[str], verbose: bool) -> Iterator[str]:
+def visible(log: Iterable[str], verbose: bool, refused: Callable[[], bool]) -> Iterator[str]:
     """Yield the lines of a log that are for the user.
 
-    Raises:
-        UserError: The app ended with one; its traceback is not yielded.
+    Args:
+        log: The lines.
+        verbose: All of them are.
+        refused: Asked once the app has failed: whether it refused what the user asked for. The
+            traceback is not yielded then.
     """
-    lines = iter(log)
-    for line in lines:
-        if FATAL.match(line):
-            last_words = [line, *lines]
-            if not verbose and (errors := list(filter(None, map(USER_ERROR.match, last_words)))):
-                raise UserError(errors[-1][1])
-            yield from last_words
-        elif verbose or not CHATTER.match(line):
+    failed = False
+    for line in log:
+        failed = failed or FATAL.match(line) is not None
+        if verbose or not (refused() if failed else CHATTER.match(line)):
             yield line

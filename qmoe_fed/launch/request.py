@@ -2,9 +2,7 @@
 
 import time
 from collections.abc import Mapping, Set
-from contextlib import suppress
 from dataclasses import dataclass
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +11,9 @@ from qmoe_fed.config.settings import Scalar
 from qmoe_fed.errors import UserError
 from qmoe_fed.launch.app import FlowerApp
 from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole
+from qmoe_fed.results.run_directory import new_directory
+
+LEFT_BY_A_FAILED_START = {"summary.json", "flower.log", "superlink.log"}
 
 
 @dataclass(frozen=True)
@@ -43,7 +44,7 @@ def settle(app: FlowerApp, overrides: Mapping[str, Any], output_dir: str | None)
 
     Raises:
         UserError: A setting is unknown, wrong, or one Flower would refuse to replace; or the
-            output directory already holds a run or cannot be made.
+            output directory holds a run or anything else, or cannot be made.
     """
     config = Config.from_flat({**app.settings, **overrides})
     _refuse_unlisted(app, {*overrides, "output-dir"})
@@ -96,20 +97,16 @@ def _make_directory(name: str, app: str) -> Path:
     """Make the named directory, or a new one named after the app and the time."""
     try:
         if not name:
-            return _new_directory(Path.cwd() / "runs" / f"{app}-{time.strftime('%Y%m%d-%H%M%S')}")
+            return new_directory(Path.cwd() / "runs" / f"{app}-{time.strftime('%Y%m%d-%H%M%S')}")
         directory = _absolute(name)
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make output-dir {error.filename}: {error.strerror}") from error
-    if (directory / "config.json").exists():
+    found = {path.name for path in directory.iterdir()}
+    if "config.json" in found:
         raise UserError(f"output-dir {directory} already holds a run; name another directory")
+    if strangers := sorted(found - LEFT_BY_A_FAILED_START):
+        raise UserError(
+            f"output-dir {directory} is not empty: {strangers[0]} is in it; name a new directory"
+        )
     return directory
-
-
-def _new_directory(stem: Path) -> Path:
-    for number in count(1):
-        directory = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
-        with suppress(FileExistsError):
-            directory.mkdir(parents=True)
-            return directory
-    raise AssertionError

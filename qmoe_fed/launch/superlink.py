@@ -17,11 +17,12 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import tomli_w
 
 from qmoe_fed.config.settings import Scalar
+from qmoe_fed.errors import UserError
 from qmoe_fed.launch.log import plain, visible
 from qmoe_fed.launch.processes import MARK, scratch_directory
 
@@ -53,9 +54,11 @@ def run_on_superlink(
         verbose: Also print what Flower says about itself.
 
     Raises:
-        UserError: The app raised one.
+        UserError: The app refused what the user asked for, as its summary says.
         RunFailed: The run ended in any other way than with complete results.
     """
+    summary = output_dir / "summary.json"
+    summary.unlink(missing_ok=True)  # of an earlier attempt
     with scratch_directory() as scratch:
         port = _free_port()
         environment = _environment(scratch, port)
@@ -67,13 +70,40 @@ def run_on_superlink(
         try:
             with _superlink(environment, port, scratch / "superlink.log"):
                 with closing(_lines(command, environment, output_dir / "flower.log")) as log:
-                    for line in visible(log, verbose):
+                    for line in visible(log, verbose, lambda: _refused(_read(summary))):
                         print(line, flush=True)
-                _check_status(["flwr", "ls", "--format", "json"], environment)
+                check_outcome(summary, environment)
         except RunFailed:
             shutil.copy(scratch / "superlink.log", output_dir)
             raise
-    _check_summary(output_dir / "summary.json")
+
+
+def _read(summary: Path) -> dict[str, Any]:
+    """Return what the app says about how the run ended; nothing if it says nothing."""
+    if not summary.exists():
+        return {}
+    content: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
+    return content
+
+
+def _refused(outcome: Mapping[str, Any]) -> bool:
+    return outcome.get("error") == UserError.__name__
+
+
+def check_outcome(summary: Path, environment: dict[str, str]) -> None:
+    """Check that the app says its results are complete.
+
+    Raises:
+        UserError: It refused what the user asked for.
+        RunFailed: The run ended in any other way.
+    """
+    outcome = _read(summary)
+    if not outcome:
+        raise RunFailed(f"the run ended {_in_words_of_flower(environment)}")
+    if _refused(outcome):
+        raise UserError(outcome["reason"])
+    if outcome["status"] not in ("completed", "stopped"):
+        raise RunFailed(f"{outcome.get('error', outcome['status'])}: {outcome.get('reason')}")
 
 
 @contextmanager
@@ -136,25 +166,20 @@ def _lines(command: list[str], environment: dict[str, str], log: Path) -> Genera
         raise RunFailed(f"`flwr run` could not run the app (exit status {process.returncode})")
 
 
-def _check_status(command: list[str], environment: dict[str, str]) -> None:
+def _in_words_of_flower(environment: dict[str, str]) -> str:
     """Ask the SuperLink how its only run ended."""
     answer = subprocess.run(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8"
+        ["flwr", "ls", "--format", "json"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
     )
     try:
         run = json.loads(answer.stdout)["runs"][0]
-    except (json.JSONDecodeError, LookupError) as error:
-        raise RunFailed(f"`flwr ls` does not tell how the run ended: {answer.stdout}") from error
-    if run["status"] != "finished:completed":
-        raise RunFailed(f"the run ended as {run['status']}: {run['status-details']}")
-
-
-def _check_summary(path: Path) -> None:
-    if not path.exists():
-        raise RunFailed(f"the app ended without writing {path}")
-    status = json.loads(path.read_text(encoding="utf-8")).get("status")
-    if status not in ("completed", "stopped"):
-        raise RunFailed(f"the run has status {status!r} in {path}")
+    except (json.JSONDecodeError, LookupError):
+        return f"without a summary; `flwr ls` does not tell how: {answer.stdout}"
+    return f"as {run['status']} without a summary: {run['status-details']}"
 
 
 def _environment(scratch: Path, port: int) -> dict[str, str]:

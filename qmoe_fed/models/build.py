@@ -11,7 +11,8 @@ from qmoe_fed.circuits import Circuit, Slot, with_noise
 from qmoe_fed.circuits.ansatz import layered
 from qmoe_fed.config import ModelConfig
 from qmoe_fed.config.plugins import load_object
-from qmoe_fed.config.settings import Spread, parse_options
+from qmoe_fed.config.settings import parse_options
+from qmoe_fed.config.values import Spread
 from qmoe_fed.errors import UserError
 from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture, keep_largest
 from qmoe_fed.models.routers import LinearRouter, MlpRouter, QuantumRouter, TrigRouter

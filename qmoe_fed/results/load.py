@@ -19,7 +19,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from qmoe_fed.config import Config
@@ -124,10 +124,7 @@ class Run:
         Raises:
             UserError: As ``parameters``; or the inputs have the wrong shape.
         """
-        with torch.no_grad():
-            logits = functional_call(self.model, self.parameters(client), self._angles(x))
-        probabilities: NDArray[np.float32] = logits.softmax(-1).numpy()
-        return probabilities
+        return _output(self.model, self.parameters(client), self._angles(x)).softmax(-1).numpy()
 
     def routing(self, x: ArrayLike, client: int | None = None) -> NDArray[np.float32]:
         """Return the router's weights for each expert, shape ``(B, N)``.
@@ -147,11 +144,7 @@ class Run:
                 "routing(x, client=0)"
             )
         router = {name: parameters[f"router.{name}"] for name in names}
-        with torch.no_grad():
-            weights: NDArray[np.float32] = functional_call(
-                self.model.router, router, self._angles(x)
-            ).numpy()
-        return weights
+        return _output(self.model.router, router, self._angles(x)).numpy()
 
     def data(self, clients: Sequence[int] | NDArray[np.int64]) -> ClientData:
         """Return the samples of some clients, made anew from the settings.
@@ -167,6 +160,12 @@ class Run:
         if inputs.ndim != 2 or inputs.shape[1] != size:
             raise UserError(f"x has shape {inputs.shape}: expected (samples, {size})")
         return torch.from_numpy(self.projection.angles(inputs))
+
+
+@torch.no_grad()
+def _output(module: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
+    output: Tensor = functional_call(module, parameters, x)
+    return output
 
 
 def load_run(path: str | Path) -> Run:
@@ -193,9 +192,7 @@ def load_run(path: str | Path) -> Run:
         _read_config(path / "config.json"),
         summary,
         _read_lines(path / "metrics.jsonl"),
-        Projection.from_dict(
-            {name: v.numpy() for name, v in _read_arrays(path / "projection.safetensors").items()}
-        ),
+        Projection.from_dict(_read_arrays(path / "projection.safetensors")),
         _read_arrays(path / "shared.safetensors"),
     )
 

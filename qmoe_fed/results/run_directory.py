@@ -15,13 +15,14 @@
 """
 
 import json
-import math
 import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,16 @@ class RunDirectory:
         write_whole(self.path / name, save(content))
 
 
+def new_directory(stem: Path) -> Path:
+    """Make a directory that was not there, ``stem`` or ``stem-2``, ``stem-3``, …"""
+    for number in count(1):
+        directory = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
+        with suppress(FileExistsError):
+            directory.mkdir(parents=True)
+            return directory
+    raise AssertionError
+
+
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file that is complete or as it was before, whenever the process ends.
 
@@ -149,8 +160,4 @@ def read_text(file: Path) -> str:
 
 def _finite(content: Any) -> Any:
     """Replace NaN and infinity, which JSON does not know, by None."""
-    if isinstance(content, Mapping):
-        return {key: _finite(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_finite(value) for value in content]
-    return None if isinstance(content, float) and not math.isfinite(content) else content
+    return json.loads(json.dumps(content), parse_constant=lambda _: None)

@@ -7,6 +7,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.spatial import KDTree
 from sklearn.datasets import load_digits
 
 from qmoe_fed.config import Config
@@ -92,7 +93,10 @@ def test_a_digit_belongs_to_one_client_and_to_training_or_testing():
     public, private = _split(1797, config.data, config.federation.seed)
     assert sorted([*public, *private]) == list(range(1797))
     of = np.column_stack([projection.angles(pixels), digits])
-    assert set(held) == set(map(tuple, of[private].tolist()))
+    # single precision: a row's last bit may depend on the rows projected beside it
+    distance, which = KDTree(of[private]).query(held)
+    assert distance.max() < 1e-5
+    assert sorted(which) == list(range(1797 - 200))
 
 
 @pytest.mark.parametrize("source", ["moons", "digits"])

@@ -75,6 +75,17 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
         settle(app, {}, str(tmp_path / "old"))
 
 
+def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
+    app = FlowerApp.read(write_tiny_app(tmp_path / "tiny"))
+    for name in ("summary.json", "flower.log", "superlink.log"):
+        (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "out" / name).touch()
+    assert settle(app, {}, str(tmp_path / "out")).output_dir == tmp_path / "out"
+    (tmp_path / "out" / "thesis.tex").touch()
+    with pytest.raises(UserError, match=r"out is not empty: thesis\.tex is in it; name a new"):
+        settle(app, {}, str(tmp_path / "out"))
+
+
 def test_only_listed_settings_can_be_replaced(tmp_path: Path) -> None:
     path = write_tiny_app(tmp_path / "tiny")
     app = FlowerApp.read(path)

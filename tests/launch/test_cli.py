@@ -69,6 +69,17 @@ def test_mistakes_are_told_in_one_line(
     assert not Path("runs").exists()
 
 
+def test_ctrl_c_before_a_run_begins(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def interrupted(path: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("qmoe_fed.launch.app.FlowerApp.read", interrupted)
+    assert main(["run", "tiny"]) == 130
+    assert capsys.readouterr() == ("", "stopped\n")
+
+
 def test_from_a_shell(app: Path) -> None:
     command = [sys.executable, "-m", "qmoe_fed.cli", "run", str(app), "--run-config", "sed=3"]
     done = subprocess.run(command, capture_output=True, text=True)

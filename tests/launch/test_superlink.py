@@ -5,12 +5,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import psutil
 import pytest
 from tiny_app import family, write_tiny_app
+
+from qmoe_fed.errors import UserError
+from qmoe_fed.launch import superlink
+from qmoe_fed.launch.superlink import RunFailed
 
 
 @contextmanager
@@ -71,6 +75,44 @@ def test_a_failing_app_fails_the_run(tmp_path: Path) -> None:
     logs = {path.name: path.read_text() for path in (tmp_path / "out").glob("*.log")}
     assert "one is not allowed" in logs["flower.log"]
     assert "Starting Flower SuperLink" in logs["superlink.log"]
+
+
+@pytest.mark.slow
+def test_what_an_app_refuses_is_told_in_one_line(tmp_path: Path) -> None:
+    with started(tmp_path, 3) as process:
+        out, err = process.communicate(timeout=200)
+    assert (process.returncode, err) == (2, "error: take seed = 4\n")
+    assert "Traceback" not in out
+    assert "ValueError: take seed = 4" in (tmp_path / "out" / "flower.log").read_text()
+
+
+SAID = [
+    ({"status": "completed"}, None, ""),
+    ({"status": "stopped", "reason": "ε"}, None, ""),
+    ({"status": "failed", "error": "UserError", "reason": "no"}, UserError, r"^no$"),
+    ({"status": "failed", "error": "KeyError", "reason": "a"}, RunFailed, "^KeyError: a$"),
+    ({"status": "odd"}, RunFailed, "^odd: None$"),
+]
+
+
+@pytest.mark.parametrize(("summary", "error", "message"), SAID)
+def test_how_a_run_ended_is_read_from_its_directory(
+    tmp_path: Path, summary: dict[str, str], error: type[Exception] | None, message: str
+) -> None:
+    file = tmp_path / "summary.json"
+    file.write_text(json.dumps(summary))
+    with pytest.raises(error, match=message) if error else nullcontext():
+        superlink.check_outcome(file, {})
+
+
+def test_without_a_summary_flower_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = ['{"runs": [{"status": "finished:failed", "status-details": "d"}]}', "{}", "no"]
+    words = ["as finished:failed without a summary: d", "does not tell how: {}", "not tell how: no"]
+    for answer, word in zip(answers, words, strict=True):
+        done = subprocess.CompletedProcess([], 0, answer)
+        monkeypatch.setattr(subprocess, "run", lambda *_, done=done, **__: done)
+        with pytest.raises(RunFailed, match=rf"^the run ended .*{word}$"):
+            superlink.check_outcome(tmp_path / "summary.json", {})
 
 
 @pytest.mark.slow

@@ -62,9 +62,7 @@ def _split(operations: tuple[Operation, ...], products: list[Wires]) -> list[Par
         return [whole]
     middle = len(products) // 2
     halves = [
-        part
-        for half in (products[:middle], products[middle:])
-        for part in _split(operations, half)
+        part for half in (products[:middle], products[middle:]) for part in _split(operations, half)
     ]
     return halves if sum(map(_cost, halves)) < _cost(whole) else [whole]
 
@@ -89,9 +87,7 @@ def light_cone(operations: tuple[Operation, ...], products: list[Wires]) -> Part
     felt = []
     for operation in reversed(operations):
         wires = set(operation.wires)
-        if cone.isdisjoint(wires) or (
-            operation.name in ("CZ", "RZ") and turned.isdisjoint(wires)
-        ):
+        if cone.isdisjoint(wires) or (operation.name in ("CZ", "RZ") and turned.isdisjoint(wires)):
             continue
         if operation.name == "CNOT" and not cone & {operation.wires[1]} | turned & wires:
             continue  # Z of the control commutes with it

@@ -4,7 +4,7 @@ from dataclasses import replace
 from itertools import groupby
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.operations import Channel, Gate, Operation, Slot, channel
+from qmoe_fed.circuits.operations import Gate, Operation, Slot, channel
 from qmoe_fed.errors import unknown
 
 PLACEMENTS = ("gate", "notebook", "readout")
@@ -60,4 +60,3 @@ def depolarizing_from_qiskit(strength: float) -> float:
 def depolarizing_to_qiskit(p: float) -> float:
     """Return Qiskit's single-qubit λ = 4p/3 for PennyLane's depolarizing probability."""
     return 4 * p / 3
-

@@ -71,4 +71,6 @@ def apply(circuit: Circuit, outcomes: Tensor, shrink: Tensor | None) -> Tensor:
         return outcomes * shrink
     confusion = torch.stack([1 + shrink, 1 - shrink, 1 - shrink, 1 + shrink], -1) / 2
     of_wires = confusion.unflatten(-1, (2, 2)).unbind(-3)
-    return evolve(outcomes.unsqueeze(-2), [((j,), m) for j, m in enumerate(of_wires)], 2).squeeze(-2)
+    return evolve(outcomes.unsqueeze(-2), [((j,), m) for j, m in enumerate(of_wires)], 2).squeeze(
+        -2
+    )

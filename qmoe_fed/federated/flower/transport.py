@@ -132,7 +132,7 @@ class FlowerTransport:
         clients = range(first, first + self.config.federation.num_unseen_clients)
         return self._ask(clients, state, "evaluate.unseen") if clients else ClientTable()
 
-    def save_experts(self, state: State, folder: Path) -> None:
+    def save_experts(self, folder: Path) -> None:
         """Have every host write the local parameters it holds; they are not sent.
 
         Raises:
@@ -141,22 +141,21 @@ class FlowerTransport:
         if fault := self._tell("query.save", {"folder": str(folder)}):
             raise UserError(f"a host could not save its experts: {fault}")
 
-    def save(self, state: State, folder: Path) -> str:
+    def save(self, folder: Path, server_round: int) -> str:
         """Have every host write what it keeps; return why one of them did not, or nothing."""
-        return self._tell("query.checkpoint", {"folder": str(folder), ROUND: state.round})
+        return self._tell("query.checkpoint", {"folder": str(folder), ROUND: server_round})
 
-    def restore(self, state: State, folder: Path, hosts: int, memory: Memory) -> State:
+    def restore(self, folder: Path, server_round: int, hosts: int, memory: Memory) -> None:
         """Have hosts and strategy go on from a checkpoint.
 
         Raises:
             UserError: Something of the checkpoint is missing.
         """
-        where = {"folder": str(folder), ROUND: state.round, "hosts": hosts}
+        where = {"folder": str(folder), ROUND: server_round, "hosts": hosts}
         if fault := self._tell("query.restore", where):
-            raise UserError(f"cannot go on after round {state.round}: {fault}")
+            raise UserError(f"cannot go on after round {server_round}: {fault}")
         if type(self.strategy) not in STATELESS:
             self.strategy.load_state_dict(memory)  # type: ignore[attr-defined]
-        return state
 
     def remembering(self) -> list[object]:
         """Return the parts of the server that remember something from round to round."""
@@ -165,7 +164,7 @@ class FlowerTransport:
         mechanisms = self._ours.mechanisms if self._ours else ()
         return [self.strategy, *(m for m in mechanisms if m.runs_on_server)]
 
-    def memory(self, state: State) -> Memory:
+    def memory(self) -> Memory:
         """Return what the strategy remembers."""
         if type(self.strategy) in STATELESS:
             return {}

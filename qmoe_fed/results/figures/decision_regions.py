@@ -9,20 +9,11 @@ from numpy.typing import NDArray
 
 from qmoe_fed.data import ClientData, Samples
 from qmoe_fed.errors import UserError
+from qmoe_fed.results.figures import style
 from qmoe_fed.results.figures.label_distribution import count_labels, skew_order
 from qmoe_fed.results.figures.order import evenly_spaced
 from qmoe_fed.results.figures.plane import Plane
 from qmoe_fed.results.figures.regions import Floats, draw_regions, draw_samples
-from qmoe_fed.results.figures.style import (
-    BLACK,
-    GREY,
-    PAGE,
-    SMALL,
-    THIN,
-    class_colors,
-    dress,
-    new_figure,
-)
 from qmoe_fed.results.load import Run
 
 ROWS, COLUMNS = 2, 3  # at most
@@ -45,7 +36,7 @@ def draw(run: Run) -> Figure:
 
     columns = min(len(clients), COLUMNS)
     rows = len(clients) // columns
-    figure = new_figure(PAGE, 0.6 + rows * (0.2 + plane.height(PAGE / columns)))
+    figure = style.new_figure(style.PAGE, 0.6 + rows * (0.2 + plane.height(style.PAGE / columns)))
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for row, (ax, client) in enumerate(zip(panels, clients, strict=True)):
         _draw_client(ax, run, int(client), data.select(slice(row, row + 1)), plane)
@@ -53,7 +44,7 @@ def draw(run: Run) -> Figure:
         handles=_legend([str(label) for label in labels]),
         loc="outside lower center",
         ncols=LEGEND_COLUMNS,
-        fontsize=SMALL,
+        fontsize=style.SMALL,
         frameon=False,
         handletextpad=0.2,
         columnspacing=1.2,
@@ -88,9 +79,11 @@ def _draw_client(ax: Axes, run: Run, client: int, data: ClientData, plane: Plane
     wrong = predict(points).argmax(1) != classes
     marker, size = WRONG
     x, y = points[wrong].T
-    ax.scatter(x, y, s=size**2, c="none", marker=marker, edgecolors=BLACK, linewidths=THIN)
+    ax.scatter(
+        x, y, s=size**2, c="none", marker=marker, edgecolors=style.BLACK, linewidths=style.THIN
+    )
     title = f"client {client}: accuracy {100 * (1 - wrong.mean()):.1f}%"
-    dress(ax, title, *plane.axes)
+    style.dress(ax, title, *plane.axes)
     ax.label_outer()
 
 
@@ -100,23 +93,15 @@ def _points(samples: Samples, plane: Plane) -> tuple[Floats, NDArray[np.int64]]:
 
 
 def _legend(labels: list[str]) -> list[Line2D]:
-    def handle(label: str, marker: str, size: float, color: str, edge: str = "none") -> Line2D:
+    def handle(label: str, marker: str, size: float, fill: str, edge: str = "none") -> Line2D:
         return Line2D(
-            [],
-            [],
-            linestyle="",
-            marker=marker,
-            markersize=size,
-            markerfacecolor=color,
-            markeredgecolor=edge,
-            markeredgewidth=THIN,
-            label=label,
+            [], [], ls="", marker=marker, ms=size, mfc=fill, mec=edge, mew=style.THIN, label=label
         )
 
-    colors = map(to_hex, class_colors(len(labels)))
+    colors = map(to_hex, style.class_colors(len(labels)))
     return [
         *(handle(f"class {label}", "s", 5, c) for label, c in zip(labels, colors, strict=True)),
-        handle("training sample", *TRAIN, GREY),
-        handle("test sample", *TEST, GREY),
-        handle("misclassified", *WRONG, "none", BLACK),
+        handle("training sample", *TRAIN, style.GREY),
+        handle("test sample", *TEST, style.GREY),
+        handle("misclassified", *WRONG, "none", style.BLACK),
     ]

@@ -4,7 +4,14 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from qmoe_fed.results.figures.order import serpentine
-from qmoe_fed.results.figures.style import GREY, PAGE, SMALL, TEXT, dress, expert_colors, new_figure
+from qmoe_fed.results.figures.style import (
+    GREY,
+    PAGE,
+    add_colorbar,
+    dress,
+    expert_colors,
+    new_figure,
+)
 from qmoe_fed.results.load import Run
 
 HEIGHT, TALLEST = 0.28, 5.0  # inches: of an expert, of all of them
@@ -33,8 +40,5 @@ def draw(run: Run) -> Figure:
     bars.set_ylim(heat.get_ylim())
     bars.tick_params(axis="y", length=0, labelleft=False)
 
-    bar = figure.colorbar(image, cax=scale)
-    bar.set_label("routing weight", fontsize=TEXT)
-    bar.ax.tick_params(labelsize=SMALL, length=2.5)
-    bar.outline.set_visible(False)
+    add_colorbar(figure, image, "routing weight", cax=scale)
     return figure

@@ -6,18 +6,10 @@ import numpy as np
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 
+from qmoe_fed.results.figures import style
 from qmoe_fed.results.figures.order import evenly_spaced
 from qmoe_fed.results.figures.plane import Plane
 from qmoe_fed.results.figures.regions import Floats, lattice, paint
-from qmoe_fed.results.figures.style import (
-    BLACK,
-    PAGE,
-    SMALL,
-    TEXT,
-    dress,
-    expert_colors,
-    new_figure,
-)
 from qmoe_fed.results.load import Run
 
 MOST_EXPERTS = 16
@@ -34,32 +26,31 @@ def draw(run: Run) -> Figure:
     plane = Plane.of(run)
     weights = run.routing(plane.inputs(lattice(plane.bounds)))
     count = weights.shape[1]
-    colors = expert_colors(count)
+    colors = style.expert_colors(count)
     shown = np.sort(weights.mean(0).argsort()[::-1][:MOST_EXPERTS])
     columns = math.ceil(math.sqrt(len(shown)))
     rows = math.ceil(len(shown) / columns)
 
-    figure = new_figure(PAGE, 0.7 + plane.height(0.42 * PAGE))
+    figure = style.new_figure(style.PAGE, 0.7 + plane.height(0.42 * style.PAGE))
     left, right = figure.subfigures(1, 2, squeeze=False).ravel()
     whole = left.subplots()
     paint(whole, weights, colors, plane.bounds)
     x, y = _some_samples(run, plane).T
-    whole.scatter(x, y, s=3, c=BLACK, linewidths=0)
-    dress(whole, "experts mixed by weight; dots: test samples", *plane.axes)
+    whole.scatter(x, y, s=3, c=style.BLACK, linewidths=0)
+    style.dress(whole, "experts mixed by weight; dots: test samples", *plane.axes)
 
     panels = right.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for ax, i in zip(panels, shown, strict=False):
         own = weights[:, [i]]
         paint(ax, np.hstack([own, 1 - own]), np.vstack([colors[[i]], WHITE]), plane.bounds)
-        dress(ax, f"expert {i}")
+        style.dress(ax, f"expert {i}")
     for ax in panels[len(shown) - columns : len(shown)]:
         ax.tick_params(labelbottom=True)
     for ax in panels[len(shown) :]:
         ax.remove()
-    bar = right.colorbar(ScalarMappable(cmap="Greys"), ax=list(panels[: len(shown)]), pad=0.02)
-    bar.set_label("P(expert | x)", fontsize=TEXT)
-    bar.ax.tick_params(labelsize=SMALL, length=2.5)
-    bar.outline.set_visible(False)
+    beside = list(panels[: len(shown)])
+    greys = ScalarMappable(cmap="Greys")
+    style.add_colorbar(right, greys, "P(expert | x)", ax=beside, pad=0.02)
     return figure
 
 

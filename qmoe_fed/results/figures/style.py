@@ -6,12 +6,14 @@ thread and look the same beside any other use of matplotlib.
 
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
 from qmoe_fed.results.run_directory import write_whole
@@ -74,6 +76,14 @@ def draw_grid(ax: Axes) -> None:
     """Draw faint horizontal lines behind the curves of axes."""
     ax.grid(axis="y", color="0.9", linewidth=THIN)
     ax.set_axisbelow(True)
+
+
+def add_colorbar(figure: FigureBase, colors: ScalarMappable, label: str, **place: Any) -> None:
+    """Add a colour bar without a frame; ``place`` says where, as for matplotlib's."""
+    bar = figure.colorbar(colors, **place)
+    bar.set_label(label, fontsize=TEXT)
+    bar.ax.tick_params(labelsize=SMALL, length=2.5)
+    bar.outline.set_visible(False)
 
 
 def save(figure: Figure, path: Path) -> None:

@@ -1,0 +1,53 @@
+"""Settings whose text stands for something else: spreads, ranges, lists of numbers.
+
+Each function raises ValueError where the text says something else.
+"""
+
+import re
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Spread:
+    """A number in [0, 1], or numbers drawn uniformly from [low, high], one for each client."""
+
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float | str) -> "Spread":
+        """Read a number, or ``"uniform(low, high)"``."""
+        low = high = value
+        if isinstance(value, str):
+            if not (found := re.fullmatch(r"\s*uniform\(([^,]*),([^,]*)\)\s*", value)):
+                raise ValueError(value)
+            low, high = found.groups()
+        spread = cls(float(low), float(high))
+        if not 0 <= spread.low <= spread.high <= 1:
+            raise ValueError(value)
+        return spread
+
+
+def depths(value: int | str) -> range:
+    """Return the numbers of layers in ``3``, or in ``"1..3"``, where each client has its own."""
+    low, _, high = value.partition("..") if isinstance(value, str) else (value, "", value)
+    found = range(int(low), int(high) + 1)
+    if not found or found[0] < 1:
+        raise ValueError(value)
+    return found
+
+
+def labels(text: str) -> tuple[int, ...]:
+    """Return the labels in ``"all"``, which are 0 to 9, or in a list of two or more of them."""
+    found = tuple(range(10)) if text == "all" else tuple(int(part) for part in text.split(","))
+    if len(found) < 2 or len(set(found)) < len(found) or not set(found) <= set(range(10)):
+        raise ValueError(text)
+    return found
+
+
+def sizes(text: str) -> list[int]:
+    """Return the positive numbers in a list, each once, ascending."""
+    found = sorted({int(part) for part in text.split(",")})
+    if found[0] < 1:
+        raise ValueError(text)
+    return found
