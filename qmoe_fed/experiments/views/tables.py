@@ -110,13 +110,15 @@ def make_tables(
     Args:
         described: For each its ``title``, ``note``, the values its ``rows`` have, ``by`` which
             columns they are grouped (by heading), its ``columns``, whether it is ``printed``; with
-            ``each`` a column whose values have tables of their own, named in the title.
+            ``sort`` a column they are ordered by; with ``each`` a column whose values have tables of their own, named in the title.
         frame: All rows; a table without any is left out.
         shows: How else columns can be shown, by name.
     """
     found = []
     for about in described:
         rows, each = only(frame, **about.get("rows", {})), about.get("each", "")
+        if sort := about.get("sort"):
+            rows = rows.sort_values(sort, kind="stable")
         for value in rows[each].unique() if each else (None,):
             own = only(rows, **{each: value}) if each else rows
             if len(own):
