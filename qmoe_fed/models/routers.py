@@ -13,9 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from qmoe_fed.circuits import Circuit, engine
-from qmoe_fed.errors import UserError, unknown
-from qmoe_fed.models.shifts import shift
+from qmoe_fed.errors import unknown
+from qmoe_fed.models.shifts import shifts
 from qmoe_fed.models.shots import Shots
+
+SHOT_GRADIENTS = ("exact", "parameter-shift")
 
 
 class LinearRouter(nn.Module):
@@ -115,22 +117,16 @@ class QuantumRouter(nn.Module):
         self.theta = nn.Parameter(torch.zeros(max(parameters, circuit.parameters)))
         if circuit.strengths:
             self.register_buffer("strengths", torch.zeros(circuit.strengths))
-        self.shots: Shots | None = None
-        self.training_draws = shot_gradients == "parameter-shift"
-        if shots:
-            self._sample(shots, shot_gradients)
         self.adapter = None if probs else nn.Linear(circuit.qubits, num_experts)
-
-    def _sample(self, shots: int, shot_gradients: str) -> None:
-        if shots < 0:
-            raise UserError(f"shots = {shots}: must be 0, for exact probabilities, or more")
-        if shot_gradients not in ("exact", "parameter-shift"):
-            raise unknown("shot-gradients", shot_gradients, ("exact", "parameter-shift"))
-        if self.training_draws:
-            shift(replace(self.circuit, readout="probs"))  # refused before any work
-        self.shots = Shots(self.circuit, self.simulate, shots)
-        # no key yet; not saved, as it is of one step
-        self.register_buffer("draw", torch.tensor(-1), persistent=False)
+        if shot_gradients not in SHOT_GRADIENTS:
+            raise unknown("shot-gradients", shot_gradients, SHOT_GRADIENTS)
+        self.training_draws = shot_gradients == "parameter-shift"
+        self.shots = Shots(self.circuit, self.simulate, shots) if shots else None
+        if self.shots:
+            if self.training_draws:
+                shifts(self.shots.outcomes)  # refused before any work
+            # no key yet; not saved, as it is of one step
+            self.register_buffer("draw", torch.tensor(-1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return weights ``(B, N)`` for x ``(B, d)``."""

@@ -5,6 +5,7 @@ What a replica draws is a function of its key alone, not of the replicas and sam
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,8 @@ from torch import Tensor
 
 from qmoe_fed import rng
 from qmoe_fed.circuits import Circuit, Engine
-from qmoe_fed.models.shifts import shift
-
-FORWARD, SHIFTED = range(2)
-"""Streams of draws that a key has."""
+from qmoe_fed.errors import UserError
+from qmoe_fed.models.shifts import shifts
 
 
 def draw_keys(seed: int, clients: Sequence[int], server_round: int = 0, step: int = 0) -> Tensor:
@@ -40,11 +39,23 @@ class Shots:
         circuit: The circuit; expectations are averages over the same outcomes.
         engine: Returns the probabilities of the outcomes.
         number: Number of shots; 0 takes the probabilities themselves, as infinitely many would.
+
+    Raises:
+        UserError: The number is negative.
     """
 
     circuit: Circuit
     engine: Engine
     number: int
+
+    def __post_init__(self) -> None:
+        if self.number < 0:
+            raise UserError(f"shots = {self.number}: must be 0, for exact probabilities, or more")
+
+    @cached_property
+    def outcomes(self) -> Circuit:
+        """The circuit with the probabilities of its outcomes as readout."""
+        return replace(self.circuit, readout="probs")
 
     def __call__(self, x: Tensor, theta: Tensor, strengths: Tensor | None, draw: Tensor) -> Tensor:
         """Return estimates of what the circuit reads out, ``(..., B, outputs)``.
@@ -61,39 +72,21 @@ class Shots:
             ValueError: A key is negative: none has been given.
         """
         strengths = x.new_zeros(0) if strengths is None else strengths
-        found: Tensor = _Sampled.apply(theta, x, strengths, draw, self)  # type: ignore[no-untyped-call]
+        found: Tensor = _Frequencies.apply(theta, x, strengths, draw, self)
         if self.circuit.readout == "probs":
             return found
         places = torch.arange(self.circuit.measured - 1, -1, -1, device=found.device)
-        outcomes = torch.arange(found.shape[-1], device=found.device)
-        return found @ (1 - 2 * (outcomes[:, None] >> places & 1)).to(found.dtype)
-
-    def frequencies(self, theta: Tensor, x: Tensor, strengths: Tensor, draw: Tensor) -> Tensor:
-        """Return frequencies of the outcomes, ``(..., B, 2^measured)``."""
-        p = self.engine(replace(self.circuit, readout="probs"), x, theta, strengths)
-        return sample(p, draw.expand(p.shape[:-2]), self.number, FORWARD)
-
-    def gradient(
-        self, weights: Tensor, theta: Tensor, x: Tensor, strengths: Tensor, draw: Tensor
-    ) -> Tensor:
-        """Return the gradient of Σ weights·frequencies with respect to θ, in θ's shape."""
-        plan, lead = shift(replace(self.circuit, readout="probs")), weights.shape[:-2]
-        offsets, shares = (torch.from_numpy(a).to(theta) for a in (plan.offsets, plan.shares))
-        rows = len(offsets)
-        turned = offsets.view(rows, *[1] * len(lead), -1).expand(rows, *lead, -1)
-        thetas = torch.cat([theta.expand(rows, *lead, -1), turned], -1)
-        p = self.engine(plan.circuit, x, thetas, strengths).movedim(0, -2)
-        # all circuits of a sample, then those of the next: what follows changes no draw
-        p = sample(p, draw.expand(lead), self.number, SHIFTED)
-        return ((p * weights.unsqueeze(-2)).sum((-1, -3)) @ shares).sum_to_size(theta.shape)
+        states = torch.arange(found.shape[-1], device=found.device)
+        return found @ (1 - 2 * (states[:, None] >> places & 1)).to(found.dtype)
 
 
-class _Sampled(torch.autograd.Function):
-    """Frequencies, and their gradient; replicas side by side under vmap."""
+class _Frequencies(torch.autograd.Function):
+    """Frequencies of outcomes ``(..., B, 2^measured)``; replicas side by side under vmap."""
 
     @staticmethod
     def forward(theta: Tensor, x: Tensor, strengths: Tensor, draw: Tensor, shots: Shots) -> Tensor:
-        return shots.frequencies(theta, x, strengths, draw)
+        p = shots.engine(shots.outcomes, x, theta, strengths)
+        return sample(p, draw.expand(p.shape[:-2]), shots.number)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -102,10 +95,16 @@ class _Sampled(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, weights: Tensor) -> tuple[Tensor | None, ...]:
-        gradient = None
-        if ctx.needs_input_grad[0]:
-            gradient = ctx.shots.gradient(weights, *ctx.saved_tensors)
-        return gradient, None, None, None, None
+        (theta, x, strengths, draw), lead = ctx.saved_tensors, weights.shape[:-2]
+        circuit, *tables = shifts(ctx.shots.outcomes)
+        offsets, shares = (torch.from_numpy(table).to(theta) for table in tables)
+        turned = offsets.view(len(offsets), *[1] * len(lead), -1).expand(-1, *lead, -1)
+        thetas = torch.cat([theta.expand(*turned.shape[:-1], -1), turned], -1)
+        p = ctx.shots.engine(circuit, x, thetas, strengths).movedim(0, -2)
+        # all circuits of a sample, then those of the next: what follows changes no draw
+        p = sample(p, draw.expand(lead), ctx.shots.number, stream=1)
+        gradient = (p * weights.unsqueeze(-2)).sum((-1, -3)) @ shares
+        return gradient.sum_to_size(theta.shape), None, None, None, None
 
     @staticmethod
     def vmap(info: Any, in_dims: tuple[int | None, ...], *inputs: Any) -> tuple[Tensor, int]:
@@ -114,18 +113,18 @@ class _Sampled(torch.autograd.Function):
             t.expand(info.batch_size, *t.shape) if dim is None else t.movedim(dim, 0)
             for t, dim in zip(tensors, in_dims, strict=False)
         ]
-        found: Tensor = _Sampled.apply(*whole, shots)  # type: ignore[no-untyped-call]
+        found: Tensor = _Frequencies.apply(*whole, shots)
         return found, 0
 
 
-def sample(p: Tensor, draw: Tensor, shots: int, stream: int) -> Tensor:
+def sample(p: Tensor, draw: Tensor, shots: int, stream: int = 0) -> Tensor:
     """Return frequencies of outcomes; not-a-number where probabilities are.
 
     Args:
         p: Probabilities, ``(*lead, ..., O)``.
         draw: Key of each replica, ``lead``.
         shots: Number of draws for each distribution; 0 returns the probabilities.
-        stream: Which draws of the key.
+        stream: Which draws of the key: those of outputs, or of gradients.
 
     Raises:
         ValueError: A key is negative: none has been given.

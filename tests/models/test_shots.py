@@ -22,7 +22,7 @@ from qmoe_fed.circuits.ansatz import layered
 from qmoe_fed.config import ModelConfig
 from qmoe_fed.errors import UserError
 from qmoe_fed.models import QuantumRouter, build_model, draw_keys
-from qmoe_fed.models.shifts import shift
+from qmoe_fed.models.shifts import shifts
 from qmoe_fed.models.shots import Shots
 
 ANSATZ = layered(2, 2, 2, entangler="strongly-entangling")
@@ -91,11 +91,11 @@ def test_parameter_shift_of_exact_probabilities_equals_autograd(circuit, readout
 
 
 def test_controlled_rotations_take_four_circuits_and_others_two():
-    plan = shift(Circuit(2, (gate("RX", 0, parameter(0)), gate("CRX", (0, 1), parameter(0)))))
-    assert plan.offsets.shape == (2 + 4, 2)
-    assert plan.shares.shape == (6, 1)
-    np.testing.assert_allclose(plan.shares.sum(), 0, atol=1e-15)
-    assert shift(Circuit(1, (gate("RX", 0, feature(0)),))).offsets.shape == (0, 0)
+    circuit = Circuit(2, (gate("RX", 0, parameter(0)), gate("CRX", (0, 1), parameter(0))))
+    shifted, offsets, shares = shifts(circuit)
+    assert (shifted.parameters, offsets.shape, shares.shape) == (3, (2 + 4, 2), (6, 1))
+    np.testing.assert_allclose(shares.sum(), 0, atol=1e-15)
+    assert shifts(Circuit(1, (gate("RX", 0, feature(0)),)))[1].shape == (0, 0)
 
 
 @pytest.mark.parametrize("readout", ["probs", "expval"])
