@@ -6,12 +6,11 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import torch
-from references import Router, default_mixed
-from router import ANSATZES, LAYERS, gradients
+from references import default
+from router import circuit_of, gradients
 from timing import Result, compare, peak_megabytes
 
-from qmoe_fed.circuits import Circuit, density
-from qmoe_fed.circuits.channels import Noise
+from qmoe_fed.circuits import Circuit, statevector, with_noise
 
 STRENGTH = 0.01
 
@@ -31,27 +30,16 @@ def measure(
     for ansatz in ansatzes:
         for readout in ("probs", "expval"):
             for qubits, batch in cases:
-                circuit = circuit_of(ansatz, readout, qubits)
-                runs = {
-                    "qmoe_fed": ours(circuit),
-                    "default.mixed": default_mixed(circuit, STRENGTH),
-                }
-                result = compare(gradients(circuit, batch, runs), seconds, most=20)
+                circuit = noisy(ansatz, readout, qubits)
+                others = {"default.mixed": default(circuit, "default.mixed")}
+                result = compare(gradients(circuit, batch, others), seconds, most=20)
                 case = {"ansatz": ansatz, "readout": readout, "qubits": qubits, "batch": batch}
-                megabytes = peak_of(*map(str, case.values()))
-                yield {**case, **result, "megabytes": megabytes}
+                yield {**case, **result, "megabytes": peak_of(*map(str, case.values()))}
 
 
-def circuit_of(ansatz: str, readout: str, qubits: int) -> Circuit:
+def noisy(ansatz: str, readout: str, qubits: int) -> Circuit:
     """Return the circuit to run."""
-    measured = 2 if readout == "probs" else qubits
-    return Circuit(qubits, LAYERS, readout=readout, measured=measured, **ANSATZES[ansatz])
-
-
-def ours(circuit: Circuit) -> Router:
-    """Return the router under noise as this project runs it."""
-    noise = Noise("depolarizing", STRENGTH)
-    return lambda x, theta: density.run(circuit, x, theta, noise)
+    return with_noise(circuit_of(ansatz, qubits, readout), "depolarizing", STRENGTH, "gate")
 
 
 def peak_of(*case: str) -> float:
@@ -64,9 +52,9 @@ def peak_of(*case: str) -> float:
 
 
 def _print_peak(ansatz: str, readout: str, qubits: int, batch: int) -> None:
-    circuit = circuit_of(ansatz, readout, qubits)
-    x, theta = torch.rand(batch, qubits), torch.rand(circuit.parameter_shape).requires_grad_()
-    torch.autograd.grad(ours(circuit)(x, theta).square().sum(), theta)
+    circuit = noisy(ansatz, readout, qubits)
+    x, theta = torch.rand(batch, qubits), torch.rand(circuit.parameters).requires_grad_()
+    torch.autograd.grad(statevector.run(circuit, x, theta).square().sum(), theta)
     print(peak_megabytes())
 
 

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import torch
-from router import LAYERS
+from router import LAYERS, circuit_of
 from timing import Result, interleave, spread
 
-from qmoe_fed.circuits import Circuit, kronecker, statevector
+from qmoe_fed.circuits import kronecker, statevector
 
 KEEP = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 """Tells glibc to keep freed memory for the next allocation."""
@@ -80,8 +80,8 @@ def _in_process(qubits: int, batch: int, seconds: float, environment: dict[str, 
 
 
 def _time(qubits: int, batch: int, seconds: float) -> Result:
-    circuit = Circuit(qubits, LAYERS, measured=2)
-    x, theta = torch.rand(batch, qubits), torch.rand(LAYERS, qubits).requires_grad_()
+    circuit = circuit_of("RY-CZ", qubits)
+    x, theta = torch.rand(batch, qubits), torch.rand(circuit.parameters).requires_grad_()
 
     def gradient() -> object:
         return torch.autograd.grad(statevector.run(circuit, x, theta)[:, 0].sum(), theta)

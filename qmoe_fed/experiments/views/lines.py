@@ -60,6 +60,10 @@ class Series:
         """Return the same as points."""
         return replace(self, style="none", marker=marker, filling=filling)
 
+    def dotted(self) -> "Series":
+        """Return the same as a dotted line."""
+        return replace(self, style=":")
+
     def draw(self, ax: Axes) -> None:
         """Draw it."""
         look = {"color": self.color, "marker": self.marker, "markersize": self.size}
