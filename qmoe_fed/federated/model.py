@@ -12,7 +12,7 @@ from qmoe_fed.data import shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.updates import Layout
 from qmoe_fed.learning import Task
-from qmoe_fed.learning.devices import client_layers
+from qmoe_fed.learning.devices import DRAW, client_layers
 from qmoe_fed.learning.replicas import expand
 from qmoe_fed.models import (
     Mixture,
@@ -20,6 +20,7 @@ from qmoe_fed.models import (
     angle_names,
     build_model,
     device_strengths,
+    draw_keys,
     initial_parameters,
 )
 from qmoe_fed.models.routers import QuantumRouter
@@ -134,9 +135,16 @@ class Model:
         return {**expand(shared, len(clients)), **local, **self.devices(clients)}
 
     def devices(self, clients: Sequence[int]) -> Parameters:
-        """Return what the devices of some clients are, by name of the module's buffers."""
-        strengths = device_strengths(self.config.model, self.config.federation.seed, clients)
-        return {name: rows.to(self.config.training.device) for name, rows in strengths.items()}
+        """Return what the devices of some clients are, by name of the module's buffers.
+
+        Finite shots have keys for an evaluation, the same after every round; training replaces
+        them step by step.
+        """
+        seed = self.config.federation.seed
+        buffers = device_strengths(self.config.model, seed, clients)
+        if self.config.model.shots:
+            buffers[DRAW] = draw_keys(seed, clients, step=-1)
+        return {name: rows.to(self.config.training.device) for name, rows in buffers.items()}
 
     def task(self, trainable: Sequence[str]) -> Task:
         """Return the training task for some of the parameters."""

@@ -5,6 +5,9 @@ from collections.abc import Sequence
 from qmoe_fed import rng
 from qmoe_fed.config import Config
 
+DRAW = "router.draw"
+"""The buffer with the key of what is drawn by finite shots, another in every step."""
+
 
 def client_layers(config: Config, clients: Sequence[int]) -> list[int]:
     """Return the number of layers of the circuit of each client, uniform among the depths."""
