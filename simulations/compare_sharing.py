@@ -22,18 +22,8 @@ from qmoe_fed.experiments.cells import Cell
 from qmoe_fed.experiments.command import Report, Study, main
 from qmoe_fed.experiments.engine import Runner
 from qmoe_fed.experiments.measures.sharing import METHODS, shared
-from qmoe_fed.experiments.statistics import Interval, mean_interval
-from qmoe_fed.experiments.views.tables import (
-    Show,
-    Table,
-    difference,
-    first,
-    mean,
-    only,
-    over_seeds,
-    paired,
-    table,
-)
+from qmoe_fed.experiments.statistics import mean_interval
+from qmoe_fed.experiments.views.tables import Table, make_tables, only, paired
 
 GRID = tomllib.loads((Path(__file__).parent / "sharing.toml").read_text())
 TASKS, ROUTERS, COMMON = GRID["tasks"], GRID["routers"], GRID["common"]
@@ -109,7 +99,8 @@ def report(settings: Settings, run: Runner) -> Report:
     chosen = choose(run(in_order(trials)), scope.places)
     jobs = [cell(place, seed, chosen[place], scope) for place in chosen for seed in scope.streams]
     run(in_order(jobs))
-    return show(run.store.frame(jobs))
+    rows = run.store.frame(jobs)
+    return Report([*make_tables(GRID["tables"], rows), counts(rows)])
 
 
 def in_order(jobs: Iterable[Cell]) -> list[Cell]:
@@ -124,74 +115,17 @@ def choose(trials: pd.DataFrame, places: Iterable[Place]) -> dict[Place, tuple[f
     return {place: max(CANDIDATES, key=lambda c: scores.loc[(*place, *c)]) for place in places}
 
 
-def gap(rows: pd.DataFrame, metric: str, other: str) -> Interval:
-    """Return by how much the shared router is ahead of another way, paired over seeds."""
-    return mean_interval(paired(only(rows, sharing="router"), only(rows, sharing=other), metric))
-
-
-def show(rows: pd.DataFrame) -> Report:
-    """Return the tables of the reported runs."""
-    by_task = [(task, only(rows, task=task)) for task in rows["task"].unique()]
-    first_tables = [_gaps(rows), _counts(rows)]
-    for title, metric in (("mean over clients", "accuracy"), ("unseen, 8 samples", "unseen")):
-        first_tables += [
-            _by_router(f"{task}: accuracy, {title}, %", own, over_seeds(metric))
-            for task, own in by_task
-        ]
-    title = "standard deviation over clients / worst 10% of clients (%), bytes up"
-    spreads = [_by_router(f"{task}: {title}", own, _spread) for task, own in by_task]
-    by = {"task": "task", "router": "router"}
-    chosen = {"rate": first("rate"), "local epochs": first("local_epochs")}
-    title = "Learning rate and local epochs chosen on other seeds"
-    choices = table(title, rows, {**by, "shared": "sharing"}, chosen)
-    uses = {
-        "entropy": mean("entropy", ".2f"),
-        "I(expert; class)": mean("class_information", ".2f"),
-        "I(expert; client)": mean("client_information", ".2f"),
-        "max load": mean("max_load", ".2f"),
-        "dead": mean("dead_experts", ".1f"),
-    }
-    title = "Imbalance of the experts, router shared, means over seeds (bits; load; number)"
-    imbalance = table(title, only(rows, sharing="router"), by, uses)
-    return Report([*first_tables, imbalance], further=[*spreads, choices])
-
-
-def _by_router(title: str, rows: pd.DataFrame, text: Show) -> Table:
-    columns: dict[str, Show] = {
-        router: lambda frame, router=router: text(only(frame, router=router))
-        for router in rows["router"].unique()
-    }
-    note = f"Mean ± half its 95% interval over {rows['seed'].nunique()} seeds, last round."
-    return table(title, rows, {"shared": "sharing"}, columns, note)
-
-
-def _spread(frame: pd.DataFrame) -> str:
-    std, worst, bytes_up = (frame[name].mean() for name in ("std", "worst10", "bytes_up"))
-    return f"{100 * std:.1f} / {100 * worst:.1f}, {bytes_up:,.0f} B"
-
-
-def _gaps(rows: pd.DataFrame) -> Table:
-    def text(frame: pd.DataFrame, metric: str, other: str) -> str:
-        ours, theirs = only(frame, sharing="router"), only(frame, sharing=other)
-        mark = {1: " ↑", 0: "  ", -1: " ↓"}[gap(frame, metric, other).sign]
-        return difference(paired(ours, theirs, metric)) + mark
-
-    columns: dict[str, Show] = {
-        name: lambda frame, what=what: text(frame, *what) for name, what in QUESTIONS.items()
-    }
-    note = "Points, paired over seeds; ↑ ↓: the 95% interval is above or below zero."
-    by = {"task": "task", "router": "router"}
-    return table("The shared router minus other ways of sharing", rows, by, columns, note)
-
-
-def _counts(rows: pd.DataFrame) -> Table:
-    groups = [frame for _, frame in rows.groupby(["task", "router"], sort=False)]
+def counts(rows: pd.DataFrame) -> Table:
+    """Return in how many places the shared router is ahead of another way, paired over seeds."""
+    groups = [frame for _, frame in rows.groupby(["task", "router"])]
     lines = []
-    for name, what in QUESTIONS.items():
-        signs = [gap(frame, *what).sign for frame in groups]
+    for name, (metric, other) in QUESTIONS.items():
+        pairs = ((only(frame, sharing=way) for way in ("router", other)) for frame in groups)
+        signs = [mean_interval(paired(*pair, metric)).sign for pair in pairs]
         lines.append((name, *(f"{signs.count(sign)}" for sign in (1, 0, -1)), f"{len(signs)}"))
     header = ("shared router", "ahead", "within the interval", "behind", "of")
-    return Table("In how many tasks and routers", header, lines)
+    note = "Ahead, behind: the whole 95% interval of the paired difference is above or below zero."
+    return Table("In how many tasks and routers", header, lines, note)
 
 
 STUDY = Study(

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from noise_views import TABLE_II, Noise, draw, tables
+from noise_views import GRID, TABLE_II, Noise, draw, tables
 
 from qmoe_fed.circuits.noise.placement import depolarizing_from_qiskit
 from qmoe_fed.config.settings import Tree, between, setting
@@ -30,18 +30,7 @@ from qmoe_fed.experiments.protocol import Protocol
 MAIN = "depolarizing"  # the channel under which models are trained
 OTHERS = "amplitude-damping", "bit-flip", "phase-damping"
 PLACES = "gate", "notebook"
-QUANTUM = {"router": "quantum", "qubits": 2, "layers": 3, "reuploading": False, "num-experts": 2}
-MODELS = {
-    "quantum": QUANTUM,
-    "reuploading": {**QUANTUM, "reuploading": True},
-    "linear": {"router": "linear", "num-experts": 2},
-    "notebook": {
-        **QUANTUM,
-        "embedding": "rx",
-        "entangler": "strongly-entangling",
-        "readout": "expval-adapter",
-    },
-}
+MODELS = GRID["models"]
 NOTEBOOK_RATE, NOTEBOOK_EPOCHS = 0.05, 20
 NOTEBOOK_STRENGTHS = 0.0, 0.02, 0.05, 0.1, 0.15, 0.2
 QUICK = {"quick": True, "seeds": 3, "learning-rates": "0.1", "max-epochs": 15}

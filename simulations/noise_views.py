@@ -1,6 +1,7 @@
 """The noise study's rows as tables, published numbers beside them, and pictures."""
 
 import math
+import tomllib
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import cycle
@@ -15,52 +16,55 @@ from matplotlib.ticker import MultipleLocator
 from qmoe_fed.circuits.noise.placement import depolarizing_from_qiskit, depolarizing_to_qiskit
 from qmoe_fed.experiments.breakdown import Breakdown, breakdown
 from qmoe_fed.experiments.measures.noise import MEASUREMENT, TEST, TRAINING
+from qmoe_fed.experiments.statistics import Interval
 from qmoe_fed.experiments.views.lines import Level, Panel, Series, draw_panels
 from qmoe_fed.experiments.views.published import Line, comparison, lines, read_published
-from qmoe_fed.experiments.views.tables import (
-    Show,
-    Table,
-    difference,
-    only,
-    over_seeds,
-    paired,
-    percent,
-    table,
-)
+from qmoe_fed.experiments.views.tables import NONE, Table, make_tables, only, percent
 from qmoe_fed.results.figures import style
 
 HERE = Path(__file__).parent
 PUBLISHED = read_published(HERE / "published.toml", "noise")
+GRID = tomllib.loads((HERE / "noise.toml").read_text())
 NOTEBOOK = read_published(HERE / "published.toml", "notebook")
 TABLE_II = [n.rows["error"] for n in PUBLISHED.values() if "error" in n.rows and not n.minus]
 LOSS = 0.10  # of accuracy since no noise: the second criterion of breakdown
-SHOWN = 0.0, 0.01, 0.02, 0.05, 0.1, 0.2  # strengths with a column, if they were measured
-LABELS = {"linear": "A: linear", "quantum": "quantum", "reuploading": "re-uploading"}
+LABELS = {"quantum": "quantum", "reuploading": "re-uploading"}
 CLEAN, NOISY, MAIN = "trained-clean", "trained-noisy", "depolarizing"
 KINDS = {CLEAN: "trained without noise", NOISY: "trained under the noise"}
 PLACES = {"gate": "after every gate", "notebook": "after the embedding and at the end"}
 STRENGTH = "depolarizing p (PennyLane: ⟨Z⟩ × (1 - 4p/3))"
-CONVENTION = "Depolarizing strengths are PennyLane's p: ⟨Z⟩ shrinks by 1 - 4p/3; Qiskit's λ = 4p/3."
 COLORS = style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.ORANGE
 READINGS: dict[str, float] = {"p": 1.0, "λ": depolarizing_from_qiskit(1.0)}
 
 
 class Noise:
-    """What was measured; ``seed`` keys the resamples behind the breakdown points."""
+    """What was measured, grouped for tables; ``seed`` keys the resamples behind breakdowns."""
 
     def __init__(self, rows: pd.DataFrame, seed: int) -> None:
         linear = rows["model"] == "linear"
         self.linear, self.seed = rows[linear], seed
         rows = rows[~linear]
         rows = rows.assign(shots=rows["shots"].astype(int))
-        rows = rows.assign(name=[_name(row) for row in rows.to_dict("records")])
         self.notebook = only(rows, model="notebook")
         order = ["model", "protocol", "shots"]  # the paper's circuit first, trained without noise
-        own = rows[rows["model"] != "notebook"].sort_values(order, kind="stable")
-        main = own["channel"] == MAIN
-        self.exact, self.others = own[main & (own["shots"] == 0)], own[~main]
-        self.shots = own[main & (own["shots"] > 0) & (own["placement"] == "gate")]
+        rows = rows[rows["model"] != "notebook"].sort_values(order, kind="stable")
+        main = rows["channel"] == MAIN
+        self.exact, self.channels = rows[main & (rows["shots"] == 0)], rows[~main]
+        self.shots = rows[main & (rows["shots"] > 0) & (rows["placement"] == "gate")]
         self.rates = sorted(self.linear["rate"].unique())
+
+    @property
+    def grouped(self) -> pd.DataFrame:
+        """All rows by the ``group`` of tables and ``name`` in them, Model A at every strength."""
+        found = []
+        for group in ("exact", "channels", "shots"):
+            own: pd.DataFrame = vars(self)[group]
+            strengths = own[["rate", "strength"]].drop_duplicates()
+            linear = self.linear.drop(columns="strength", errors="ignore").merge(strengths)
+            found += [linear.assign(name="A: linear", group=group)]
+            names = [_name(row) for row in own.to_dict("records")]
+            found += [own.assign(name=names, group=group)]
+        return pd.concat(found)
 
     def linear_at(self, rate: float) -> pd.DataFrame:
         """Return Model A, fitted with a learning rate; it knows no noise."""
@@ -99,69 +103,17 @@ def _wide(curve: pd.DataFrame) -> pd.DataFrame:
 
 def tables(study: Noise) -> list[Table]:
     """Return all tables."""
-    groups = {
-        "Depolarizing noise (PennyLane's p)": study.exact,
-        "Other channels": study.others,
-        "Finite shots, depolarizing noise after every gate (PennyLane's p)": study.shots,
-    }
-    found = [
-        _accuracy(study, f"{title}, learning rate {rate:g}", only(rows, rate=rate), rate)
-        for title, rows in groups.items()
-        for rate in study.rates
-    ]
-    found += [_breakdowns(study, title, rows) for title, rows in groups.items()]
-    beside = [_table_ii(study, protocol) for protocol in KINDS]
-    return [*found, _gains(study), *beside, _notebook(study)]
 
+    def below(curve: pd.DataFrame) -> str:
+        linear = curve["model"].iloc[0] == "linear"
+        return NONE if linear else study.below_linear(curve).text(curve["strength"].max())
 
-def _at(strength: float, show: Show) -> Show:
-    return lambda frame: show(only(frame, strength=strength)).replace(" ± ", "±")
+    def loses(curve: pd.DataFrame) -> str:
+        linear = curve["model"].iloc[0] == "linear"
+        return NONE if linear else study.loses(curve).text(curve["strength"].max())
 
-
-def _accuracy(study: Noise, title: str, rows: pd.DataFrame, rate: float) -> Table:
-    shown = [s for s in SHOWN if np.isclose(rows["strength"], s).any()]
-    linear = study.linear_at(rate).assign(name=LABELS["linear"])
-    always = pd.concat([linear.assign(strength=strength) for strength in shown])
-    note = (
-        "Test accuracy in % by strength of the noise: mean ± half its 95% confidence interval over "
-        f"seeds (Student's t). {CONVENTION}"
-    )
-    columns = {f"{s:g}": _at(s, over_seeds()) for s in shown}
-    return table(title, pd.concat([always, rows]), {"at strength": "name"}, columns, note)
-
-
-def _breakdowns(study: Noise, title: str, rows: pd.DataFrame) -> Table:
-    largest = rows["strength"].max()
-    return table(
-        f"Breakdown: {title[0].lower()}{title[1:]}",
-        rows,
-        {"": "name", "learning rate": "rate"},
-        {
-            "falls below A at": lambda curve: study.below_linear(curve).text(largest),
-            "10 points lost at": lambda curve: study.loses(curve).text(largest),
-        },
-        "Where the mean over seeds falls below that of Model A fitted with the same learning rate, "
-        "and below what it is without noise less ten points; linear interpolation, 95% bootstrap "
-        f"interval over seeds. {CONVENTION}",
-    )
-
-
-def gain(frame: pd.DataFrame) -> str:
-    """Return what training under the noise is worth at one strength, in points."""
-    return difference(paired(only(frame, protocol=NOISY), only(frame, protocol=CLEAN)))
-
-
-def _gains(study: Noise) -> Table:
-    rows = study.exact
-    shown = [s for s in SHOWN if s and np.isclose(rows["strength"], s).any()]
-    return table(
-        "What training under depolarizing noise is worth (PennyLane's p)",
-        rows.assign(model=rows["model"].map(LABELS)).sort_values(["model", "placement", "rate"]),
-        {"": "model", "placement": "placement", "rate": "rate"},
-        {f"{s:g}": _at(s, gain) for s in shown},
-        "Test accuracy trained under the noise less that trained without it, both tested under it, "
-        f"in points: mean ± half its 95% confidence interval, paired over seeds. {CONVENTION}",
-    )
+    found = make_tables(GRID["tables"], study.grouped, below=below, loses=loses)
+    return [*found, *(_table_ii(study, protocol) for protocol in KINDS), _notebook(study)]
 
 
 def _table_ii(study: Noise, protocol: str) -> Table:
@@ -178,7 +130,7 @@ def _table_ii(study: Noise, protocol: str) -> Table:
     for name, point in (("below-linear", study.below_linear), ("loses", study.loses)):
         at = [(point(only(curves, rate=rate)).scaled(1 / unit), unit) for rate, _, unit in cases]
         texts = [own.text(curves["strength"].max() / unit) for own, unit in at]
-        judged = [PUBLISHED[name].judge(own.interval) for own, _ in at]
+        judged = [PUBLISHED[name].judge(Interval(own.strength, own.low, own.high)) for own, _ in at]
         found.append(Line(PUBLISHED[name], texts, judged))
     return comparison(
         f"Paper's Table II (depolarizing after every gate) beside ours, {KINDS[protocol]}",
@@ -247,7 +199,7 @@ def _placements(study: Noise, rate: float, placement: str) -> Parts:
 
 def _channels(study: Noise, rate: float, placement: str) -> Parts:
     """Return every channel for the paper's circuit, trained without noise."""
-    rows = pd.concat([study.exact, study.others])
+    rows = pd.concat([study.exact, study.channels])
     rows = only(rows, model="quantum", protocol=CLEAN, rate=rate)
     colors = dict(zip(rows["channel"].unique(), COLORS, strict=False))
     here = rows[rows["placement"].isin([placement, MEASUREMENT])]

@@ -1,7 +1,6 @@
 """Models of the studies by name, for tests."""
 
 from ablation_views import MODELS, SWEEPS
-from noise_study import MODELS as NOISY
 
 LABELS = {
     "linear": "A: linear",
@@ -24,6 +23,3 @@ def model(name, experts=2):
 def swept(dataset, quick=False):
     entries = SWEEPS[dataset]["models"]
     return {e["model"]: e["settings"] for e in entries if e.get("quick") or not quick}
-
-
-__all__ = ["NOISY", "model", "swept"]

@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from noise_study import STUDY, Settings
-from noise_views import CLEAN, NOISY, TABLE_II, Noise, _table_ii, gain
+from noise_views import CLEAN, NOISY, TABLE_II, Noise, _table_ii, tables
 
 from qmoe_fed.experiments.command import main
+from qmoe_fed.experiments.views.tables import only, paired
 
 ROOT = Path(__file__).parents[2]
 TINY = {
@@ -63,10 +64,15 @@ def test_what_training_under_the_noise_is_worth_is_paired(rows, model):
     for (_, strength), here in own.groupby(["placement", "strength"]):
         noisy, clean = (here[here["protocol"] == kind]["accuracy"] for kind in (NOISY, CLEAN))
         assert len(noisy) == len(clean) == 2
-        worth = 100 * (noisy.mean() - clean.mean())
-        assert float(gain(here).split(" ± ")[0]) == pytest.approx(worth, abs=0.051)
+        worth = paired(only(here, protocol=NOISY), only(here, protocol=CLEAN))
+        assert worth.mean() == pytest.approx(noisy.mean() - clean.mean())
         if strength == 0:  # the same model, fitted by two simulators
-            assert worth == pytest.approx(0, abs=1)
+            assert worth.mean() == pytest.approx(0, abs=0.01)
+    (table,) = (t for t in tables(study) if "What training under" in t.title)
+    found = {(name, place): cells for name, place, _, *cells in table.rows}
+    here = own[(own["placement"] == "gate") & (own["strength"] == 0.2)]
+    noisy, clean = (here[here["protocol"] == kind]["accuracy"].mean() for kind in (NOISY, CLEAN))
+    assert found[model, "gate"][-1].startswith(f"{100 * (noisy - clean):+.1f}±")
 
 
 @pytest.mark.parametrize("model", CIRCUITS)

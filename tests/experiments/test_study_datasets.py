@@ -20,7 +20,7 @@ def folder(tmp_path, monkeypatch):
         labels = draw.integers(0, 3, count).astype(np.uint8)
         idx.write(tmp_path / "mnist" / f"{split}-labels-idx1-ubyte", labels)
     monkeypatch.setattr(datasets, "PUBLIC_SAMPLES", 50)
-    small = ImageTask("small", "mnist", "0,2", (70, 20, 30))
+    small = ImageTask("mnist", "0,2", (70, 20, 30))
     monkeypatch.setattr(datasets, "IMAGES", {"small": small})
     return str(tmp_path)
 
@@ -58,7 +58,7 @@ def test_images_to_test_come_from_the_test_files_and_no_image_is_drawn_twice(fol
 
 
 def test_too_few_images_are_refused(folder, monkeypatch):
-    large = ImageTask("large", "mnist", "0,2", (100, 60, 30))
+    large = ImageTask("mnist", "0,2", (100, 60, 30))
     monkeypatch.setitem(datasets.IMAGES, "large", large)
     with pytest.raises(UserError, match="large: 160 training images are needed, the files hold"):
         load(Source("large", 2, data_dir=folder))

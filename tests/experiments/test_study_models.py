@@ -1,6 +1,5 @@
 import pytest
 import torch
-from ablation_views import ON_IMAGES
 from study_models import model as settings_of
 from study_models import swept
 
@@ -90,5 +89,5 @@ def test_the_models_of_a_sweep_have_names_of_their_own_and_the_same_experts(data
 
 def test_the_papers_routers_on_images():
     built = {name: build(model, 8, 2) for name, model in swept("mnist-0-1").items()}
-    assert router_parameters(built[ON_IMAGES]) == 32
+    assert router_parameters(built["quantum n8 L4"]) == 32
     assert router_parameters(built["mlp-11"]) == 123  # nearest to 128
