@@ -1,14 +1,12 @@
 """The router under noise, forward and backward, against density matrices in PennyLane."""
 
-import subprocess
 import sys
 from collections.abc import Iterable, Iterator
-from pathlib import Path
 
 import torch
 from references import default
 from router import circuit_of, gradients
-from timing import Result, compare, peak_megabytes
+from timing import Result, compare, in_process, peak_megabytes
 
 from qmoe_fed.circuits import Circuit, statevector, with_noise
 
@@ -34,21 +32,14 @@ def measure(
                 others = {"default.mixed": default(circuit, "default.mixed")}
                 result = compare(gradients(circuit, batch, others), seconds, most=20)
                 case = {"ansatz": ansatz, "readout": readout, "qubits": qubits, "batch": batch}
-                yield {**case, **result, "megabytes": peak_of(*map(str, case.values()))}
+                # of a process that computes one gradient, torch included
+                megabytes = in_process(__file__, *case.values())
+                yield {**case, **result, "megabytes": megabytes}
 
 
 def noisy(ansatz: str, readout: str, qubits: int) -> Circuit:
     """Return the circuit to run."""
     return with_noise(circuit_of(ansatz, qubits, readout), "depolarizing", STRENGTH, "gate")
-
-
-def peak_of(*case: str) -> float:
-    """Return the peak memory of a process that computes a gradient, torch included, in MB."""
-    command = [sys.executable, __file__, *case]
-    done = subprocess.run(
-        command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True
-    )
-    return float(done.stdout)
 
 
 def _print_peak(ansatz: str, readout: str, qubits: int, batch: int) -> None:

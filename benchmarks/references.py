@@ -55,9 +55,7 @@ def lightning(circuit: Circuit) -> Router:
 def default(circuit: Circuit, device: str = "default.qubit") -> Router:
     """``default.qubit`` or ``default.mixed`` with backprop: the batch is broadcast."""
 
-    @qml.qnode(
-        qml.device(device, wires=circuit.qubits), interface="torch", diff_method="backprop"
-    )
+    @qml.qnode(qml.device(device, wires=circuit.qubits), interface="torch", diff_method="backprop")
     def run(x: Tensor, theta: Tensor) -> object:
         queue(circuit, x, theta)
         if circuit.readout == "expval":

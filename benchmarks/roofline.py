@@ -4,15 +4,12 @@ As a program, ``python roofline.py QUBITS BATCH SECONDS``, it prints what a grad
 """
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
 from router import LAYERS, circuit_of
-from timing import Result, interleave, spread
+from timing import Result, in_process, interleave, spread
 
 from qmoe_fed.circuits import kronecker, statevector
 
@@ -43,8 +40,8 @@ def measure(cases: list[tuple[int, int]], seconds: float) -> Iterator[Result]:
         groups = -(-qubits // kronecker.GROUP)
         moved = ((LAYERS - 1) * (6 * groups + 4) + 9) * 4 * batch * 2**qubits
         times = {
-            "qmoe_fed": _in_process(qubits, batch, seconds, {}),
-            "memory kept": _in_process(qubits, batch, seconds, KEEP),
+            "qmoe_fed": in_process(__file__, qubits, batch, seconds),
+            "memory kept": in_process(__file__, qubits, batch, seconds, **KEEP),
         }
         yield {
             "qubits": qubits,
@@ -65,18 +62,6 @@ def copy_bandwidth() -> float:
     target = torch.empty_like(source)
     times = interleave({"copy": lambda: target.copy_(source)}, 1)
     return 2 * source.nbytes / spread(times["copy"])["median"]
-
-
-def _in_process(qubits: int, batch: int, seconds: float, environment: dict[str, str]) -> Result:
-    done = subprocess.run(
-        [sys.executable, __file__, str(qubits), str(batch), str(seconds)],
-        cwd=Path(__file__).parent,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
 
 
 def _time(qubits: int, batch: int, seconds: float) -> Result:

@@ -17,7 +17,6 @@ ANSATZES = {
 }
 LAYERS = 3
 
-
 OTHERS: dict[str, Callable[[Circuit], Router]] = {
     "plain torch": plain_torch,
     "default.qubit": default,

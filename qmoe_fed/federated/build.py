@@ -13,6 +13,7 @@ from qmoe_fed.config.settings import parse_options
 from qmoe_fed.errors import UserError, unknown
 from qmoe_fed.federated.gate import Limits
 from qmoe_fed.federated.mechanism import Mechanism
+from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import Aggregator, Rules, ServerStep, TooFewClients
 from qmoe_fed.federated.sampling import sample_size
 
@@ -43,6 +44,7 @@ def make_rules(config: Config) -> Rules:
         quorum=settings.quorum,
         weighting=settings.weighting,
         mechanisms=mechanisms,
+        trained_by=Model(config).trained_by if len(config.model.depths) > 1 else None,
     )
 
 

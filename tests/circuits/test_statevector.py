@@ -21,7 +21,7 @@ from scipy.linalg import expm
 
 from qmoe_fed.circuits import Circuit, engine, feature, gate, parameter
 from qmoe_fed.circuits.ansatz import layered
-from qmoe_fed.circuits.statevector import run
+from qmoe_fed.circuits.statevector import amplitudes, run
 
 PAULI = {
     "x": np.array([[0, 1], [1, 0]]),
@@ -218,6 +218,16 @@ def test_fewer_layers_are_a_prefix_of_more(entangler, reuploading):
     (whole,) = torch.autograd.grad(run(shallow, x, theta[: shallow.parameters])[:, 0].sum(), theta)
     (part,) = torch.autograd.grad(run(shallow, x, prefix)[:, 0].sum(), prefix)
     assert_same([whole[: len(part)], whole[len(part) :]], [part, 0 * whole[len(part) :]], 1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "is_complex"),
+    [({}, False), ({"embedding": "rx"}, True), ({"entangler": "strongly-entangling"}, True)],
+    ids=str,
+)
+def test_only_ry_and_cz_keep_amplitudes_real(kind, is_complex):
+    circuit = layered(2, 1, 2, **kind)
+    assert amplitudes(circuit, *angles(circuit, seed=0)).is_complex() == is_complex
 
 
 @given(lists(unitaries=True, embedding=True), seeds)

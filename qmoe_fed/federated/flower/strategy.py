@@ -1,7 +1,7 @@
 """The strategy of this project, as Flower wants it: the rules of a round behind messages."""
 
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
@@ -61,6 +61,7 @@ class RouterStrategy(Strategy):
         mechanisms: Privacy mechanisms; their server halves run here.
         angles: Names of the parameters that are angles, shared or not: their updates, and their
             values after the step, are taken in (-π, π].
+        trained_by: Which of the numbers clients train, see ``Rules``.
 
     Attributes:
         rejections: The clients left out of the last round, and why.
@@ -81,6 +82,7 @@ class RouterStrategy(Strategy):
         server_step: ServerStep | None = None,
         mechanisms: Sequence[Mechanism] = (),
         angles: frozenset[str] = frozenset(),
+        trained_by: Callable[[Sequence[int]], Tensor] | None = None,
     ) -> None:
         self.hosts = hosts
         self.num_clients = num_clients
@@ -94,6 +96,7 @@ class RouterStrategy(Strategy):
         self.server_step = server_step or load_object(SERVER_STEPS["plain"], "server step")()
         self.mechanisms = tuple(mechanisms)
         self.angles = angles
+        self.trained_by = trained_by
         self.rejections: list[Rejection] = []
         self._step_state: StepState | None = None
         self._round: _Round | None = None
@@ -112,6 +115,7 @@ class RouterStrategy(Strategy):
             self.quorum,
             self.weighting,
             self.mechanisms,
+            self.trained_by,
         )
 
     def configure_train(
