@@ -81,7 +81,7 @@ def _run(app: "FlowerApp", settings: "RunSettings", options: argparse.Namespace)
     try:
         with stoppable():
             if settings.config.federation.engine == "local":
-                from qmoe_fed.federated.flower.local import run_app
+                from qmoe_fed.federated.flower.grid import run_app
 
                 run_app(app.path, {**app.settings, **settings.overrides}, options.supernodes or 1)
             else:

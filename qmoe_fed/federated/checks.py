@@ -45,9 +45,7 @@ def _check_outputs(model: Model, x: Tensor) -> None:
 
 def _check_unseen_samples(config: Config, projection: Projection) -> None:
     """Refuse to call few samples many: what unseen clients have must suffice."""
-    first = config.federation.num_clients
-    unseen = range(first, first + config.federation.num_unseen_clients)
-    largest = max(config.unseen.sample_sizes)
+    unseen, largest = config.federation.unseen_clients, max(config.unseen.sample_sizes)
     counts = load_clients(config, unseen, projection).train.counts
     if unseen and (fewest := int(counts.min())) < largest:
         raise UserError(

@@ -9,6 +9,7 @@
     federation.score(state).columns["accuracy"].mean()
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
@@ -44,7 +45,7 @@ class State:
     counted: int = 0
     kept: Kept | None = None
     step: StepState | None = None
-    mechanisms: tuple[Mechanism, ...] = ()
+    mechanisms: Sequence[Mechanism] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ class Federation:
         self.config = config
         self.model = Model(config)
         self.rules = make_rules(config)
-        self.host = Host(self.model, self.rules.mechanisms, prepare(self.model))
+        self.host = Host(self.model, tuple(self.rules.mechanisms), prepare(self.model))
 
     def init(self) -> State:
         """Return the state before the first round."""
@@ -130,8 +131,7 @@ class Federation:
 
     def unseen(self, state: State) -> ClientTable:
         """Fit and test the clients that never took part; no rows if the run has none."""
-        first = self.config.federation.num_clients
-        unseen = range(first, first + self.config.federation.num_unseen_clients)
+        unseen = self.config.federation.unseen_clients
         return self.host.unseen(state.shared, unseen) if unseen else ClientTable()
 
     def _kept(self, state: State) -> Kept:

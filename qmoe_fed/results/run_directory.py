@@ -26,9 +26,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import save
+import torch
+from safetensors.torch import save
+from torch import Tensor
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
@@ -97,11 +97,6 @@ class RunDirectory:
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(_finite(metrics), allow_nan=False) + "\n")
 
-    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Write a safetensors file."""
-        content = {key: np.asarray(values, order="C") for key, values in arrays.items()}
-        write_whole(self.path / name, save(content))
-
 
 def new_directory(stem: Path) -> Path:
     """Make a directory that was not there, ``stem`` or ``stem-2``, ``stem-3``, …"""
@@ -126,6 +121,13 @@ def write_whole(path: Path, content: bytes) -> None:
         os.replace(temporary, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file; errors as ``write_whole``."""
+    whole = torch.contiguous_format
+    content = {k: v.detach().cpu().clone(memory_format=whole) for k, v in tensors.items()}
+    write_whole(path, save(content))
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -1,10 +1,13 @@
-"""Flower grids whose replies come at once; all use of Flower's private parts is here."""
+"""Flower in this process, without Ray or a SuperLink; all use of its private parts is here."""
 
 import logging
+import sys
+import tomllib
 import traceback
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -13,6 +16,8 @@ from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
+
+from qmoe_fed.config import load_object
 
 RUN_ID = 1
 FIRST_NODE = 1000
@@ -129,3 +134,31 @@ def task_identity() -> Iterator[None]:
         yield
     finally:
         TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = before
+
+
+def run_app(app_dir: Path, run_config: dict[str, Any], supernodes: int = 1) -> None:
+    """Run a Flower app to its end.
+
+    Args:
+        app_dir: Directory of the app, with a ``pyproject.toml`` that names its components.
+        run_config: Flat settings.
+        supernodes: Number of SuperNodes to play.
+
+    Raises:
+        UserError: The settings cannot work.
+        Exception: Whatever the ServerApp raises.
+    """
+    project = tomllib.loads((app_dir / "pyproject.toml").read_text())
+    about = project["tool"]["flwr"]["app"]
+    components = about["components"]
+    sys.path.insert(0, str(app_dir))
+    try:
+        server_app = load_object(components["serverapp"], "serverapp")
+        client_app = load_object(components["clientapp"], "clientapp")
+    finally:
+        sys.path.remove(str(app_dir))
+    context = Context(RUN_ID, 0, {}, RecordDict(), run_config)
+    with task_identity():
+        grid = LocalGrid(client_app, run_config, supernodes)
+        grid.run.fab_id = f"{about['publisher']}/{project['project']['name']}"  # as Flower does
+        server_app(grid, context)
