@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from qmoe_fed.cli import main
-from qmoe_fed.launch.app import FlowerApp, parse_run_config
-from qmoe_fed.launch.request import settle
+from qmoe_fed.launch.app import FlowerApp, parse_run_config, settle
 from qmoe_fed.models import build_model
 from qmoe_fed.results import load_run
 

@@ -11,10 +11,9 @@ from qmoe_fed.config import Config, StrategyConfig
 from qmoe_fed.config.plugins import AGGREGATORS, MECHANISMS, SERVER_STEPS, load_object
 from qmoe_fed.config.settings import parse_options
 from qmoe_fed.errors import UserError, unknown
-from qmoe_fed.federated.gate import Limits
 from qmoe_fed.federated.mechanism import Mechanism
-from qmoe_fed.federated.rules import Aggregator, Rules, ServerStep, TooFewClients
-from qmoe_fed.federated.sampling import sample_size
+from qmoe_fed.federated.rules import Aggregator, Rules, ServerStep, TooFewClients, sample_size
+from qmoe_fed.federated.updates import Limits
 
 ROUTER = "router"
 """The name of the strategy that heeds all settings."""

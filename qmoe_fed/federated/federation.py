@@ -13,11 +13,13 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
+import torch
+from torch import Tensor
+
 from qmoe_fed.config import Config
-from qmoe_fed.data import Projection, fit_projection
+from qmoe_fed.data import Projection, fit_projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import ROUTER, make_rules
-from qmoe_fed.federated.checks import refuse_what_cannot_work
 from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
@@ -146,6 +148,38 @@ def prepare(model: Model) -> Projection:
     Raises:
         UserError: The settings cannot work.
     """
-    projection = fit_projection(model.config)
-    refuse_what_cannot_work(model, projection)
+    config, federation = model.config, model.config.federation
+    projection = fit_projection(config)
+    first = load_clients(config, [0], projection).train.x[0]
+    _check_outputs(model, first.to(config.training.device))
+    counts = load_clients(config, federation.unseen_clients, projection).train.counts
+    largest = max(config.unseen.sample_sizes)
+    # few samples must not be called many: what unseen clients have must suffice
+    if federation.num_unseen_clients and (fewest := int(counts.min())) < largest:
+        raise UserError(
+            f"unseen-samples asks for {largest} labelled samples, but an unseen client has only "
+            f"{fewest} to train on; ask for fewer, or share the data among fewer clients"
+        )
     return projection
+
+
+def _check_outputs(model: Model, x: Tensor) -> None:
+    """Refuse a user's router or expert whose outputs for x ``(B, d)`` are not what they must be."""
+    settings, classes = model.config.model, shape_of(model.config).classes
+    with torch.no_grad():
+        weights, outputs = model.module.router(x), model.module.experts(x)
+    if weights.shape != (len(x), settings.num_experts):
+        raise UserError(
+            f"router {settings.router!r} returns shape {tuple(weights.shape)} for x of shape "
+            f"{tuple(x.shape)}: expected one weight per expert, {(len(x), settings.num_experts)}"
+        )
+    if not ((weights >= -1e-3).all() and ((weights.sum(-1) - 1).abs() < 1e-3).all()):
+        raise UserError(
+            f"router {settings.router!r} returns {weights[0].tolist()} for the first sample: "
+            "expected weights that are not negative and sum to 1; end it with softmax(-1)"
+        )
+    if outputs.shape != (len(x), settings.num_experts, classes):
+        raise UserError(
+            f"expert {settings.expert!r} returns shape {(len(x), *outputs.shape[2:])} for x of "
+            f"shape {tuple(x.shape)}: expected one score per class, {(len(x), classes)}"
+        )

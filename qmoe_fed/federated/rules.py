@@ -11,15 +11,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from qmoe_fed import rng
 from qmoe_fed.config.plugins import AGGREGATORS, SERVER_STEPS, load_object
-from qmoe_fed.errors import UserError
-from qmoe_fed.federated.gate import Limits, check_rows
+from qmoe_fed.errors import UserError, unknown
 from qmoe_fed.federated.mechanism import Mechanism, Memory, group_of, grouped, on_server
-from qmoe_fed.federated.sampling import sample_clients
-from qmoe_fed.federated.updates import Cohort, Layout, Rejection
+from qmoe_fed.federated.updates import Cohort, Layout, Limits, Rejection, check_rows
 from qmoe_fed.models import wrap
 
 Aggregator = Callable[[Tensor, Tensor], Tensor]
@@ -207,3 +207,34 @@ def recall(memory: Memory, mechanisms: Sequence[Mechanism]) -> StepState | None:
         mechanism.load_state_dict(group_of(memory, f"mechanism.{i}"))
     step = group_of(memory, "step")
     return {name: torch.as_tensor(value) for name, value in step.items()} or None
+
+
+def sample_size(num_clients: int, fraction: float) -> int:
+    """Return how many clients a fixed-size sample has: the nearest whole number, at least one."""
+    return max(1, round(fraction * num_clients))
+
+
+def sample_clients(
+    num_clients: int, fraction: float, sampling: str, seed: int, server_round: int
+) -> list[int]:
+    """Return the ids of the clients that train in a round, ascending.
+
+    Args:
+        num_clients: Clients are 0 … num_clients - 1.
+        fraction: Share of the clients that train, in (0, 1].
+        sampling: ``"fixed"`` draws exactly ``sample_size`` clients without replacement;
+            ``"poisson"`` takes each client with probability ``fraction``, independently: possibly
+            nobody.
+        seed: Seed of the run.
+        server_round: Round; every round draws anew.
+
+    Raises:
+        UserError: There is no such way of sampling.
+    """
+    draws = rng.uniform(seed, "sampling", np.arange(num_clients), server_round=server_round)
+    if sampling == "poisson":
+        return np.flatnonzero(draws < fraction).tolist()
+    if sampling == "fixed":
+        first = np.argsort(draws, kind="stable")[: sample_size(num_clients, fraction)]
+        return np.sort(first).tolist()
+    raise unknown("sampling", sampling, ["fixed", "poisson"])

@@ -16,10 +16,8 @@ class Progress:
     """
 
     def __init__(self, total: int, first: int = 0) -> None:
-        self.total = total
-        self.first = first
-        self.started = time.monotonic()
-        self.shown = 0.0
+        self.total, self.first = total, first
+        self.started, self.shown = time.monotonic(), 0.0
 
     def show(self, server_round: int, scores: Mapping[str, Mapping[str, Any]]) -> None:
         """Print one round's scores and the time left."""

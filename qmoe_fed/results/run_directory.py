@@ -131,33 +131,27 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_json(file: Path) -> dict[str, Any]:
-    """Return the content of a JSON file.
+    """Return the content of a JSON file; errors as ``read_lines``."""
+    return _read(file, False)[0]
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """Return the contents of the lines of a file.
 
     Raises:
-        UserError: It cannot be read.
+        UserError: It cannot be read, or is not JSON.
     """
-    return parse_json(read_text(file), file)
+    return _read(file, True)
 
 
-def parse_json(text: str, file: Path) -> dict[str, Any]:
-    """Return the content of JSON text; ``file`` is where it stands."""
+def _read(file: Path, by_line: bool) -> list[dict[str, Any]]:
     try:
-        content: dict[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{file} is damaged: {error}") from error
-    return content
-
-
-def read_text(file: Path) -> str:
-    """Return the text in a file.
-
-    Raises:
-        UserError: It cannot be read.
-    """
-    try:
-        return file.read_text()
+        text = file.read_text()
+        return [json.loads(part) for part in (text.splitlines() if by_line else [text])]
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}") from error
 
 
 def _finite(content: Any) -> Any:

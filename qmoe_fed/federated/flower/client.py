@@ -17,17 +17,8 @@ from qmoe_fed.config import Config
 from qmoe_fed.data import Projection
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import make_mechanisms
-from qmoe_fed.federated.flower.messages import (
-    ROUND,
-    arrays_of,
-    clients_of,
-    metrics_reply,
-    settings_of,
-    table_reply,
-    to_record,
-    to_tensors,
-    update_reply,
-)
+from qmoe_fed.federated.flower import messages
+from qmoe_fed.federated.flower.messages import PLACE, ROUND, clients_of, settings_of
 from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism, group_of, grouped
 from qmoe_fed.federated.model import Model
@@ -36,7 +27,6 @@ from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.models import Parameters
 
 KEPT, SETUP = "kept", "setup"
-PLACE = ("partition-id", "num-partitions")
 
 
 def client_app() -> ClientApp:
@@ -47,7 +37,9 @@ def client_app() -> ClientApp:
     def join(message: Message, context: Context) -> Message:
         context.state[SETUP] = message.content[SETUP]
         host = _host(context)
-        return metrics_reply(message, dict(zip(PLACE, (host.number, host.total), strict=True)))
+        return messages.metrics_reply(
+            message, dict(zip(PLACE, (host.number, host.total), strict=True))
+        )
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
@@ -56,7 +48,7 @@ def client_app() -> ClientApp:
         mu = settings.get("proximal-mu")  # of Flower's FedProx
         kept, cohort = host.train(kept, shared, clients, int(settings[ROUND]), mu)
         _keep(context, kept)
-        return update_reply(message, cohort, host.model.layout)
+        return messages.update_reply(message, cohort, host.model.layout)
 
     @app.query("checkpoint")
     def checkpoint(message: Message, context: Context) -> Message:
@@ -94,7 +86,7 @@ def _answering(
     def answer(message: Message, context: Context) -> Message:
         host = _host(context)
         kept, shared = _kept(context, host), _shared(message, host)
-        return table_reply(message, measure(host, kept, shared, clients_of(message)))
+        return messages.table_reply(message, measure(host, kept, shared, clients_of(message)))
 
     return answer
 
@@ -132,7 +124,7 @@ def _make_model(settings: tuple[tuple[str, Any], ...]) -> tuple[Model, tuple[Mec
 
 
 def _shared(message: Message, host: Host) -> Parameters:
-    return _tensors(arrays_of(message), host)
+    return _tensors(messages.arrays_of(message), host)
 
 
 def _kept(context: Context, host: Host) -> Kept:
@@ -145,10 +137,10 @@ def _kept(context: Context, host: Host) -> Kept:
 
 
 def _keep(context: Context, kept: Kept) -> None:
-    context.state[KEPT] = to_record(grouped(vars(kept)))
+    context.state[KEPT] = messages.to_record(grouped(vars(kept)))
 
 
 def _tensors(record: ArrayRecord, host: Host) -> Parameters:
     """Return the arrays of a record as tensors on the device of the run."""
     device = host.model.config.training.device
-    return {name: values.to(device) for name, values in to_tensors(record).items()}
+    return {name: values.to(device) for name, values in messages.to_tensors(record).items()}

@@ -11,18 +11,18 @@ from flwr.serverapp import Grid
 
 from qmoe_fed.data import Projection
 from qmoe_fed.federated.federation import Report, State
-from qmoe_fed.federated.flower.build import make_strategy
-from qmoe_fed.federated.flower.hosts import Hosts, join_hosts
 from qmoe_fed.federated.flower.messages import (
     CLIENT,
     CONFIG,
+    Hosts,
     clients_of,
     cohort_messages,
+    join_hosts,
     to_record,
     to_tensors,
 )
 from qmoe_fed.federated.flower.replies import Unusable, read_scores
-from qmoe_fed.federated.flower.strategy import RouterStrategy
+from qmoe_fed.federated.flower.strategy import RouterStrategy, make_strategy
 from qmoe_fed.federated.flower.virtual_grid import VirtualGrid
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.updates import ClientTable

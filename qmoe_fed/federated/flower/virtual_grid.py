@@ -13,7 +13,6 @@ from flwr.serverapp import Grid
 
 from qmoe_fed import rng
 from qmoe_fed.federated.flower.grid import DirectGrid
-from qmoe_fed.federated.flower.hosts import Hosts
 from qmoe_fed.federated.flower.messages import (
     ARRAYS,
     CLIENT,
@@ -21,6 +20,7 @@ from qmoe_fed.federated.flower.messages import (
     LOSS,
     METRICS,
     ROUND,
+    Hosts,
     arrays_of,
     clients_of,
     cohort_messages,

@@ -1,5 +1,7 @@
 """Pictures of all clients: how they learn, what they hold, which experts they use."""
 
+from typing import Any
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -109,7 +111,12 @@ def unseen_clients(run: Run) -> Figure:
         if count > 1:
             half = stdtrit(count - 1, 0.975) * accuracy.std(1, ddof=1) / np.sqrt(count)
             style.draw_band(ax, sizes, mean - half, mean + half, color)
-        look = {"color": color, "marker": marker, "markersize": 4, "linewidth": style.LINE}
+        look: dict[str, Any] = {
+            "color": color,
+            "marker": marker,
+            "markersize": 4,
+            "linewidth": style.LINE,
+        }
         ax.plot(sizes, mean, label=label, **look)
     ax.set_xscale("log", base=2)
     ax.set_xticks(sizes, [f"{size:,}" for size in sizes])

@@ -1,6 +1,7 @@
 """Pictures of the input plane: what clients decide there, and which expert is responsible."""
 
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -80,7 +81,7 @@ def _draw_client(ax: Axes, run: Run, client: int, data: ClientData, plane: Plane
     draw_samples(ax, points, classes, count, *TEST)
     wrong = predict(points).argmax(1) != classes
     (marker, size), (x, y) = WRONG, points[wrong].T
-    edge = {"edgecolors": style.BLACK, "linewidths": style.THIN}
+    edge: dict[str, Any] = {"edgecolors": style.BLACK, "linewidths": style.THIN}
     ax.scatter(x, y, s=size**2, c="none", marker=marker, **edge)
     title = f"client {client}: accuracy {100 * (1 - wrong.mean()):.1f}%"
     style.dress(ax, title, *plane.axes)
@@ -94,7 +95,7 @@ def _points(samples: Samples, plane: Plane) -> tuple[Floats, NDArray[np.int64]]:
 
 def _legend(labels: list[str]) -> list[Line2D]:
     def handle(label: str, marker: str, size: float, fill: str, edge: str = "none") -> Line2D:
-        look = {"mfc": fill, "mec": edge, "mew": style.THIN}
+        look: dict[str, Any] = {"mfc": fill, "mec": edge, "mew": style.THIN}
         return Line2D([], [], ls="", marker=marker, ms=size, label=label, **look)
 
     colors = map(to_hex, style.class_colors(len(labels)))
