@@ -24,9 +24,7 @@ SMALLEST_SHARE = 2
 def partition(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> Owners:
     """Return the owner of each sample by the configured partition.
 
-    Args:
-        labels: Class of each sample, shape ``(n,)``.
-        num_clients: Number of clients, unseen ones included.
+    Labels are the class of each sample ``(n,)``; unseen clients are among the clients.
 
     Raises:
         UserError: The pool is too small for so many clients, or the partition leaves some client

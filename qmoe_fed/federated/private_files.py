@@ -30,11 +30,7 @@ def save_kept(host: Host, kept: Kept, folder: Path, server_round: int) -> None:
 def restore_kept(host: Host, folder: Path, server_round: int, hosts: int) -> Kept:
     """Return what a checkpoint holds of the clients that live here now.
 
-    Args:
-        host: This host.
-        folder: The checkpoint's.
-        server_round: Its round.
-        hosts: How many hosts wrote it; client c lived on c mod ``hosts``, in row c // hosts.
+    So many hosts wrote it: client c lived on c mod ``hosts``, in row c // hosts.
 
     Raises:
         UserError: A file that is needed is missing or of another round.

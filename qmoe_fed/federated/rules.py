@@ -217,16 +217,10 @@ def sample_size(num_clients: int, fraction: float) -> int:
 def sample_clients(
     num_clients: int, fraction: float, sampling: str, seed: int, server_round: int
 ) -> list[int]:
-    """Return the ids of the clients that train in a round, ascending.
+    """Return the ids of the clients that train in a round, ascending; every round draws anew.
 
-    Args:
-        num_clients: Clients are 0 … num_clients - 1.
-        fraction: Share of the clients that train, in (0, 1].
-        sampling: ``"fixed"`` draws exactly ``sample_size`` clients without replacement;
-            ``"poisson"`` takes each client with probability ``fraction``, independently: possibly
-            nobody.
-        seed: Seed of the run.
-        server_round: Round; every round draws anew.
+    ``"fixed"`` draws exactly ``sample_size`` clients without replacement; ``"poisson"`` takes each
+    client with probability ``fraction``, independently: possibly nobody.
 
     Raises:
         UserError: There is no such way of sampling.

@@ -66,8 +66,7 @@ class FlowerApp:
 def parse_run_config(arguments: Iterable[str]) -> dict[str, Any]:
     """Return the settings in ``--run-config`` arguments; what comes later wins.
 
-    Args:
-        arguments: Each one a TOML file, or pairs ``key=value`` with TOML values.
+    Each is a TOML file, or pairs ``key=value`` with TOML values.
 
     Raises:
         UserError: A file cannot be read, or an argument holds something else than pairs.
@@ -121,13 +120,8 @@ class RunSettings:
 def settle(app: FlowerApp, overrides: Mapping[str, Any], output_dir: str | None) -> RunSettings:
     """Check the settings of a run and make the directory of its results.
 
-    Relative paths are taken from the working directory.
-
-    Args:
-        app: The app to run.
-        overrides: Settings that replace the app's own.
-        output_dir: Where the results go; None: as the settings say, by default a new directory
-            under ``runs``.
+    Relative paths are taken from the working directory. If no ``output_dir`` is given, the settings
+    say where the results go; by default it is a new directory under ``runs``.
 
     Raises:
         UserError: A setting is unknown, wrong, or one Flower would refuse to replace; or the
@@ -146,9 +140,7 @@ def settle(app: FlowerApp, overrides: Mapping[str, Any], output_dir: str | None)
 def settle_resumed(app: FlowerApp, run_dir: Path) -> RunSettings:
     """Return the settings of a run of the app that was stopped, to go on with it.
 
-    Args:
-        app: The app it was a run of.
-        run_dir: Its directory; it may have been moved.
+    Its directory may have been moved.
 
     Raises:
         UserError: The run cannot be gone on with; the message says why.

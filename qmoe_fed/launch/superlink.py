@@ -100,12 +100,7 @@ def _refused(outcome: Mapping[str, Any]) -> bool:
 
 
 def check_outcome(summary: Path, environment: dict[str, str]) -> None:
-    """Check that the app says its results are complete.
-
-    Raises:
-        UserError: It refused what the user asked for.
-        RunFailed: The run ended in any other way.
-    """
+    """Check that the app says its results are complete; errors as ``run_on_superlink``."""
     outcome = _read(summary)
     if not outcome:
         raise RunFailed(f"the run ended {_in_words_of_flower(environment)}")
@@ -229,13 +224,10 @@ def plain(line: str) -> str:
 
 
 def visible(log: Iterable[str], verbose: bool, refused: Callable[[], bool]) -> Iterator[str]:
-    """Yield the lines of a log that are for the user.
+    """Yield the lines of a log that are for the user; all, if it is to be verbose.
 
-    Args:
-        log: The lines.
-        verbose: All of them are.
-        refused: Asked once the app has failed: whether it refused what the user asked for. The
-            traceback is not yielded then.
+    Once the app has failed, ``refused`` is asked whether it refused what the user asked for: its
+    traceback is not yielded then.
     """
     failed = False
     for line in log:

@@ -10,9 +10,7 @@ QUIET_SECONDS = 0.5
 class Progress:
     """Prints the rounds of a run as they go by, at most one line in ``QUIET_SECONDS``.
 
-    Args:
-        total: Number of rounds.
-        first: The round the run goes on after, 0 for one from its start.
+    There are ``total`` rounds, and the run goes on after the ``first``.
     """
 
     def __init__(self, total: int, first: int = 0) -> None:

@@ -41,21 +41,13 @@ class RunDirectory:
     """Writes a run directory.
 
     Every file is complete or absent, whenever the run ends; ``metrics.jsonl`` grows line by line.
-
-    Attributes:
-        path: The directory.
     """
 
     path: Path
 
     @classmethod
     def create(cls, path: Path, config: Config, app: str = "") -> "RunDirectory":
-        """Make the directory and write the settings into it.
-
-        Args:
-            path: The directory.
-            config: The settings.
-            app: Which Flower app runs, ``publisher/name``.
+        """Make the directory and write into it the settings and the app, ``publisher/name``.
 
         Raises:
             UserError: The directory already holds a run, or cannot be written.

@@ -37,9 +37,8 @@ def client_app() -> ClientApp:
     def join(message: Message, context: Context) -> Message:
         context.state[SETUP] = message.content[SETUP]
         host = _host(context)
-        return messages.metrics_reply(
-            message, dict(zip(PLACE, (host.number, host.total), strict=True))
-        )
+        place = dict(zip(PLACE, (host.number, host.total), strict=True))
+        return messages.metrics_reply(message, place)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:

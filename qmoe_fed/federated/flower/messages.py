@@ -132,12 +132,8 @@ def update_reply(message: Message, cohort: Cohort, layout: Layout) -> Message:
 def join_hosts(grid: Grid, setup: ArrayRecord, timeout: float) -> tuple[int, ...]:
     """Wait until every SuperNode of the federation has taken the setup; return their node ids.
 
-    How many there are, only a SuperNode can tell (``num-partitions``).
-
-    Args:
-        grid: The grid.
-        setup: Sent to every SuperNode once: how inputs become angles.
-        timeout: Seconds to wait.
+    How many there are, only a SuperNode can tell (``num-partitions``). The setup is how inputs
+    become angles; the timeout is in seconds.
 
     Raises:
         UserError: Not all SuperNodes answered in time, or what they say does not fit together.

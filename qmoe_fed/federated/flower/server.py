@@ -70,17 +70,13 @@ def run_federation(grid: Grid, settings: Mapping[str, Any]) -> Path:
 
 @contextmanager
 def told(output_dir: object) -> Iterator[None]:
-    """Write down why the block fails, if it fails before the run has a directory of its own.
-
-    Args:
-        output_dir: Where the results would go, as the settings say.
-    """
+    """Write down in ``output-dir`` why the block fails, unless it holds a run already."""
     try:
         yield
     except BaseException as error:
         if isinstance(output_dir, str) and output_dir:
             path = Path(output_dir).expanduser().absolute()
-            if not (path / "config.json").exists():  # another run's
+            if not (path / "config.json").exists():
                 with suppress(UserError):
                     _write_failure(RunDirectory(path), error, 0)
         raise

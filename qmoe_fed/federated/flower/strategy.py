@@ -146,11 +146,7 @@ def make_strategy(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strat
     ``strategy`` is ``"router"`` or the import path of a class: one derived from ``RouterStrategy``
     gets all settings and ``strategy-options`` as keyword arguments, any other Flower strategy
     (e.g. ``"flwr.serverapp.strategy:FedMedian"``) ``fraction-train`` and ``strategy-options``.
-
-    Args:
-        config: The run.
-        hosts: Which node hosts which client.
-        angles: Names of the parameters that are angles, shared or not.
+    Hosts and angles are as for ``RouterStrategy``.
 
     Raises:
         UserError: Something cannot be loaded, or settings cannot go together.

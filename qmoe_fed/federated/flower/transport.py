@@ -33,11 +33,6 @@ logger = logging.getLogger("flwr")
 class FlowerTransport:
     """Rounds and scores of a federation whose clients live on the SuperNodes of a grid.
 
-    Args:
-        grid: The grid.
-        model: The run's model.
-        projection: Sent to every host once: how inputs become angles.
-
     Attributes:
         hosts: The SuperNodes; none until they have joined.
         strategy: The strategy of the run.
@@ -52,11 +47,7 @@ class FlowerTransport:
         self.strategy = make_strategy(self.config, self.hosts, model.angles)
 
     def join(self) -> None:
-        """Wait until all SuperNodes are there.
-
-        Raises:
-            UserError: They are not, in time, or do not fit together.
-        """
+        """Wait until all SuperNodes are there; errors as ``join_hosts``."""
         setup = {name: Array(values) for name, values in self.projection.to_dict().items()}
         timeout = self.config.federation.supernode_timeout
         self.hosts.nodes = join_hosts(self.grid, ArrayRecord(setup), timeout)

@@ -1,7 +1,5 @@
 """Pictures of all clients: how they learn, what they hold, which experts they use."""
 
-from typing import Any
-
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -111,13 +109,7 @@ def unseen_clients(run: Run) -> Figure:
         if count > 1:
             half = stdtrit(count - 1, 0.975) * accuracy.std(1, ddof=1) / np.sqrt(count)
             style.draw_band(ax, sizes, mean - half, mean + half, color)
-        look: dict[str, Any] = {
-            "color": color,
-            "marker": marker,
-            "markersize": 4,
-            "linewidth": style.LINE,
-        }
-        ax.plot(sizes, mean, label=label, **look)
+        ax.plot(sizes, mean, color=color, marker=marker, ms=4, lw=style.LINE, label=label)
     ax.set_xscale("log", base=2)
     ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
     ax.xaxis.set_minor_locator(NullLocator())

@@ -81,8 +81,7 @@ def _draw_client(ax: Axes, run: Run, client: int, data: ClientData, plane: Plane
     draw_samples(ax, points, classes, count, *TEST)
     wrong = predict(points).argmax(1) != classes
     (marker, size), (x, y) = WRONG, points[wrong].T
-    edge: dict[str, Any] = {"edgecolors": style.BLACK, "linewidths": style.THIN}
-    ax.scatter(x, y, s=size**2, c="none", marker=marker, **edge)
+    ax.scatter(x, y, s=size**2, c="none", marker=marker, ec=style.BLACK, lw=style.THIN)
     title = f"client {client}: accuracy {100 * (1 - wrong.mean()):.1f}%"
     style.dress(ax, title, *plane.axes)
     ax.label_outer()
