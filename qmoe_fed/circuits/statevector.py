@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from qmoe_fed.circuits import general, kronecker, rotating_frame
+from qmoe_fed.circuits import general, kronecker, rotating_frame, whole
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.noise import density, readout
 from qmoe_fed.circuits.tables import Constant
@@ -72,8 +72,11 @@ def check_inputs(
 def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     """Return the state of a circuit without channels by the fastest method for it.
 
-    Args and result as ``general.amplitudes``, but signs or phases may differ.
+    Args and result as ``general.amplitudes``, but phases may differ, and (Re, Im) may stand
+    side by side.
     """
+    if (few := whole.of_circuit(circuit)) is not None:
+        return few(x, theta, x.new_empty(0))
     if rotating_frame.fits(circuit):
         return rotating_frame.amplitudes(circuit, x, theta)
     if kronecker.fits(circuit):
@@ -82,12 +85,13 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
 
 
 def read_out(circuit: Circuit, psi: Tensor, x: Tensor) -> Tensor:
-    """Return probabilities or expectations ``(..., B, outputs)`` of states ``(..., B or 1, 2^n)``."""
-    parts = torch.view_as_real(psi) if psi.is_complex() else psi
+    """Return probabilities or expectations ``(..., B, outputs)`` of states ``(..., B or 1, 2^n)``.
+
+    Instead of complex amplitudes there may be twice as many real ones, (Re, Im) of each.
+    """
+    parts = torch.view_as_real(psi).flatten(-2) if psi.is_complex() else psi
     probabilities = parts * parts  # its gradient is faster than that of square()
-    if psi.is_complex():
-        probabilities = probabilities.sum(-1)
-    if circuit.measured < circuit.qubits:
+    if probabilities.shape[-1] > 2**circuit.measured:
         probabilities = probabilities.unflatten(-1, (2**circuit.measured, -1)).sum(-1)
     if circuit.readout == "expval":
         probabilities = probabilities @ _z_signs(circuit.measured)(x)

@@ -7,13 +7,17 @@ import torch
 from torch import Tensor
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.noise import density_frame, pauli, readout
-from qmoe_fed.circuits.noise.cones import observables, parts
+from qmoe_fed.circuits.noise import pauli, readout
+from qmoe_fed.circuits.noise.cones import Part, observables, parts
 from qmoe_fed.circuits.tables import Constant
+from qmoe_fed.circuits.whole import Whole
 from qmoe_fed.errors import UserError
 
 MOST_QUBITS = 12
 """Most qubits that may bear on an observable: it takes 4^12 coefficients, and as many a gate."""
+
+MULTIPLIED_OUT = 3
+"""Most qubits for which all between embeddings becomes one matrix, of 4^2n entries."""
 
 
 def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor:
@@ -45,10 +49,23 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor
                 f"noise at most {MOST_QUBITS} can be simulated. Take fewer qubits or layers, or "
                 "measure fewer"
             )
-        method = density_frame if density_frame.fits(part) else pauli
-        values.append(method.expectations(circuit, part, x, theta, strengths))
+        multiplied = _whole(circuit, part)
+        if multiplied is None:
+            values.append(pauli.expectations(circuit, part, x, theta, strengths))
+        else:
+            values.append(multiplied(x, theta, strengths))
     whole = values[0] if len(values) == 1 else torch.cat(values, -1)
     return _read(circuit, whole, readout.shrinkage(flips, x, strengths), x.shape[-2])
+
+
+@cache
+def _whole(circuit: Circuit, part: Part) -> Whole | None:
+    """Return the part multiplied out, if its qubits are few."""
+    n = len(part.qubits)
+    if n > MULTIPLIED_OUT or any(o.name == "amplitude-embedding" for o in part.operations):
+        return None
+    readout = np.eye(4**n)[:, list(part.strings)]
+    return Whole(circuit, n, part.operations, "pauli", readout)
 
 
 def _read(circuit: Circuit, values: Tensor, shrink: Tensor | None, samples: int) -> Tensor:

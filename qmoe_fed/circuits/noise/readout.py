@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.general import evolve, product_state
 from qmoe_fed.circuits.operations import Channel, Operation, Slot
 
 Flips = tuple[tuple[float | Slot, ...], ...]
@@ -60,7 +59,10 @@ def shrinkage(flips: Flips, like: Tensor, strengths: Tensor) -> Tensor | None:
 
 def of_products(shrink: Tensor) -> Tensor:
     """Return the factors of all products of Z but the empty one: ``(..., m)`` → ``(..., 2^m - 1)``."""
-    return product_state(torch.stack([torch.ones_like(shrink), shrink], -1))[..., 1:]
+    products = shrink.new_ones(1)
+    for factor in shrink.unsqueeze(-1).unbind(-2):
+        products = torch.stack(torch.broadcast_tensors(products, products * factor), -1).flatten(-2)
+    return products[..., 1:]
 
 
 def apply(circuit: Circuit, outcomes: Tensor, shrink: Tensor | None) -> Tensor:
@@ -69,8 +71,8 @@ def apply(circuit: Circuit, outcomes: Tensor, shrink: Tensor | None) -> Tensor:
         return outcomes
     if circuit.readout == "expval":
         return outcomes * shrink
-    confusion = torch.stack([1 + shrink, 1 - shrink, 1 - shrink, 1 + shrink], -1) / 2
-    of_wires = confusion.unflatten(-1, (2, 2)).unbind(-3)
-    return evolve(outcomes.unsqueeze(-2), [((j,), m) for j, m in enumerate(of_wires)], 2).squeeze(
-        -2
-    )
+    for wire, factor in enumerate(shrink.unbind(-1)):
+        bits = outcomes.unflatten(-1, (2**wire, 2, -1))
+        mixed, factor = bits + bits.flip(-2), factor[..., None, None, None]
+        outcomes = (mixed / 2 + (bits - mixed / 2) * factor).flatten(-3)
+    return outcomes
