@@ -55,6 +55,16 @@ class Angle:
         if any(number < 0 for number, _ in terms):
             raise UserError(f"angle {self}: features and parameters are numbered from 0")
 
+    @property
+    def of_x(self) -> "Angle":
+        """What in it depends on features."""
+        return Angle(features=self.features)
+
+    @property
+    def fixed(self) -> "Angle":
+        """What in it does not."""
+        return Angle(self.constant, parameters=self.parameters)
+
     def __add__(self, other: "Angle | float") -> "Angle":
         other = as_angle(other)
         return Angle(

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from qmoe_fed.circuits import general, kronecker, rotating_frame, whole
+from qmoe_fed.circuits import general, kronecker, whole
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.noise import density, readout
 from qmoe_fed.circuits.tables import Constant
@@ -77,8 +77,6 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     """
     if (few := whole.of_circuit(circuit)) is not None:
         return few(x, theta, x.new_empty(0))
-    if rotating_frame.fits(circuit):
-        return rotating_frame.amplitudes(circuit, x, theta)
     if kronecker.fits(circuit):
         return kronecker.amplitudes(circuit, x, theta)
     return general.amplitudes(circuit, x, theta)

@@ -39,7 +39,7 @@ class Constant:
 
     def _make(self, dtype: torch.dtype, device: torch.device) -> Tensor:
         tensor = torch.from_numpy(self.values)
-        if tensor.dtype.is_floating_point or tensor.is_complex():
+        if np.issubdtype(self.values.dtype, np.inexact):
             real = dtype if dtype.is_floating_point else dtype.to_real()
             tensor = tensor.to(real.to_complex() if tensor.is_complex() else real)
         return tensor.to(device)

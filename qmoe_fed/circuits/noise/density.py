@@ -6,18 +6,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from qmoe_fed.circuits.blocks import slotted
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.noise import pauli, readout
 from qmoe_fed.circuits.noise.cones import Part, observables, parts
 from qmoe_fed.circuits.tables import Constant
-from qmoe_fed.circuits.whole import Whole
+from qmoe_fed.circuits.whole import Whole, segments
 from qmoe_fed.errors import UserError
 
-MOST_QUBITS = 12
+MOST_QUBITS_IN_ALL = 12
 """Most qubits that may bear on an observable: it takes 4^12 coefficients, and as many a gate."""
 
-MULTIPLIED_OUT = 3
-"""Most qubits for which all between embeddings becomes one matrix, of 4^2n entries."""
+MOST_QUBITS, MOST_QUBITS_AT_ANY_STRENGTH, MULTIPLIED_OUT = 4, 3, 2
+"""Most qubits for constant matrices, of 16^n entries; where strengths are given later; and for all
+between embeddings multiplied out."""
 
 
 def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor:
@@ -43,10 +45,10 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor
     rest, flips = readout.split(circuit)
     values = []
     for part in parts(rest):
-        if len(part.qubits) > MOST_QUBITS:
+        if len(part.qubits) > MOST_QUBITS_IN_ALL:
             raise UserError(
                 f"{len(part.qubits)} of {circuit.qubits} qubits bear on what is measured: under "
-                f"noise at most {MOST_QUBITS} can be simulated. Take fewer qubits or layers, or "
+                f"noise at most {MOST_QUBITS_IN_ALL} can be simulated. Take fewer qubits or layers, or "
                 "measure fewer"
             )
         multiplied = _whole(circuit, part)
@@ -60,12 +62,14 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor
 
 @cache
 def _whole(circuit: Circuit, part: Part) -> Whole | None:
-    """Return the part multiplied out, if its qubits are few."""
+    """Return the part as constant matrices and phases, if its qubits are few."""
     n = len(part.qubits)
-    if n > MULTIPLIED_OUT or any(o.name == "amplitude-embedding" for o in part.operations):
+    most = MOST_QUBITS_AT_ANY_STRENGTH if any(map(slotted, part.operations)) else MOST_QUBITS
+    if n > most or any(o.name == "amplitude-embedding" for o in part.operations):
         return None
+    by_phases = n > MULTIPLIED_OUT or len(segments(part.operations, False)) > 1
     readout = np.eye(4**n)[:, list(part.strings)]
-    return Whole(circuit, n, part.operations, "pauli", readout)
+    return Whole(circuit, n, part.operations, "pauli", by_phases, readout)
 
 
 def _read(circuit: Circuit, values: Tensor, shrink: Tensor | None, samples: int) -> Tensor:

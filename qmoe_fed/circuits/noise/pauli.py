@@ -63,7 +63,7 @@ class _Plan:
         rest = [o for o in after_embedding(part.operations) if id(o) not in first]
         self.blocks = gather(rest, MOST_WIRES, MOST_TURNS)
         self.matrices = Matrices(circuit, self.blocks, "pauli")
-        self.strings = Constant(np.array(part.strings))
+        self.strings = Constant(np.array(part.strings, np.int64))
         # State 0 turned about y has coefficients of 1, X and Z: 1, a sine and a cosine. Turned
         # about x it has -Y instead of X.
         about_x = [j in heads and heads[j].name == "RX" for j in range(n)]
