@@ -1,13 +1,12 @@
 """Blocks of operations on few wires, multiplied out: one table makes the matrices of many.
 
-A rotation by a is a sum of terms exp(isa) P with constant P. So whatever a few of them come to, with
+A rotation by a is a sum of terms exp(isa) P with constant P. So what a few of them come to, with
 constant gates and channels between them, is linear in cosines and sines of sums ±a₁±a₂…, and
 polynomial in what a channel leaves if its strength is given only when the circuit is run. Blocks
 of the same kinds of operations are one product with one table.
 """
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
@@ -16,7 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.operations import Angle, Channel, Gate, Operation, Slot
+from qmoe_fed.circuits.fuse import Block, slotted
+from qmoe_fed.circuits.operations import Channel, Slot
 from qmoe_fed.circuits.schedule import AXES
 from qmoe_fed.circuits.tables import Constant, Linear, waves
 from qmoe_fed.circuits.transfer import CHANNELS, constant, placed, remaining, rotation
@@ -28,71 +28,6 @@ last one; or of coefficients in the Pauli basis."""
 Array = NDArray[np.complex128]
 Edges = tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]
 """What multiplies the transpose of a matrix from the left and from the right."""
-
-
-@dataclass(frozen=True)
-class Block:
-    """Operations, whose wires are positions in ``wires``."""
-
-    wires: tuple[int, ...]
-    operations: tuple[Operation, ...]
-
-    @property
-    def angles(self) -> list[Angle]:
-        """What its rotations turn by, in order."""
-        return [o.angles[0] for o in self.operations if isinstance(o, Gate) and o.name in AXES]
-
-    @property
-    def of_x(self) -> bool:
-        """Whether it depends on features."""
-        return any(angle.features for angle in self.angles)
-
-    @property
-    def kind(self) -> object:
-        """All but the angles."""
-        return (
-            self.of_x,
-            len(self.wires),
-            tuple(replace(o, angles=()) if o.name in AXES else o for o in self.operations),
-        )
-
-
-def gather(operations: Iterable[Operation], most: int, turns: int) -> list[Block]:
-    """Return operations in few blocks, on at most ``most`` wires each, that do the same in order.
-
-    A block has at most ``turns`` rotations, all of x or none, and channels of one slot at most.
-    """
-    found: list[tuple[set[int], list[Operation]]] = []
-    for operation in operations:
-        wires = set(operation.wires)
-        # It commutes with all blocks after the last one that shares a wire with it.
-        last = max((i for i, (taken, _) in enumerate(found) if taken & wires), default=0)
-        for taken, members in found[last:]:
-            if len(taken | wires) <= most and go_together([*members, operation], turns):
-                taken |= wires
-                members.append(operation)
-                break
-        else:
-            found.append((wires, [operation]))
-    return [block(sorted(taken), members) for taken, members in found]
-
-
-def block(wires: Iterable[int], operations: Iterable[Operation]) -> Block:
-    """Return a block of operations on a circuit's wires."""
-    on = tuple(wires)
-    return Block(on, tuple(replace(o, wires=tuple(map(on.index, o.wires))) for o in operations))
-
-
-def go_together(operations: list[Operation], turns: int) -> bool:
-    """Return whether one block may have these operations, with at most ``turns`` rotations."""
-    angles = [o.angles[0] for o in operations if isinstance(o, Gate) and o.name in AXES]
-    slots = {(o.name, o.strength) for o in operations if slotted(o)}  # type: ignore[union-attr]
-    return len(angles) <= turns and len({bool(a.features) for a in angles}) < 2 and len(slots) < 2
-
-
-def slotted(operation: Operation) -> bool:
-    """Return whether it is a channel whose strength is given when the circuit is run."""
-    return isinstance(operation, Channel) and isinstance(operation.strength, Slot)
 
 
 class Matrices:
@@ -116,7 +51,8 @@ class Matrices:
     ) -> None:
         kinds: dict[object, list[int]] = {}
         for number, one in enumerate(blocks):
-            around = edges and tuple(None if e is None else e.tobytes() for e in edges[number])
+            pair = edges[number] if edges else ()
+            around = tuple(None if e is None else e.tobytes() for e in pair)
             kinds.setdefault((one.kind, around), []).append(number)
         self.members = list(kinds.values())
         self.tables = [
@@ -132,7 +68,15 @@ class Matrices:
         found: dict[int, Tensor] = {}
         for own, table in zip(self.members, self.tables, strict=True):
             whole = table(x, theta, strengths)
-            found |= zip(own, whole.unbind(-3) if len(own) > 1 else [whole], strict=True)
+            if not table.weighted:
+                found |= dict.fromkeys(own, whole)
+            elif len(own) == 1:
+                found[own[0]] = whole
+            else:
+                each = whole.unbind(-3)
+                if len(self.tables) == 1:
+                    return list(each)
+                found |= zip(own, each, strict=True)
         return [found[number] for number in range(len(found))]
 
     def stacked(self, x: Tensor, theta: Tensor, strengths: Tensor, length: int) -> list[Tensor]:
@@ -140,8 +84,11 @@ class Matrices:
 
         They do not depend on x.
         """
-        runs = [tuple(own[i : i + length]) for own in self.members for i in range(0, len(own), length)]
-        if sorted(runs) != [tuple(range(i, i + length)) for i in range(0, len(self.of_x), length)]:
+        runs = [
+            tuple(own[i : i + length]) for own in self.members for i in range(0, len(own), length)
+        ]
+        whole_runs = [tuple(range(i, i + length)) for i in range(0, len(self.of_x), length)]
+        if sorted(runs) != whole_runs or not all(table.weighted for table in self.tables):
             each = self(x, theta, strengths)
             rows = [each[i : i + length] for i in range(0, len(each), length)]
             return [torch.stack(torch.broadcast_tensors(*row), -3) for row in rows]
@@ -149,12 +96,19 @@ class Matrices:
         for table in self.tables:
             whole = table(x, theta, strengths)
             whole = whole.unsqueeze(-3) if table.count == 1 else whole
-            found += [whole] if table.count == length else whole.unflatten(-3, (-1, length)).unbind(-4)
-        return [matrices for _, matrices in sorted(zip(runs, found, strict=True), key=lambda r: r[0])]
+            found += (
+                [whole] if table.count == length else whole.unflatten(-3, (-1, length)).unbind(-4)
+            )
+        return [
+            matrices for _, matrices in sorted(zip(runs, found, strict=True), key=lambda r: r[0])
+        ]
 
 
 class _Table:
-    """Blocks of one kind: ``(..., B if x is in them, count if above 1, D, D)``."""
+    """Blocks of one kind: ``(..., B if x is in them, count if above 1, D, D)``.
+
+    Where nothing is left to be given, one matrix for all.
+    """
 
     def __init__(
         self,
@@ -180,10 +134,10 @@ class _Table:
         self.weighted = bool(first.angles or self.slot)
         self.angles: Linear | None = None
         if first.angles:
-            mix = np.kron(np.eye(self.count), kept)
+            mix = np.array(np.kron(np.eye(self.count), kept))
             self.angles = Linear(angles, circuit.features, circuit.parameters, mix)
         elif self.slot is None:
-            values = np.repeat(values[:1], self.count, 0) if self.count > 1 else values[0]
+            values = values[0]
         else:
             values = values[::2]  # the cosine of 0, not its sine
         self.table, self.shape = Constant(values), values.shape[-2:]
@@ -217,7 +171,8 @@ class _Table:
     def _powers(self, strengths: Tensor, like: Tensor) -> Tensor:
         """Return r^i (1-r)^(d-i) for i up to d, ``(..., d + 1)``."""
         channel = self.slot
-        assert isinstance(channel, Channel) and isinstance(channel.strength, Slot)
+        assert isinstance(channel, Channel)
+        assert isinstance(channel.strength, Slot)
         left = remaining(channel.name, strengths[..., channel.strength.number, None].to(like))
         up = torch.arange(self.degree + 1, device=like.device, dtype=like.dtype)
         return left**up * (1 - left) ** (self.degree - up)
@@ -240,7 +195,9 @@ def _terms(one: Block, base: int) -> tuple[NDArray[np.float64], Array]:
                     longer[i : i + len(terms)] += factor @ terms
                 terms = longer
             else:
-                r = remaining(operation.name, torch.tensor(operation.strength, dtype=torch.float64)).item()
+                r = remaining(
+                    operation.name, torch.tensor(operation.strength, dtype=torch.float64)
+                ).item()
                 degree = len(factors) - 1
                 weights = [r**i * (1 - r) ** (degree - i) for i in range(degree + 1)]
                 terms = sum(w * f for w, f in zip(weights, factors, strict=True)) @ terms

@@ -1,4 +1,4 @@
-"""The state of any list of gates, block by block: general, and what faster forms are tested against.
+"""The state of any list of gates, block by block: what faster forms are tested against.
 
 The state vector is a tensor of 2 entries per qubit, a density matrix in the Pauli basis one of 4;
 applying matrices to some of the wires is the same for both.
@@ -10,15 +10,16 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from qmoe_fed.circuits.blocks import Block, Matrices, gather
+from qmoe_fed.circuits.blocks import Form, Matrices
 from qmoe_fed.circuits.circuit import Circuit
+from qmoe_fed.circuits.fuse import Block, gather
 from qmoe_fed.circuits.operations import Gate, Operation
 from qmoe_fed.circuits.schedule import is_real, primitives
 from qmoe_fed.circuits.tables import Linear
 
 Applied = tuple[tuple[int, ...], Tensor, bool]
 """Wires, the matrix that multiplies their coefficients from the left, ``(..., b^w, b^w)``, and
-whether there is one for each sample, ``(..., B, b^w, b^w)``; b is the number of entries per qubit."""
+whether there is one for each sample, ``(..., B, b^w, b^w)``; b is the entries per qubit."""
 
 MOST_WIRES, MOST_TURNS = 3, 6
 """Of a block: larger ones pass over the state less often."""
@@ -43,7 +44,7 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
 def _plan(circuit: Circuit) -> tuple["Prepared", list[Block], Matrices]:
     operations = primitives(circuit)
     blocks = gather(after_embedding(operations), MOST_WIRES, MOST_TURNS)
-    form = "real" if is_real(circuit) else "complex"
+    form: Form = "real" if is_real(circuit) else "complex"
     return Prepared(circuit, circuit.qubits, operations), blocks, Matrices(circuit, blocks, form)
 
 

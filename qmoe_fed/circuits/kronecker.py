@@ -17,8 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qmoe_fed.circuits.blocks import Block, Form, Matrices, block
+from qmoe_fed.circuits.blocks import Form, Matrices
 from qmoe_fed.circuits.circuit import Circuit
+from qmoe_fed.circuits.fuse import Block, block
 from qmoe_fed.circuits.operations import Operation
 from qmoe_fed.circuits.schedule import AXES, Layer, is_real, layers, primitives
 from qmoe_fed.circuits.tables import Constant
@@ -78,7 +79,9 @@ class _Plan:
         n = circuit.qubits
         form: Form = "real" if is_real(circuit) else "complex"
         found = layers(primitives(circuit), n, longest=MOST_TURNS // 2)
-        self.first = Matrices(circuit, _units(found[0].chains, _width(found[:1])), form, column=True)
+        self.first = Matrices(
+            circuit, _units(found[0].chains, _width(found[:1])), form, column=True
+        )
         self.entanglers = [Entangler(n, layer.entanglers) for layer in found]
         if self.entanglers[-1].order is None:
             self.entanglers[-1].signs = None
@@ -91,7 +94,9 @@ class _Plan:
         self.matrices = Matrices(
             circuit, [units[c][k] for k in range(count) for c in self.shared], form
         )
-        self.of_x = {c: Matrices(circuit, own, form) for c, own in units.items() if c not in self.shared}
+        self.of_x = {
+            c: Matrices(circuit, own, form) for c, own in units.items() if c not in self.shared
+        }
 
 
 @cache
@@ -111,8 +116,7 @@ def _units(chains: Chains, width: int) -> list[Block]:
     n = len(chains)
     bounds = np.linspace(0, n, -(-n // width) + 1).round().astype(int).tolist()
     return [
-        block(range(a, b), [o for chain in chains[a:b] for o in chain])
-        for a, b in pairwise(bounds)
+        block(range(a, b), [o for chain in chains[a:b] for o in chain]) for a, b in pairwise(bounds)
     ]
 
 
@@ -188,17 +192,17 @@ def _turn(psi: Tensor, blocks: Sequence[Tensor], back: bool) -> Tensor:
     """
     rows, columns = psi.shape[-2:]
     psi = psi.flatten(-2)
-    for block in blocks if back else reversed(blocks):
-        size = block.shape[-1]
+    for one in blocks if back else reversed(blocks):
+        size = one.shape[-1]
         if back:
-            psi = (psi.unflatten(-1, (size, -1)).mT @ block.mT).flatten(-2)
+            psi = (psi.unflatten(-1, (size, -1)).mT @ one.mT).flatten(-2)
         else:
-            psi = (block @ psi.unflatten(-1, (-1, size)).mT).flatten(-2)
+            psi = (one @ psi.unflatten(-1, (-1, size)).mT).flatten(-2)
     return psi.unflatten(-1, (columns, rows))
 
 
 def kron(left: Tensor, right: Tensor) -> Tensor:
-    """Return the Kronecker product of matrices: ``(..., p, p)``, ``(..., q, q)`` → ``(..., pq, pq)``."""
+    """Return the Kronecker product of two stacks of square matrices."""
     p, q = left.shape[-1], right.shape[-1]
     left = left.reshape(*left.shape[:-2], p, 1, p, 1)
     outer = left * right.reshape(*right.shape[:-2], 1, q, 1, q)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.operations import Channel, Gate, Operation, fixed_matrix, gate
+from qmoe_fed.circuits.operations import Gate, Operation, fixed_matrix, gate
 
 AXES = {"RX": "x", "RY": "y", "RZ": "z"}
 CONTROLLED = {"CRX": ("RX", "CZ"), "CRY": ("RY", "CZ"), "CRZ": ("RZ", "CNOT")}
@@ -24,11 +24,11 @@ def primitives(circuit: Circuit) -> tuple[Operation, ...]:
     last: dict[int, int] = {}  # what acted last on a wire
     for operation in (part for whole in circuit.operations for part in _split(whole)):
         at = last.get(operation.wires[0])
-        before = None if at is None else found[at]
-        if isinstance(operation, Gate) and operation.name in AXES and at is not None:
-            if isinstance(before, Gate) and before.name == operation.name:
-                angle = before.angles[0] + operation.angles[0]
-                found[at] = gate(operation.name, operation.wires, angle)
+        match None if at is None else found[at], operation:
+            case Gate(name=name, angles=(a,)), Gate(name=other, angles=(b,)) if (
+                at is not None and name == other and name in AXES
+            ):
+                found[at] = gate(name, operation.wires, a + b)
                 continue
         last |= dict.fromkeys(operation.wires, len(found))
         found.append(operation)
@@ -101,13 +101,3 @@ def layers(operations: Iterable[Operation], qubits: int, longest: int) -> list[L
         at(level)[0][wire].append(operation)
         chained[wire] = level
     return [Layer(tuple(map(tuple, chains)), tuple(others)) for chains, others in found]
-
-
-def only(circuit: Circuit, *names: str) -> bool:
-    """Return whether a circuit's primitives are all among these."""
-    return all(operation.name in names for operation in primitives(circuit))
-
-
-def has_channel(operations: Iterable[Operation]) -> bool:
-    """Return whether there is a channel among operations."""
-    return any(isinstance(operation, Channel) for operation in operations)

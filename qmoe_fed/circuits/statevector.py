@@ -43,7 +43,7 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None = N
     if ideal.noisy:
         return density.run(circuit, x, theta, strengths)
     outcomes = read_out(ideal, amplitudes(ideal, x, theta), x)
-    return readout.apply(circuit, outcomes, readout.shrinkage(flips, outcomes, strengths))
+    return readout.apply(circuit, flips, outcomes, strengths)
 
 
 def check_inputs(
@@ -59,13 +59,12 @@ def check_inputs(
         raise UserError(f"{d} features: the circuit reads {circuit.features}")
     if theta.shape[-1] != circuit.parameters:
         raise UserError(f"{theta.shape[-1]} parameters: the circuit has {circuit.parameters}")
-    if strengths is None:
-        strengths = x.new_zeros(0)
-    if strengths.shape[-1] != circuit.strengths:
+    given = 0 if strengths is None else strengths.shape[-1]
+    if given != circuit.strengths:
         raise UserError(
-            f"{strengths.shape[-1]} strengths of noise: the circuit has slots for "
-            f"{circuit.strengths}"
+            f"{given} strengths of noise: the circuit has slots for {circuit.strengths}"
         )
+    strengths = x.new_zeros(0) if strengths is None else strengths
     return x if d == circuit.features else x[..., : circuit.features], theta.to(dtype), strengths
 
 
@@ -76,7 +75,7 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     side by side.
     """
     if (few := whole.of_circuit(circuit)) is not None:
-        return few(x, theta, x.new_empty(0))
+        return few(x, theta, x)
     if kronecker.fits(circuit):
         return kronecker.amplitudes(circuit, x, theta)
     return general.amplitudes(circuit, x, theta)

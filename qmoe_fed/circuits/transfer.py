@@ -16,7 +16,9 @@ from torch import Tensor
 
 from qmoe_fed.circuits.operations import Gate, fixed_matrix
 
-PAULI: dict[str, NDArray[np.complex128]] = {
+Array = NDArray[np.complex128]
+
+PAULI: dict[str, Array] = {
     "i": np.eye(2, dtype=complex),
     "x": np.array([[0, 1], [1, 0]], complex),
     "y": np.array([[0, -1j], [1j, 0]]),
@@ -47,7 +49,7 @@ def remaining(name: str, strength: Tensor) -> Tensor:
     return 1 - 2 * strength if name == "bit-flip" else (1 - strength).sqrt()
 
 
-def rotation(axis: str, base: int) -> tuple[NDArray[np.float64], NDArray[np.complex128]]:
+def rotation(axis: str, base: int) -> tuple[NDArray[np.float64], Array]:
     """Return s and P, for each of the terms exp(isa) P that a rotation by a is the sum of."""
     if base == 2:
         pauli = PAULI[axis]
@@ -60,32 +62,29 @@ def rotation(axis: str, base: int) -> tuple[NDArray[np.float64], NDArray[np.comp
 
 
 @cache
-def constant(gate: Gate, base: int) -> NDArray[np.complex128]:
+def constant(gate: Gate, base: int) -> Array:
     """Return the matrix of a gate without angles."""
     matrix = fixed_matrix(gate)
     if base == 2:
         return matrix
     pairs = kron([np.stack(list(PAULI.values()))] * len(gate.wires))
     turned = matrix @ pairs @ matrix.conj().T
-    return np.asarray(np.einsum("pij,qji->pq", pairs, turned) / len(matrix))
+    return np.array(np.einsum("pij,qji->pq", pairs, turned) / len(matrix))
 
 
-def kron(factors: Sequence[NDArray[np.generic]]) -> NDArray[np.generic]:
-    """Return the Kronecker product; of stacks, all products of one from each."""
+def kron(factors: Sequence[Array]) -> Array:
+    """Return the Kronecker product of matrices; of stacks, all products of one from each."""
     whole, *others = factors
     for factor in others:
-        if factor.ndim == 2:
-            whole = np.kron(whole, factor)
-        else:
-            whole = np.stack([np.kron(a, b) for a in whole for b in factor])
+        axes = "aij,bkl->abikjl" if factor.ndim > 2 else "ij,kl->ikjl"
+        size = np.multiply(whole.shape, factor.shape)
+        whole = np.array(np.einsum(axes, whole, factor)).reshape(size)
     return whole
 
 
-def placed(
-    matrix: NDArray[np.complex128], on: tuple[int, ...], wires: int, base: int
-) -> NDArray[np.complex128]:
+def placed(matrix: Array, on: tuple[int, ...], wires: int, base: int) -> Array:
     """Return the matrix on all of ``wires`` wires of what acts on some of them."""
     others = [j for j in range(wires) if j not in on]
     whole = np.kron(matrix, np.eye(base ** len(others))).reshape((base,) * (2 * wires))
     order = np.argsort([*on, *others])
-    return whole.transpose([*order, *(wires + order)]).reshape(base**wires, -1)
+    return np.array(whole.transpose([*order, *(wires + order)]).reshape(base**wires, -1))

@@ -16,39 +16,25 @@ that is linear in cosines and sines of sums of angles (``blocks``).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from functools import cache
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qmoe_fed.circuits.blocks import Block, Edges, Form, Matrices, formed, go_together
+from qmoe_fed.circuits.blocks import Edges, Form, Matrices
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.operations import Angle, Gate, Operation, gate
-from qmoe_fed.circuits.schedule import AXES, is_real, of_x, primitives
+from qmoe_fed.circuits.frames import as_complex, as_real, basis, phases, segments
+from qmoe_fed.circuits.fuse import Block, go_together
+from qmoe_fed.circuits.operations import Angle, Operation
+from qmoe_fed.circuits.schedule import is_real, primitives
 from qmoe_fed.circuits.tables import Constant, Linear, waves
-from qmoe_fed.circuits.transfer import kron, rotation
+from qmoe_fed.circuits.transfer import kron
 
 LARGEST = 2**17
 """Most numbers in a table, where it can be cut into several."""
 
 Array = NDArray[np.float64]
-Turns = dict[int, tuple[str, Angle]]
-
-
-@dataclass
-class Segment:
-    """Axis and angle of the wires that turn, and what follows before other wires turn."""
-
-    turns: Turns = field(default_factory=dict)
-    others: list[Operation] = field(default_factory=list)
-
-    def angles(self, qubits: int, of_x: bool) -> tuple[Angle, ...]:
-        """Return what of every wire's angle depends on x, or the rest."""
-        whole = [self.turns[j][1] if j in self.turns else Angle() for j in range(qubits)]
-        return tuple(a.of_x if of_x else a.fixed for a in whole)
 
 
 class Whole:
@@ -73,29 +59,44 @@ class Whole:
         readout: Array | None = None,
     ) -> None:
         self.segments = found = segments(operations, phases)
-        bases = [_basis(qubits, segment.turns, form) for segment in found]
+        bases = [basis(qubits, segment.turns, form) for segment in found]
         size = len(bases[0][0])
 
         def linear(numbers: Sequence[int], of_x: bool) -> Linear:
             angles = [a for i in numbers for a in found[i].angles(qubits, of_x)]
             mix = np.zeros((len(angles), len(numbers) * size // 2))
             for k, i in enumerate(numbers):
-                mix[k * qubits : (k + 1) * qubits, k * size // 2 : (k + 1) * size // 2] = bases[i][1]
+                mix[k * qubits : (k + 1) * qubits, k * size // 2 : (k + 1) * size // 2] = bases[i][
+                    1
+                ]
             return Linear(angles, circuit.features, circuit.parameters, mix)
 
         of_x = [any(a.features for a in s.angles(qubits, True)) for s in found]
-        kinds = [(sorted((j, axis) for j, (axis, _) in s.turns.items()), s.angles(qubits, True)) for s in found]
-        self.alike = [kinds.index(kind) if own else -1 for kind, own in zip(kinds, of_x, strict=True)]
+        kinds = [
+            (sorted((j, axis) for j, (axis, _) in s.turns.items()), s.angles(qubits, True))
+            for s in found
+        ]
+        self.alike = [
+            kinds.index(kind) if own else -1 for kind, own in zip(kinds, of_x, strict=True)
+        ]
         self.embeddings = {i: linear([i], True) for i in set(self.alike) - {-1}}
-        self.turning = [i for i, s in enumerate(found) if any(a != Angle() for a in s.angles(qubits, False))]
+        self.turning = [
+            i for i, s in enumerate(found) if any(a != Angle() for a in s.angles(qubits, False))
+        ]
         self.turns = linear(self.turning, False) if self.turning else None
         self.once = not any(of_x[1:])
-        start = np.eye(1, size) if form != "pauli" else kron([np.array([[1.0, 0, 0, 1]])] * qubits)
+        zero = np.array([[1, 0, 0, 1]] if form == "pauli" else [[1, 0]], complex)
+        start = np.eye(1, size) if form == "stacked" else kron([zero] * qubits).real
         start = start @ bases[0][0].T
-        self.start = Constant(start.view(np.complex128))
+        # The same number for all z is put into the first matrix.
+        z = start.view(np.complex128)
+        even = z[0, 0].real if form == "real" and np.allclose(z, z[0, 0]) else 1.0
+        self.start = Constant(z) if even == 1 else None
         # (cos ω, sin ω) of the first embedding to the state
         rotated = np.stack([start.reshape(-1, 2), start.reshape(-1, 2)[:, ::-1] * [-1, 1]])
-        self.first = Constant((rotated[..., None] * bases[0][0].reshape(-1, 2, size)).sum(2).reshape(size, size))
+        self.first = Constant(
+            (rotated[..., None] * bases[0][0].reshape(-1, 2, size)).sum(2).reshape(size, size)
+        )
         self.multiplied = len(found) == 1 and not self.turning
         blocks: list[Block] = []
         edges: list[Edges] = []
@@ -105,7 +106,7 @@ class Whole:
             if not self.multiplied:
                 each = each or [Block(tuple(range(qubits)), ())]
                 around: list[Edges] = [(None, None)] * len(each)
-                around[0] = bases[number][0], None
+                around[0] = bases[number][0] * (1 if number else even), None
                 right = bases[number + 1][0].T if number + 1 < len(found) else readout
                 around[-1] = around[-1][0], right
             else:
@@ -120,7 +121,9 @@ class Whole:
     def __call__(self, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor:
         """Return what is read, ``(..., B or 1, M)``."""
         matrices = self.matrices(x, theta, strengths)
-        backwards = self.once and self.outputs < x.shape[-2] and self.outputs < len(self.first.values)
+        backwards = (
+            self.once and self.outputs < x.shape[-2] and self.outputs < len(self.first.values)
+        )
         if self.multiplied:
             psi = self._embedded(x, theta)
             if self.last is not None and backwards:
@@ -137,9 +140,10 @@ class Whole:
             each = phases(-angles if backwards else angles).unbind(-3)
             factors = dict(zip(self.turning, each, strict=True))
         embeddings = {i: phases(linear(x, theta)) for i, linear in self.embeddings.items()}
-        z = self.start(x)
+        z = None if self.start is None else self.start(x)
         if backwards:
-            z = z * embeddings[0] if self.once and 0 in embeddings else z
+            assert z is not None  # it is for mixed states only
+            z = z * embeddings[0] if 0 in embeddings else z
             observables = matrices[-1].mT.contiguous()
             for number in reversed(range(len(self.ends))):
                 begin = self.ends[number - 1] if number else 0
@@ -149,12 +153,13 @@ class Whole:
                 if number in factors:
                     observables = as_real(as_complex(observables) * factors[number])
             return as_real(z) @ observables.mT
-        done, state = 0, as_real(z)
+        done, state = 0, x
         for number, end in enumerate(self.ends):
             if number:
                 z = as_complex(state)
             for factor in (embeddings.get(self.alike[number]), factors.get(number)):
-                z = z if factor is None else z * factor
+                z = z if factor is None else factor if z is None else z * factor
+            assert z is not None
             state = as_real(z)
             for matrix in matrices[done:end]:
                 state = state @ matrix
@@ -185,47 +190,9 @@ def of_circuit(circuit: Circuit) -> Whole | None:
         return None
     once = len(segments(operations, False)) == 1
     by_phases = form == "real" and not (once and n <= MOST_QUBITS["real"])
-    if n > (MOST_QUBITS_BY_PHASES - 2 * once if by_phases else MOST_QUBITS[form]):
+    if n > (MOST_QUBITS_BY_PHASES if by_phases else MOST_QUBITS[form]):
         return None
     return Whole(circuit, n, operations, form, by_phases)
-
-
-def phases(angles: Tensor) -> Tensor:
-    """Return exp(i·angles)."""
-    return torch.complex(angles.cos(), angles.sin())
-
-
-def as_real(z: Tensor) -> Tensor:
-    """Return (Re z₁, Im z₁, Re z₂, …), shape ``(..., K)`` → ``(..., 2K)``."""
-    return torch.view_as_real(z).flatten(-2)
-
-
-def as_complex(values: Tensor) -> Tensor:
-    """Return the complex numbers of which ``as_real`` gives these values."""
-    return torch.view_as_complex(values.unflatten(-1, (-1, 2)))
-
-
-def segments(operations: Sequence[Operation], phases: bool) -> list[Segment]:
-    """Return operations, without amplitude embedding, as segments.
-
-    Rotations turn wires if x is in their angles, and if ``phases``, all of them.
-    """
-    found, touched = [Segment()], set[int]()
-    for operation in operations:
-        if isinstance(operation, Gate) and (of_x(operation) or (phases and operation.name in AXES)):
-            (wire,), (angle,) = operation.wires, operation.angles
-            if wire in touched:
-                found.append(Segment())
-                touched = set()
-            rest = Angle() if phases else angle.fixed
-            found[-1].turns[wire] = AXES[operation.name], angle - rest
-            touched.add(wire)
-            if rest == Angle():
-                continue
-            operation = gate(operation.name, wire, rest)
-        found[-1].others.append(operation)
-        touched |= set(operation.wires)
-    return found
 
 
 def _cut(operations: Sequence[Operation], qubits: int, size: int, form: Form) -> list[Block]:
@@ -250,32 +217,3 @@ def _cut(operations: Sequence[Operation], qubits: int, size: int, form: Form) ->
 def _steps(blocks: list[Block]) -> int:
     """Return what blocks cost, in operations of torch."""
     return len(blocks) + 5 * len({block.kind for block in blocks})
-
-
-def _basis(qubits: int, turns: Turns, form: Form) -> tuple[Array, Array]:
-    """Return the orthogonal matrix to (Re z₁, Im z₁, …), ``(D, D)``, and s, ``(n, D / 2)``."""
-    base = 4 if form == "pauli" else 2
-    each = [
-        _rows(turns[j][0], base) if j in turns else (np.zeros(base), np.eye(base))
-        for j in range(qubits)
-    ]
-    rows = np.asarray(kron([rows for _, rows in each]))
-    signs = np.stack(np.meshgrid(*(own for own, _ in each), indexing="ij")).reshape(qubits, -1)
-    if form == "stacked":
-        return np.asarray(formed(rows[None].astype(complex), form)[0]), signs
-    leading = 3.0 ** -np.arange(qubits) @ signs  # has the sign of the first that is not 0
-    still, half = rows[leading == 0].real, np.sqrt(2) * rows[leading > 0]
-    moved = np.stack([half.real, half.imag], 1).reshape(-1, len(rows))
-    unmoved = np.zeros((qubits, len(still) // 2))
-    return np.concatenate([still, moved]), np.concatenate([unmoved, signs[:, leading > 0]], 1)
-
-
-def _rows(axis: str, base: int) -> tuple[Array, NDArray[np.complex128]]:
-    """Return s and rows l, such that l times a rotation by a is exp(isa) l."""
-    signs, rows = [], []
-    for sign, part in zip(*rotation(axis, base), strict=True):
-        rank = round(part.trace().real)
-        own = part[np.flatnonzero(part.diagonal().real > 0.4)[:rank]]
-        signs += [sign] * rank
-        rows += list(own / np.linalg.norm(own, axis=1, keepdims=True))
-    return np.array(signs), np.array(rows)

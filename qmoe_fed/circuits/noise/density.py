@@ -6,12 +6,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qmoe_fed.circuits.blocks import slotted
 from qmoe_fed.circuits.circuit import Circuit
+from qmoe_fed.circuits.frames import segments
+from qmoe_fed.circuits.fuse import slotted
 from qmoe_fed.circuits.noise import pauli, readout
 from qmoe_fed.circuits.noise.cones import Part, observables, parts
 from qmoe_fed.circuits.tables import Constant
-from qmoe_fed.circuits.whole import Whole, segments
+from qmoe_fed.circuits.whole import Whole
 from qmoe_fed.errors import UserError
 
 MOST_QUBITS_IN_ALL = 12
@@ -48,16 +49,20 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor
         if len(part.qubits) > MOST_QUBITS_IN_ALL:
             raise UserError(
                 f"{len(part.qubits)} of {circuit.qubits} qubits bear on what is measured: under "
-                f"noise at most {MOST_QUBITS_IN_ALL} can be simulated. Take fewer qubits or layers, or "
-                "measure fewer"
+                f"noise at most {MOST_QUBITS_IN_ALL} can be simulated. Take fewer qubits or "
+                "layers, or measure fewer"
             )
         multiplied = _whole(circuit, part)
         if multiplied is None:
             values.append(pauli.expectations(circuit, part, x, theta, strengths))
         else:
             values.append(multiplied(x, theta, strengths))
-    whole = values[0] if len(values) == 1 else torch.cat(values, -1)
-    return _read(circuit, whole, readout.shrinkage(flips, x, strengths), x.shape[-2])
+    read = values[0] if len(values) == 1 else torch.cat(values, -1)
+    if circuit.readout == "probs":
+        read = read @ _shares(circuit)(read) + 1 / circuit.outputs
+    if read.shape[-2] < x.shape[-2]:
+        read = read.expand(*read.shape[:-2], x.shape[-2], -1)
+    return readout.apply(circuit, flips, read, strengths)
 
 
 @cache
@@ -70,17 +75,6 @@ def _whole(circuit: Circuit, part: Part) -> Whole | None:
     by_phases = n > MULTIPLIED_OUT or len(segments(part.operations, False)) > 1
     readout = np.eye(4**n)[:, list(part.strings)]
     return Whole(circuit, n, part.operations, "pauli", by_phases, readout)
-
-
-def _read(circuit: Circuit, values: Tensor, shrink: Tensor | None, samples: int) -> Tensor:
-    """Return the readout given the expectations ``(..., B or 1, M)`` of the observables."""
-    if shrink is not None:
-        values = values * (shrink if circuit.readout == "expval" else readout.of_products(shrink))
-    if circuit.readout == "probs":
-        values = values @ _shares(circuit)(values) + 1 / circuit.outputs
-    if values.shape[-2] == samples:
-        return values
-    return values.expand(*values.shape[:-2], samples, -1)
 
 
 @cache

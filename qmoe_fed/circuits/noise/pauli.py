@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from qmoe_fed.circuits.blocks import Matrices, gather
+from qmoe_fed.circuits.blocks import Matrices
 from qmoe_fed.circuits.circuit import Circuit
+from qmoe_fed.circuits.fuse import gather
 from qmoe_fed.circuits.general import Prepared, after_embedding, applications, evolve, reorder
 from qmoe_fed.circuits.noise.cones import Part
 from qmoe_fed.circuits.operations import Angle, Gate, Operation
@@ -71,7 +72,10 @@ class _Plan:
         turned = [-a if flip else a for a, flip in zip(angles, about_x, strict=True)]
         self.angles = Linear(turned, circuit.features, circuit.parameters)
         digits = [np.array([0, 2 if flip else 1, 3]) for flip in about_x]
-        self.numbers = Constant(reduce(lambda a, b: (4 * a[:, None] + b).ravel(), digits))
+        numbers = np.zeros(1, np.int64)
+        for own in digits:
+            numbers = (4 * numbers[:, None] + own).ravel()
+        self.numbers = Constant(numbers)
         self.spread = Constant(np.eye(4)[np.array(digits)])
 
     def heads(self, x: Tensor, theta: Tensor) -> Tensor:
@@ -87,9 +91,9 @@ class _Plan:
             return _product(factors.squeeze(-2))
         psi, n = self.prepared(x, theta), self.prepared.qubits
         pairs = (psi.unsqueeze(-1) * psi.unsqueeze(-2)).flatten(-2)
-        pairs = reorder(
-            pairs, list(range(2 * n)), [k for j in range(n) for k in (j, j + n)], 2
-        ).to(psi.dtype.to_complex())
+        pairs = reorder(pairs, list(range(2 * n)), [k for j in range(n) for k in (j, j + n)], 2).to(
+            psi.dtype.to_complex()
+        )
         return evolve(pairs, [((j,), _TRACES(pairs), False) for j in range(n)], 4).real
 
 
