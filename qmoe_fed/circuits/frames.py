@@ -35,21 +35,23 @@ def segments(operations: Sequence[Operation], phases: bool) -> list[Segment]:
 
     Rotations turn wires if x is in their angles, and if ``phases``, all of them.
     """
-    found, touched = [Segment()], set[int]()
+    found = [Segment()]
+    last: dict[int, int] = {}  # segment in which a wire was busy last
     for operation in operations:
+        level = max(0, *(last.get(wire, -1) for wire in operation.wires))
         if isinstance(operation, Gate) and (of_x(operation) or (phases and operation.name in AXES)):
             (wire,), (angle,) = operation.wires, operation.angles
-            if wire in touched:
+            level = last.get(wire, -1) + 1
+            if level == len(found):
                 found.append(Segment())
-                touched = set()
             rest = Angle() if phases else angle.fixed
-            found[-1].turns[wire] = AXES[operation.name], angle - rest
-            touched.add(wire)
+            found[level].turns[wire] = AXES[operation.name], angle - rest
+            last[wire] = level
             if rest == Angle():
                 continue
             operation = gate(operation.name, wire, rest)
-        found[-1].others.append(operation)
-        touched |= set(operation.wires)
+        found[level].others.append(operation)
+        last |= dict.fromkeys(operation.wires, level)
     return found
 
 

@@ -111,7 +111,7 @@ def as_angle(value: Angle | float) -> Angle:
 class Gate:
     """A unitary on wires; made by ``gate``, ``unitary`` or ``amplitude_embedding``.
 
-    ``angles`` are what it turns by, or the amplitudes of an embedding; ``matrix`` is a ``unitary``'s.
+    ``angles`` are what it turns by, or the amplitudes of an embedding; ``matrix`` is of a unitary.
     """
 
     name: str

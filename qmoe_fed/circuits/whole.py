@@ -25,13 +25,13 @@ from torch import Tensor
 from qmoe_fed.circuits.blocks import Edges, Form, Matrices
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.frames import as_complex, as_real, basis, phases, segments
-from qmoe_fed.circuits.fuse import Block, go_together
+from qmoe_fed.circuits.fuse import Block, go_together, slotted
 from qmoe_fed.circuits.operations import Angle, Operation
 from qmoe_fed.circuits.schedule import is_real, primitives
 from qmoe_fed.circuits.tables import Constant, Linear, waves
 from qmoe_fed.circuits.transfer import kron
 
-LARGEST = 2**17
+LARGEST = 2**16
 """Most numbers in a table, where it can be cut into several."""
 
 Array = NDArray[np.float64]
@@ -200,8 +200,6 @@ def _cut(operations: Sequence[Operation], qubits: int, size: int, form: Form) ->
     terms, every = 3 if form == "pauli" else 2, tuple(range(qubits))
     best: list[Block] = []
     for turns in range(1, len(operations) + 1):
-        if turns > 1 and terms**turns * size**2 > LARGEST:
-            break
         runs: list[list[Operation]] = []
         for operation in operations:
             if runs and go_together([*runs[-1], operation], turns):
@@ -209,6 +207,9 @@ def _cut(operations: Sequence[Operation], qubits: int, size: int, form: Form) ->
             else:
                 runs.append([operation])
         blocks = [Block(every, tuple(run)) for run in runs]
+        rows = [terms ** len(b.angles) * (1 + sum(map(slotted, b.operations))) for b in blocks]
+        if best and max(rows) * size**2 > LARGEST:
+            break
         if not best or _steps(blocks) < _steps(best):
             best = blocks
     return best
