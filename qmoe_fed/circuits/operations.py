@@ -74,11 +74,11 @@ class Angle:
         )
 
     def __mul__(self, factor: float) -> "Angle":
-        return Angle(
-            self.constant * factor,
-            _sum(tuple((j, c * factor) for j, c in self.features)),
-            _sum(tuple((k, c * factor) for k, c in self.parameters)),
+        features, parameters = (
+            _sum(tuple((number, c * factor) for number, c in terms))
+            for terms in (self.features, self.parameters)
         )
+        return Angle(self.constant * factor, features, parameters)
 
     def __neg__(self) -> "Angle":
         return self * -1.0
@@ -88,6 +88,9 @@ class Angle:
 
     def __rsub__(self, other: float) -> "Angle":
         return -self + other
+
+    def __truediv__(self, divisor: float) -> "Angle":
+        return self * (1 / divisor)
 
     __radd__, __rmul__ = __add__, __mul__
 

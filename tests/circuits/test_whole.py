@@ -1,4 +1,4 @@
-"""The fast method for real circuits against the general ones."""
+"""Few qubits as constant matrices and phases, or multiplied out, against the other forms."""
 
 from functools import reduce
 
@@ -9,13 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_circuits import REAL, angles, assert_same, examples, lists, seeds, with_gradients
 
-from qmoe_fed.circuits import Circuit, gate, general, kronecker, parameter, rotating_frame
+from qmoe_fed.circuits import Circuit, gate, general, kronecker, parameter
 from qmoe_fed.circuits.ansatz import layered
+from qmoe_fed.circuits.schedule import primitives
 from qmoe_fed.circuits.statevector import run
+from qmoe_fed.circuits.whole import MOST_QUBITS, MOST_QUBITS_BY_PHASES, Whole, of_circuit
+
+
+def whole(circuit, form, phases):
+    """Return a function of x and θ that gives the state."""
+    made = Whole(circuit, circuit.qubits, primitives(circuit), form, phases)
+    return lambda x, theta: made(x, theta, x)
 
 
 @given(
-    qubits=st.integers(1, rotating_frame.MOST_QUBITS),
+    qubits=st.integers(1, MOST_QUBITS_BY_PHASES),
     layers=st.integers(1, 4),
     entangler=st.sampled_from(["cz", "none"]),
     reuploading=st.booleans(),
@@ -27,25 +35,41 @@ def test_amplitudes_and_gradients_equal_the_general_method(
 ):
     circuit = layered(qubits, layers, qubits, entangler=entangler, reuploading=reuploading)
     inputs = angles(circuit, seed, lead_x=(2,), lead_theta=(2,))
-    methods = [kronecker.amplitudes, rotating_frame.amplitudes, rotating_frame.by_phases]
-    slow, *others = (with_gradients(lambda x, t, m=m: m(circuit, x, t), *inputs) for m in methods)
-    for fast in others:
-        assert_same(fast, slow, 1e-12)
+    methods = [whole(circuit, "real", True)]
+    if qubits <= MOST_QUBITS["real"]:
+        methods.append(whole(circuit, "real", False))
+    slow = with_gradients(lambda x, t: kronecker.amplitudes(circuit, x, t).square(), *inputs)
+    for fast in methods:
+        squares = with_gradients(lambda x, t, fast=fast: fast(x, t).square(), *inputs)
+        assert_same(squares, slow, 1e-12)
 
 
 @given(lists(st.integers(1, 6), gates=REAL, most=16), st.sampled_from([1, 20]), seeds)
 @examples(25)
 def test_lists_of_ry_and_cz_equal_gate_after_gate(circuit, batch, seed):
-    assert rotating_frame.fits(circuit)
+    fast = of_circuit(circuit)
     x, theta = angles(circuit, seed, batch)
 
     def probabilities(method):
-        return lambda x, t: method.amplitudes(circuit, x, t).square().expand(*x.shape[:-1], -1)
+        return lambda x, t: method(x, t).square().expand(*x.shape[:-1], -1)
 
-    slow, fast = (
-        with_gradients(probabilities(method), x, theta) for method in (general, rotating_frame)
+    slow, quick = (
+        with_gradients(probabilities(method), x, theta)
+        for method in (
+            lambda x, t: general.amplitudes(circuit, x, t),
+            lambda x, t: fast(x, t, x),
+        )
     )
-    assert_same(fast, slow, 1e-10)
+    assert_same(quick, slow, 1e-10)
+
+
+@given(lists(st.integers(1, MOST_QUBITS["stacked"]), unitaries=True, most=10), seeds)
+@examples(25)
+def test_complex_amplitudes_may_stand_as_pairs_of_real_ones(circuit, seed):
+    x, theta = angles(circuit, seed)
+    pairs = whole(circuit, "stacked", False)(x, theta).unflatten(-1, (-1, 2))
+    expected = general.amplitudes(circuit, x, theta).abs()
+    torch.testing.assert_close(*torch.broadcast_tensors(pairs.norm(dim=-1), expected))
 
 
 UNUSED = 0.123456  # in circuits of no other test: nothing is prepared for them yet
@@ -76,5 +100,5 @@ def test_a_layer_of_ry_turns_every_qubit_by_half_its_angle(qubits):
     circuit = Circuit(qubits, tuple(gate("RY", j, parameter(j)) for j in range(qubits)))
     turned = [[np.cos(a / 2), np.sin(a / 2)] for a in values]
     none = torch.zeros(1, 0, dtype=torch.float64)
-    psi = rotating_frame.amplitudes(circuit, none, torch.from_numpy(values))
+    psi = whole(circuit, "real", True)(none, torch.from_numpy(values))
     np.testing.assert_allclose(psi[0], reduce(np.kron, turned), atol=1e-14)

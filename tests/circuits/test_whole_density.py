@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -5,28 +6,35 @@ from hypothesis import strategies as st
 from random_circuits import angles, assert_same, circuits, examples, lists, seeds, with_gradients
 
 from qmoe_fed.circuits import Slot, with_noise
-from qmoe_fed.circuits.noise import PLACEMENTS, density_frame, pauli
+from qmoe_fed.circuits.noise import PLACEMENTS, pauli
 from qmoe_fed.circuits.noise.cones import parts
 from qmoe_fed.circuits.operations import CHANNELS
+from qmoe_fed.circuits.whole import Whole
 
 few = st.integers(1, 3)
 
 
+def whole(circuit, part, x, theta, strengths, phases):
+    readout = np.eye(4 ** len(part.qubits))[:, list(part.strings)]
+    made = Whole(circuit, len(part.qubits), part.operations, "pauli", phases, readout)
+    return made(x, theta, strengths)
+
+
 def check_equal(circuit, slots, x, theta, strengths):
-    """Compare phases with gates, each with strengths fixed and given when it is run."""
-    for part, with_slots in zip(parts(circuit), parts(slots), strict=True):
-        runs = [
-            (lambda x, t, m=m, c=c, p=p: m.expectations(c, p, x, t, strengths))
-            for m, c, p in (
-                (pauli, circuit, part),
-                (pauli, slots, with_slots),
-                (density_frame, circuit, part),
-                (density_frame, slots, with_slots),
+    """Compare matrices and phases with gates, with strengths fixed and given when it is run."""
+    for pair in zip(parts(circuit), parts(slots), strict=True):
+        for one, part in zip((circuit, slots), pair, strict=True):
+            methods = [lambda x, t, c=one, p=part: pauli.expectations(c, p, x, t, strengths)]
+            for phases in (True, False) if len(part.qubits) < 3 else (True,):
+                methods.append(
+                    lambda x, t, c=one, p=part, f=phases: whole(c, p, x, t, strengths, f)
+                )
+            expected, *others = (
+                with_gradients(lambda x, t, m=m: m(x, t).expand(*x.shape[:-1], -1), x, theta)
+                for m in methods
             )
-        ]
-        expected, *others = (with_gradients(run, x, theta) for run in runs)
-        for other in others:
-            assert_same(other, expected, 1e-12)
+            for other in others:
+                assert_same(other, expected, 1e-12)
 
 
 @pytest.mark.parametrize("placement", PLACEMENTS[:2])
