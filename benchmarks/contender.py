@@ -22,7 +22,7 @@ from qmoe_fed.launch.processes import MARK, scratch_directory
 HERE = Path(__file__).parent
 
 BeforeRound = Callable[[NDArray[np.float32]], None]
-"""What a federation calls before each round with the shared angles, shape ``(layers, qubits)``."""
+"""What a federation calls before each round with the shared angles, shape ``(P,)``."""
 
 
 @contextmanager

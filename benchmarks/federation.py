@@ -13,8 +13,9 @@ from pathlib import Path
 
 import numpy as np
 from contender import started
-from our_federation import APP, CHANGES
-from timing import Result, spread
+from our_federation import settings
+from startup import APP
+from timing import Result, spread, summary
 
 OURS = "qmoe_fed"
 STOCK = {"Flower, no-op": "no_op", "Flower, PennyLane": "pennylane"}
@@ -46,14 +47,12 @@ def against_flower(clients: int, turns: int) -> Result:
                 seen[name] += rounds_now
                 turns_of[name].append({k: _median(rounds_now, k) for k in ("wall", "cpu")})
             check_equal(seen[OURS], seen["Flower, PennyLane"])
-    seconds, ratios = {}, {}
-    for name, theirs in turns_of.items():
-        for key, what in (("wall", "wall"), ("cpu", "processor")):
-            seconds[f"{name}, {what}"] = spread([turn[key] for turn in theirs])
-            if name != OURS:
-                pairs = zip(theirs, turns_of[OURS], strict=True)
-                ratios[f"{name}, {what}"] = spread([a[key] / b[key] for a, b in pairs])
-    return {"clients": clients, "seconds": seconds, "ratios": ratios, "load": os.getloadavg()[0]}
+    wall, processor = (
+        summary({f"{name}, {what}": [turn[key] for turn in own] for name, own in turns_of.items()})
+        for key, what in (("wall", "wall"), ("cpu", "processor"))
+    )
+    both = {part: wall[part] | processor[part] for part in wall}
+    return {"clients": clients, **both, "load": os.getloadavg()[0]}
 
 
 def _median(rounds: list[Result], key: str) -> float:
@@ -77,19 +76,17 @@ def scale(clients: list[int], rounds: int = 3) -> Iterator[Result]:
     for number in clients:
         with started("our_federation.py", number, rounds) as ask:
             seen = [ask() for _ in range(rounds)]
-        times = {
-            "processor": spread([one["cpu"] for one in seen[1:]]),
-            "wall": spread([one["wall"] for one in seen[1:]]),
-        }
-        yield {"clients": number, "seconds": times, "megabytes": seen[-1]["megabytes"]}
+        times = {"processor": "cpu", "wall": "wall"}
+        seconds = {name: spread([one[key] for one in seen[1:]]) for name, key in times.items()}
+        yield {"clients": number, "seconds": seconds, "megabytes": seen[-1]["megabytes"]}
 
 
 def on_supernodes(clients: list[int], rounds: int = 3) -> Iterator[Result]:
     """Time rounds of many clients on two SuperNodes of a Flower simulation."""
     for number in clients:
         with tempfile.TemporaryDirectory() as folder:
-            settings = {**CHANGES, "num-clients": number, "num-server-rounds": rounds}
-            pairs = " ".join(f"{key}={json.dumps(value)}" for key, value in settings.items())
+            changes = settings(number, rounds).items()
+            pairs = " ".join(f"{key}={json.dumps(value)}" for key, value in changes)
             run = [sys.executable, "-m", "qmoe_fed.cli", "run", str(APP), "--supernodes", "2"]
             run += ["--output-dir", folder, "--run-config", pairs]
             subprocess.run(run, check=True, capture_output=True)

@@ -1,4 +1,4 @@
-"""The circuits of this project as others run them, each configured as well as it can be."""
+"""Circuits as others run them, each configured as well as it can be."""
 
 from collections.abc import Callable
 
@@ -7,29 +7,27 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
-from qmoe_fed.circuits import Circuit
+from qmoe_fed.circuits import Angle, Circuit, Gate
 
 Router = Callable[[Tensor, Tensor], Tensor]
-"""``(x (B, n), θ) → (B, outputs)``: here the probabilities of the first two qubits."""
+"""``(x (B, d), θ (P,)) → (B, outputs)``: the first two qubits' probabilities, or ⟨Z⟩ of each."""
 
 
-def gates(circuit: Circuit, x: Tensor, theta: Tensor) -> None:
-    """Queue the circuit's gates in PennyLane."""
-    n = circuit.qubits
-    for layer in range(circuit.layers):
-        if layer == 0 or circuit.reuploading:
-            for j in range(n):
-                qml.RY(x[..., j], j)
-        if circuit.entangler == "strongly-entangling":
-            for j in range(n):
-                qml.Rot(*theta[layer, j], j)
-            for wires in circuit.cnots(layer):
-                qml.CNOT(wires)
-            continue
-        for j in range(n):
-            qml.RY(theta[layer, j], j)
-        for j in range(n - 1):
-            qml.CZ([j, j + 1])
+def angle(a: Angle, x: Tensor, theta: Tensor) -> Tensor | float:
+    """Return an angle's value, ``(B,)``, or one for all samples if no feature is in it."""
+    terms = [(c, x[..., j]) for j, c in a.features] + [(c, theta[k]) for k, c in a.parameters]
+    values = [value if c == 1 else c * value for c, value in terms]
+    return sum(values[1:], values[0] + a.constant if a.constant else values[0])
+
+
+def queue(circuit: Circuit, x: Tensor, theta: Tensor) -> None:
+    """Queue gates, and depolarizing channels, in PennyLane."""
+    for operation in circuit.operations:
+        if isinstance(operation, Gate):
+            angles = [angle(a, x, theta) for a in operation.angles]
+            getattr(qml, operation.name)(*angles, wires=list(operation.wires))
+        else:
+            qml.DepolarizingChannel(operation.strength, wires=operation.wires)
 
 
 def lightning(circuit: Circuit) -> Router:
@@ -43,7 +41,7 @@ def lightning(circuit: Circuit) -> Router:
 
     @qml.qnode(device, interface="torch", diff_method="adjoint")
     def strings(x: Tensor, theta: Tensor) -> tuple[object, ...]:
-        gates(circuit, x, theta)
+        queue(circuit, x, theta)
         z0, z1 = qml.PauliZ(0), qml.PauliZ(1)
         return qml.expval(z0), qml.expval(z1), qml.expval(z0 @ z1)
 
@@ -54,48 +52,60 @@ def lightning(circuit: Circuit) -> Router:
     return run
 
 
-def default_qubit(circuit: Circuit) -> Router:
-    """``default.qubit`` with backprop: the batch is broadcast."""
+def default(circuit: Circuit, device: str = "default.qubit") -> Router:
+    """``default.qubit`` or ``default.mixed`` with backprop: the batch is broadcast."""
 
-    @qml.qnode(
-        qml.device("default.qubit", wires=circuit.qubits), interface="torch", diff_method="backprop"
-    )
+    @qml.qnode(qml.device(device, wires=circuit.qubits), interface="torch", diff_method="backprop")
     def run(x: Tensor, theta: Tensor) -> object:
-        gates(circuit, x, theta)
-        return qml.probs(wires=[0, 1])
-
-    return run
-
-
-def default_mixed(circuit: Circuit, p: float) -> Router:
-    """``default.mixed`` with backprop, a depolarizing channel after every gate on each wire."""
-
-    @qml.qnode(
-        qml.device("default.mixed", wires=circuit.qubits), interface="torch", diff_method="backprop"
-    )
-    def run(x: Tensor, theta: Tensor) -> object:
-        n = circuit.qubits
-
-        def rotate(angle: Tensor, j: int) -> None:
-            qml.RY(angle, j)
-            qml.DepolarizingChannel(p, j)
-
-        for layer in range(circuit.layers):
-            for j in range(n):
-                if layer == 0 or circuit.reuploading:
-                    rotate(x[..., j], j)
-            for j in range(n):
-                rotate(theta[layer, j], j)
-            for j in range(n - 1):
-                qml.CZ([j, j + 1])
-                qml.DepolarizingChannel(p, j)
-                qml.DepolarizingChannel(p, j + 1)
+        queue(circuit, x, theta)
         if circuit.readout == "expval":
-            return [qml.expval(qml.PauliZ(j)) for j in range(n)]
-        return qml.probs(wires=[0, 1])
+            return [qml.expval(qml.PauliZ(j)) for j in range(circuit.measured)]
+        return qml.probs(wires=range(circuit.measured))
 
     def readout(x: Tensor, theta: Tensor) -> Tensor:
         values = run(x, theta)
         return values if isinstance(values, Tensor) else torch.stack(list(values), -1)
 
     return readout
+
+
+def plain_torch(circuit: Circuit) -> Router:
+    """A simulator as one writes it first: complex amplitudes, gate by gate, torch's autograd."""
+    n = circuit.qubits
+    signs = torch.ones(2, 2)
+    signs[1, 1] = -1
+    basis = torch.arange(2**n)
+
+    def apply(psi: Tensor, gate: Gate, angles: list[Tensor]) -> Tensor:
+        j = gate.wires[0]
+        if gate.name == "CZ":  # of neighbours
+            shape = (len(psi), 2**j, 2, 2, -1)
+            return (psi.reshape(shape) * signs[..., None]).reshape(psi.shape)
+        if gate.name == "CNOT":
+            return psi[:, basis ^ ((basis >> (n - 1 - j) & 1) << (n - 1 - gate.wires[1]))]
+        matrix = (_ry if gate.name == "RY" else _rot)(*angles)
+        per_sample = "b" if matrix.dim() == 3 else ""
+        seen = psi.reshape(len(psi), 2**j, 2, -1)
+        return torch.einsum(f"{per_sample}ac,bxcy->bxay", matrix, seen).reshape(psi.shape)
+
+    def run(x: Tensor, theta: Tensor) -> Tensor:
+        psi = torch.zeros(len(x), 2**n, dtype=torch.complex64)
+        psi[:, 0] = 1
+        for gate in circuit.operations:
+            psi = apply(psi, gate, [angle(a, x, theta) for a in gate.angles])
+        return torch.view_as_real(psi).square().reshape(len(x), 4, -1).sum(-1)
+
+    return run
+
+
+def _ry(a: Tensor) -> Tensor:
+    c, s = (a / 2).cos(), (a / 2).sin()
+    return torch.stack([c, -s, s, c], -1).unflatten(-1, (2, 2)).to(torch.complex64)
+
+
+def _rot(phi: Tensor, theta: Tensor, omega: Tensor) -> Tensor:
+    return _rz(omega) @ _ry(theta) @ _rz(phi)
+
+
+def _rz(a: Tensor) -> Tensor:
+    return torch.diag(torch.exp(0.5j * torch.stack([-a, a])))

@@ -4,17 +4,14 @@ As a program, ``python roofline.py QUBITS BATCH SECONDS``, it prints what a grad
 """
 
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import torch
-from router import LAYERS
-from timing import Result, interleave, spread
+from router import LAYERS, circuit_of
+from timing import Result, in_process, interleave, spread
 
-from qmoe_fed.circuits import Circuit, kronecker, statevector
+from qmoe_fed.circuits import kronecker, statevector
 
 KEEP = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 """Tells glibc to keep freed memory for the next allocation."""
@@ -43,8 +40,8 @@ def measure(cases: list[tuple[int, int]], seconds: float) -> Iterator[Result]:
         groups = -(-qubits // kronecker.GROUP)
         moved = ((LAYERS - 1) * (6 * groups + 4) + 9) * 4 * batch * 2**qubits
         times = {
-            "qmoe_fed": _in_process(qubits, batch, seconds, {}),
-            "memory kept": _in_process(qubits, batch, seconds, KEEP),
+            "qmoe_fed": in_process(__file__, qubits, batch, seconds),
+            "memory kept": in_process(__file__, qubits, batch, seconds, **KEEP),
         }
         yield {
             "qubits": qubits,
@@ -67,21 +64,9 @@ def copy_bandwidth() -> float:
     return 2 * source.nbytes / spread(times["copy"])["median"]
 
 
-def _in_process(qubits: int, batch: int, seconds: float, environment: dict[str, str]) -> Result:
-    done = subprocess.run(
-        [sys.executable, __file__, str(qubits), str(batch), str(seconds)],
-        cwd=Path(__file__).parent,
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(done.stdout)
-
-
 def _time(qubits: int, batch: int, seconds: float) -> Result:
-    circuit = Circuit(qubits, LAYERS, measured=2)
-    x, theta = torch.rand(batch, qubits), torch.rand(LAYERS, qubits).requires_grad_()
+    circuit = circuit_of("RY-CZ", qubits)
+    x, theta = torch.rand(batch, qubits), torch.rand(circuit.parameters).requires_grad_()
 
     def gradient() -> object:
         return torch.autograd.grad(statevector.run(circuit, x, theta)[:, 0].sum(), theta)

@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from timing import Result, cpu_seconds, spread
+from timing import Result, cpu_seconds, spread, summary
 
 HERE = Path(__file__).parent
 APP = HERE.parent / "simulations" / "moons_fed"
@@ -24,13 +24,10 @@ def imports(repetitions: int) -> Result:
     times: dict[str, list[float]] = {name: [] for name in MODULES}
     for _ in range(repetitions):
         for name, values in times.items():
-            values.append(_cpu([sys.executable, "-c", f"import {name}"]))
-    ratios = {
-        name: spread([a / b for a, b in zip(times[name], times["torch"], strict=True)])
-        for name in MODULES[1:]
-    }
-    seconds = {name: spread(values) for name, values in times.items()}
-    return {"seconds": seconds, "ratios": ratios}
+            before = cpu_seconds()
+            subprocess.run([sys.executable, "-c", f"import {name}"], check=True)
+            values.append(cpu_seconds() - before)
+    return summary(times)
 
 
 def example(engine: str, repetitions: int) -> Result:
@@ -53,13 +50,6 @@ def example(engine: str, repetitions: int) -> Result:
         costs["above, wall"] = [ours - floor for ours, floor in pairs]
     seconds = {name: spread(values) for name, values in costs.items()}
     return {"engine": engine, "seconds": seconds, "load": os.getloadavg()[0]}
-
-
-def _cpu(command: list[str]) -> float:
-    """Return seconds of the processor that a command takes."""
-    before = cpu_seconds()
-    subprocess.run(command, check=True, capture_output=True)
-    return cpu_seconds() - before
 
 
 def _run(app: Path, settings: str) -> tuple[float, float]:

@@ -12,12 +12,12 @@ import torch
 from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from numpy.typing import NDArray
-from references import default_qubit
+from references import default
 from torch import Tensor, nn
 
-from qmoe_fed.circuits import Circuit
+from qmoe_fed.circuits.ansatz import layered
 
-CIRCUIT = default_qubit(Circuit(2, 3, reuploading=True))
+CIRCUIT = default(layered(2, 3, 2, reuploading=True))
 
 client = ClientApp()
 

@@ -10,7 +10,8 @@ from timing import Result, compare, spread
 from torch import Tensor, nn
 from torch.nn.functional import adaptive_avg_pool2d, cross_entropy, normalize
 
-from qmoe_fed.circuits import Circuit, kronecker
+from qmoe_fed.circuits import statevector
+from qmoe_fed.circuits.ansatz import layered
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, idx, load_clients
 from qmoe_fed.federated.model import Model
@@ -18,7 +19,7 @@ from qmoe_fed.learning import train
 
 QUBITS, LAYERS, EXPERTS, EPOCHS, BATCH = 4, 2, 3, 8, 32
 PUBLISHED_SECONDS = 5258.0
-CIRCUIT = Circuit(QUBITS, LAYERS, entangler="strongly-entangling")
+CIRCUIT = layered(QUBITS, LAYERS, QUBITS, entangler="strongly-entangling")
 
 
 class Hybrid(nn.Module):
@@ -28,15 +29,15 @@ class Hybrid(nn.Module):
         super().__init__()
         self.gate = nn.Linear(2**QUBITS, EXPERTS)
         self.head = nn.Linear(QUBITS, 2)
-        self.theta = nn.Parameter(torch.rand(EXPERTS, *CIRCUIT.parameter_shape) * 2 * torch.pi)
-        bits = torch.from_numpy(kronecker.bits(QUBITS)).float()
+        self.theta = nn.Parameter(torch.rand(EXPERTS, CIRCUIT.parameters) * 2 * torch.pi)
+        bits = torch.cartesian_prod(*[torch.tensor([0.0, 1.0])] * QUBITS)
         self.basis = bits * torch.pi
         self.signs = (1 - 2 * bits).repeat_interleave(2, 0)  # of real and imaginary parts
 
     def forward(self, x: Tensor) -> Tensor:
         """Return logits ``(B, 2)`` for pixels ``(B, 16)`` of norm 1."""
         # angles of π embed the basis states: what the circuit makes of them is its matrix
-        matrix = torch.view_as_real(kronecker.amplitudes(CIRCUIT, self.basis, self.theta))
+        matrix = torch.view_as_real(statevector.amplitudes(CIRCUIT, self.basis, self.theta))
         psi = x @ matrix.flatten(-2)
         return self.mix(x, psi * psi @ self.signs)
 
@@ -52,7 +53,7 @@ def per_sample(model: Hybrid) -> Callable[[Tensor], Tensor]:
     @qml.qnode(qml.device("default.qubit", wires=QUBITS), interface="torch", diff_method="backprop")
     def expert(x: Tensor, theta: Tensor) -> list[object]:
         qml.AmplitudeEmbedding(x, wires=range(QUBITS))
-        qml.StronglyEntanglingLayers(theta, wires=range(QUBITS))
+        qml.StronglyEntanglingLayers(theta.view(LAYERS, QUBITS, 3), wires=range(QUBITS))
         return [qml.expval(qml.PauliZ(j)) for j in range(QUBITS)]
 
     def forward(x: Tensor) -> Tensor:

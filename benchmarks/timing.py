@@ -1,9 +1,12 @@
 """Times contenders fairly: checked equal first, one thread, interleaved, medians with spread."""
 
+import json
 import os
 import platform
 import resource
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import version
@@ -68,22 +71,30 @@ def spread(values: list[float]) -> Result:
 def compare(
     contenders: Mapping[str, Callable[[], object]], seconds: float, most: int = 50
 ) -> Result:
-    """Time contenders against the first one.
+    """Time contenders against the first one; result as ``summary``."""
+    return summary(interleave(contenders, seconds, most))
 
-    Returns:
-        Seconds of each, and by name of the others the ratios of their times to the first's, turn
-        by turn.
-    """
-    times = interleave(contenders, seconds, most)
-    ours, *others = contenders
-    ratios = {
-        name: [theirs / mine for theirs, mine in zip(times[name], times[ours], strict=True)]
-        for name in others
-    }
+
+def summary(times: Mapping[str, list[float]]) -> Result:
+    """Return seconds by name, and ratios of all but the first to the first, turn by turn."""
+    first, *others = times
+    ratios = {n: [a / b for a, b in zip(times[n], times[first], strict=True)] for n in others}
     return {
         "seconds": {name: spread(values) for name, values in times.items()},
         "ratios": {name: spread(values) for name, values in ratios.items()},
     }
+
+
+def in_process(program: str, *arguments: object, **environment: str) -> Any:
+    """Return what a program, the path of a file, prints as JSON in a process of its own."""
+    done = subprocess.run(
+        [sys.executable, program, *map(str, arguments)],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(done.stdout)
 
 
 def machine() -> Result:

@@ -1,8 +1,8 @@
 """The ablation's rows as tables, published numbers beside them, and pictures."""
 
 import tomllib
-from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from collections.abc import Callable
+from functools import partial
 from math import inf, pi
 from pathlib import Path
 
@@ -19,37 +19,16 @@ from qmoe_fed.experiments.statistics import Array, efficiency
 from qmoe_fed.experiments.views.lines import Level, Panel, Series, draw_panels
 from qmoe_fed.experiments.views.published import Line, comparison, lines, read_published
 from qmoe_fed.experiments.views.regions import draw_decisions, draw_experts, fitted
-from qmoe_fed.experiments.views.tables import (
-    NONE,
-    Show,
-    Table,
-    difference,
-    epochs,
-    first,
-    mean,
-    only,
-    over_seeds,
-    paired,
-    table,
-)
+from qmoe_fed.experiments.views.tables import Table, make_tables, only
 from qmoe_fed.results.figures import style
 
 HERE = Path(__file__).parent
 PUBLISHED = read_published(HERE / "published.toml", "ablation")
 GRID = tomllib.loads((HERE / "ablation.toml").read_text())
-MODELS, SWEEPS = GRID["models"], GRID["sweeps"]
-EXPERTS = sorted({entry["experts"] for entry in MODELS})
-B, ON_IMAGES = "B: quantum", "quantum n8 L4"
-CONTROLS = {  # by what stands for them on images
-    "B without CZ": "without CZ n8 L4",
-    "trigonometric": "trig",
-    "A: linear": "linear",
-    "C: deep": "",
-    "B, re-uploading": "",
-}
+MODELS, SWEEPS, SIZES = GRID["models"], GRID["sweeps"], GRID["sizes"]
 COLORS = {
     "A: linear": style.GREY,
-    B: style.BLUE,
+    "B: quantum": style.BLUE,
     "C: deep": style.ORANGE,
     "C, 16 wide": style.BROWN,
     "B without CZ": style.GREEN,
@@ -68,175 +47,38 @@ FAMILIES = {  # colour, marker, its filling
     "trigonometric": (style.PURPLE, "X", style.PURPLE),
 }
 MIDDLE = 10, 90  # percentiles between which the middle 80% of the seeds lie
-RATES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
-    "rate 0.01": lambda frame: only(frame, rate=0.01),
-    "rate 0.1": lambda frame: only(frame, rate=0.1),
-    "rate chosen": lambda frame: only(frame, chosen=True),
-}
+CASES: list[Callable[[pd.DataFrame], pd.DataFrame]] = [
+    partial(only, rate=0.01),
+    partial(only, rate=0.1),
+    partial(only, chosen=True),
+]
 
 
-class Ablation:
-    """What was measured, with η of every fit; ``most_epochs``: of a fit."""
-
-    def __init__(self, rows: pd.DataFrame, most_epochs: int) -> None:
-        never = rows["epochs_to_90"].fillna(most_epochs + 1)
-        size = rows["router_parameters"].fillna(0).map(lambda count: efficiency(1, int(count)))
-        self.rows = rows.assign(epochs_or_never=never, eta=rows["accuracy"] * size)
-        # no family, whether rows are on images or not, is at a rate that was not chosen
-        self.sweeps = only(self.rows, part="sweep", chosen=True)
-
-    def models(self, experts: int, rate: str = "") -> pd.DataFrame:
-        """Return the models on Two Moons with a number of experts, at one or at all rates."""
-        rows = only(self.rows, part="models", experts=experts)
-        return RATES[rate](rows) if rate else rows
-
-    @cached_property
-    def datasets(self) -> list[str]:
-        """Those that were swept, Two Moons first."""
-        found = set(self.sweeps["dataset"])
-        return [dataset for dataset in SWEEPS if dataset in found]
-
-
-def tables(study: Ablation) -> tuple[list[Table], list[Table]]:
-    """Return what is shown, and what is written only."""
-    shown = [
-        show(study, experts)
-        for experts in EXPERTS
-        for show in (_overview, partial(_details, rate="rate chosen"))
-    ]
-    shown += [_beside(study), *(_sweep(study, dataset) for dataset in study.datasets)]
-    shown += [_gradients(study), _ways(study), _controls(study)]
-    others = [_details(study, n, rate) for rate in ("rate 0.01", "rate 0.1") for n in EXPERTS]
-    return shown, others
-
-
-def _overview(study: Ablation, experts: int) -> Table:
-    by_rate: dict[str, Show] = {
-        name: lambda frame, select=select: over_seeds()(select(frame))  # type: ignore[misc]
-        for name, select in RATES.items()
-    }
-    return table(
-        f"Two Moons, {experts} linear experts: test accuracy, %",
-        study.models(experts),
-        {"model": "model"},
-        {"router": first("router_parameters"), "all": first("parameters"), **by_rate}
-        | {"it is": lambda frame: first("rate")(only(frame, chosen=True))},
-        "Mean over seeds ± half its 95% confidence interval (Student's t). router, all: numbers of "
-        "parameters. rate chosen: the learning rate with the lowest mean validation loss.",
+def described(rows: pd.DataFrame, most_epochs: int) -> pd.DataFrame:
+    """Return rows with what tables show beside what was measured; ``most_epochs``: of a fit."""
+    size = rows["router_parameters"].fillna(0).map(lambda count: efficiency(1, int(count)))
+    return rows.assign(
+        eta=rows["accuracy"] * size,
+        epochs_or_never=rows["epochs_to_90"].fillna(most_epochs + 1),
+        angle=["π" if angle == pi else f"{angle:g}" for angle in rows["init_angle"]],
     )
 
 
-def _details(study: Ablation, experts: int, rate: str) -> Table:
-    rows = study.models(experts, rate)
-    return table(
-        f"Two Moons, {experts} linear experts, {rate}",
-        rows,
-        {"model": "model"},
-        {
-            "rate": first("rate"),
-            "accuracy, %": over_seeds(),
-            "macro F1, %": over_seeds("f1"),
-            "η": mean("eta", ".3f"),
-            "minus B": _minus(rows, B),
-            "to 90%": over_seeds("epochs_to_90", epochs),
-            "seconds": first("seconds", ".1f"),
-        },
-        "minus B: paired difference of accuracy to Model B, in points. to 90%: median epoch with "
-        "that validation accuracy, and how many seeds have one if not all. seconds: for all seeds "
-        "and all learning rates together.",
-    )
+def tables(rows: pd.DataFrame) -> list[Table]:
+    """Return all tables."""
+
+    def decay(frame: pd.DataFrame) -> str:
+        return f"{decay_per_qubit(frame['qubits'], frame['variance']):.2f}"
+
+    return [*make_tables(GRID["tables"], rows, decay=decay), _beside(rows)]
 
 
-def _minus(rows: pd.DataFrame, model: str, *same: str) -> Show:
-    """Return what shows a paired difference to a model, in rows that agree in some columns."""
-
-    def show(frame: pd.DataFrame) -> str:
-        if frame["model"].iloc[0] == model:
-            return NONE
-        about = {name: frame[name].iloc[0] for name in same}
-        return difference(paired(frame, only(rows, model=model, **about)))
-
-    return show
-
-
-def _sweep(study: Ablation, dataset: str) -> Table:
-    rows = only(study.sweeps, dataset=dataset)
-    return table(
-        f"Parameter efficiency: {SWEEPS[dataset]['title']}",
-        rows.sort_values("router_parameters", kind="stable"),
-        {"router": "model"},
-        {
-            "parameters": first("router_parameters"),
-            "rate": first("rate"),
-            "accuracy, %": over_seeds(),
-            "η": mean("eta", ".3f"),
-            "minus classifier": _minus(rows, "classifier"),
-            "seconds": first("seconds", ".1f"),
-        },
-        f"Learning rate chosen on validation samples; {rows['seed'].nunique()} seeds. classifier: "
-        "one linear map without any router; minus classifier: paired difference, in points.",
-    )
-
-
-def _gradients(study: Ablation) -> Table:
-    rows = only(study.rows, part="gradients")
-    by_qubits: dict[str, Show] = {
-        f"n = {n:g}": lambda frame, n=n: mean("variance", ".0e")(only(frame, qubits=n))  # type: ignore[misc]
-        for n in rows["qubits"].unique()
-    }
-    return table(
-        "Variance of the gradient of the first angle",
-        rows.assign(angle=[_angle(angle) for angle in rows["init_angle"]]),
-        {"read": "readout", "angles ±": "angle", "layers": "layers"},
-        by_qubits | {"per qubit": lambda f: f"{decay_per_qubit(f['qubits'], f['variance']):.2f}"},
-        "Over random inputs and parameters. per qubit: the factor b of the best fit bⁿ; well below "
-        "1 is a barren plateau.",
-    )
-
-
-def _angle(angle: float) -> str:
-    return "π" if angle == pi else f"{angle:g}"
-
-
-def _ways(study: Ablation) -> Table:
-    rows = only(study.rows, part="ways")
-    return table(
-        "Ways to train the paper's circuit on Two Moons, 2 experts",
-        rows,
-        {"training": "model", "qubits": "qubits", "layers": "layers", "rate": "rate"},
-        {
-            "accuracy, %": over_seeds(),
-            "change": _minus(rows, rows["model"].iloc[0], "qubits", "layers", "rate"),
-            "to 90%": over_seeds("epochs_to_90", epochs),
-        },
-        "change: paired difference to the first way, in points.",
-    )
-
-
-def _controls(study: Ablation) -> Table:
-    cells = []
-    for label, on_images in CONTROLS.items():
-        for experts in EXPERTS:
-            gaps = (
-                difference(paired(only(frame, model=B), only(frame, model=label)))
-                for frame in (study.models(experts, rate) for rate in RATES)
-            )
-            cells.append((label, f"Two Moons, {experts} experts", *gaps))
-        for dataset in study.datasets:
-            own, rows = only(study.sweeps, dataset=dataset, model=on_images), study.sweeps
-            if len(own) and dataset != MOONS:
-                gap = difference(paired(only(rows, dataset=dataset, model=ON_IMAGES), own))
-                cells.append((label, SWEEPS[dataset]["title"], NONE, NONE, gap))
-    note = "Paired over seeds. On images B is the paper's circuit with 8 qubits and 4 layers."
-    return Table("Model B minus its controls, points", ("control", "", *RATES), cells, note, 2)
-
-
-def _beside(study: Ablation) -> Table:
+def _beside(rows: pd.DataFrame) -> Table:
     found: list[Line] = []
-    tested = study.rows[study.rows["accuracy"].notna()]
+    tested = rows[rows["accuracy"].notna()]
     for name, number in PUBLISHED.items():
         if number.rows:
-            found += lines(number, tested, [*RATES.values()])
+            found += lines(number, tested, CASES)
         if name.startswith("eta-") and f"accuracy-{name[4:]}" in PUBLISHED:
             kind = name.removeprefix("eta-")
             printed = (PUBLISHED[f"{what}-{kind}"].value for what in ("accuracy", "parameters"))
@@ -244,7 +86,7 @@ def _beside(study: Ablation) -> Table:
             texts = [number.show(eta, False)], [number.judge(eta)]
             found.append(Line(number, *texts, "by its formula from the paper's own numbers"))
         if name == "times-more":
-            ratio = _times_more(study)
+            ratio = _times_more(rows)
             text = f"{ratio:.1f}" if ratio < inf else "none comes up to B"
             found.append(Line(number, [text], [number.judge(ratio)]))
     return comparison(
@@ -258,33 +100,32 @@ def _beside(study: Ablation) -> Table:
     )
 
 
-def _times_more(study: Ablation) -> float:
+def _times_more(rows: pd.DataFrame) -> float:
     """Return the smallest MLP as accurate as B, in B's numbers of parameters; infinite: none."""
-    on_moons = only(study.sweeps, dataset=MOONS)
+    on_moons = only(rows, part="sweep", dataset=MOONS, chosen=True)
     b = only(on_moons, model="quantum n2 L3")
     sizes = only(on_moons, family="MLP").groupby("router_parameters")["accuracy"].mean()
     enough = sizes.index[sizes >= b["accuracy"].mean()]
     return float(min(enough, default=inf) / b["router_parameters"].iloc[0])
 
 
-def draw(study: Ablation, data: Dataset, arrays: Callable[[str], Arrays]) -> dict[str, Figure]:
+def draw(rows: pd.DataFrame, data: Dataset, arrays: Callable[[str], Arrays]) -> dict[str, Figure]:
     """Return all pictures by name; ``arrays``: of a cell, by its key."""
     found = {}
-    for experts in EXPERTS:
-        rows = study.models(experts, "rate chosen").groupby("model").first()
-        own = {m["model"]: m["settings"] for m in MODELS if m["experts"] == experts}
+    for experts in sorted({entry["experts"] for entry in MODELS}):
+        own = only(rows, part="models", experts=experts, chosen=True).groupby("model").first()
+        curves = {label: arrays(key) for label, key in own["cell"].items()}
         models = {
-            label: fitted(settings, arrays(rows.loc[label, "cell"]), data)
-            for label, settings in own.items()
+            entry["model"]: fitted(entry["settings"], curves[entry["model"]], data)
+            for entry in MODELS
+            if entry["experts"] == experts
         }
-        titles = {n: f"{n}: {100 * rows.loc[n, 'accuracy']:.1f}%" for n in models}
-        decisions = {titles[label]: model for label, model in models.items()}
-        found[f"decision-regions-{experts}"] = draw_decisions(decisions, data)
+        titles = {f"{n}: {100 * own.loc[n, 'accuracy']:.1f}%": m for n, m in models.items()}
+        found[f"decision-regions-{experts}"] = draw_decisions(titles, data)
         found[f"expert-regions-{experts}"] = draw_experts(models, data)
-        curves = {label: arrays(rows.loc[label, "cell"]) for label in models}
-        found[f"training-curves-{experts}"] = _draw_training(curves)
-    found["parameter-efficiency"] = _draw_sweeps(study)
-    found["gradient-variance"] = _draw_gradients(only(study.rows, part="gradients"))
+        found[f"training-curves-{experts}"] = _draw_training({n: curves[n] for n in models})
+    found["parameter-efficiency"] = _draw_sweeps(only(rows, part="sweep", chosen=True))
+    found["gradient-variance"] = _draw_gradients(only(rows, part="gradients"))
     return found
 
 
@@ -297,18 +138,24 @@ def _draw_training(curves: dict[str, Arrays]) -> Figure:
             values = _hold(arrays[f"{curve}/{rate}"].astype(np.float64))
             low, high = np.percentile(values, MIDDLE, 0)
             x, y = np.arange(1, values.shape[1] + 1), values.mean(0)
-            series.append(Series(label, x, y, COLORS[label], low, high))
+            series.append(Series(label, x, y, COLORS[label], low, high, opacity=0.1))
         return Panel(series, *texts, finish=finish)
 
-    scale, zoom = partial(Axes.set_yscale, value="log"), partial(Axes.set_ylim, bottom=0.75)
-    loss, accuracy = "training loss (nats)", "validation accuracy"
-    titles = {rate: f"learning rate {rate}" for rate in ("0.01", "0.1")}
-    y: Sequence[str]
-    y = [loss, ""]
-    upper = [panel("train_loss", r, scale, titles[r], "", y.pop(0)) for r in titles]
-    y = [accuracy, ""]
-    lower = [panel("validation_accuracy", r, zoom, "", "epoch", y.pop(0)) for r in titles]
-    return draw_panels([upper, lower], 4.6, "right center", 1, (True, "row"))
+    scale, zoom = (
+        partial(Axes.set_yscale, value="log"),
+        partial(Axes.set_ylim, bottom=0.75, top=1.005),
+    )
+    rows = [
+        [
+            panel("train_loss", rate, scale, f"learning rate {rate}", "", loss),
+            panel("validation_accuracy", rate, zoom, "", "epoch", accuracy),
+        ]
+        for rate, loss, accuracy in (
+            ("0.01", "training loss (nats)", "validation accuracy"),
+            ("0.1", "", ""),
+        )
+    ]
+    return draw_panels([*zip(*rows, strict=True)], 4.6, "outside right center", 1, (True, "row"))
 
 
 def _hold(curves: Array) -> Array:
@@ -319,21 +166,23 @@ def _hold(curves: Array) -> Array:
     return held
 
 
-def _draw_sweeps(study: Ablation) -> Figure:
+def _draw_sweeps(rows: pd.DataFrame) -> Figure:
     panels = []
-    for dataset in study.datasets:
-        rows = only(study.sweeps, dataset=dataset)
+    for dataset, task in SWEEPS.items():
+        swept = only(rows, dataset=dataset)
         parts: list[Series | Level] = []
         for family, (color, marker, filling) in FAMILIES.items():
-            own = [frame for _, frame in only(rows, family=family).groupby("model", sort=False)]
+            own = [frame for _, frame in only(swept, family=family).groupby("model", sort=False)]
             if own:
                 x = [frame["router_parameters"].iloc[0] for frame in own]
                 line = Series.of(family, x, [frame["accuracy"] for frame in own], color)
                 parts.append(line.as_points(marker, filling))
-        parts.append(Level("no router", only(rows, model="classifier")["accuracy"], style.BLACK))
-        finish = partial(Axes.set_xscale, value="log")
-        texts = SWEEPS[dataset]["title"], "router parameters", "test accuracy, %"
-        panels.append(Panel(parts, *texts, finish=finish))
+        if parts:
+            alone = only(swept, model="classifier")["accuracy"]
+            finish = partial(Axes.set_xscale, value="log")
+            texts = task["title"], "router parameters", "test accuracy, %"
+            every = [*parts, Level("no router", alone, style.BLACK)]
+            panels.append(Panel(every, *texts, finish=finish))
     in_rows = [panels[i : i + 2] for i in range(0, len(panels), 2)]
     return draw_panels(in_rows, 0.4 + 2.3 * len(in_rows), share=(False, False))
 
@@ -347,9 +196,9 @@ def _draw_gradients(rows: pd.DataFrame) -> Figure:
         for depth, color in zip(depths, colors, strict=True):
             for angle, look in ((pi, "-"), (0.1, ":")):
                 own = only(rows, readout=readout, layers=depth, init_angle=angle)
-                label = f"L = {depth:g}, angles ± {_angle(angle)}"
+                label = f"L = {depth:g}, angles ± {'π' if angle == pi else angle}"
                 x, y = own["qubits"], own["variance"]
                 series.append(Series(label, x, y, color, style=look, marker="o", size=2.5))
         texts = f"read: {name}", "qubits", "" if panels else "Var[∂P/∂θ₁₁]"
         panels.append(Panel(series, *texts, finish=partial(Axes.set_yscale, value="log")))
-    return draw_panels([panels], 2.6, "right center", 1)
+    return draw_panels([panels], 2.6, "outside right center", 1)

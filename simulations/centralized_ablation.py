@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from math import pi
 from pathlib import Path
+from typing import Any
 
-from ablation_views import MODELS, SWEEPS, Ablation, draw, tables
+from ablation_views import MODELS, SIZES, SWEEPS, described, draw, tables
 
 from qmoe_fed.config.settings import Tree, between, setting
 from qmoe_fed.data.download import cache_dir
@@ -33,34 +34,6 @@ QUICK = {"quick": True, "seeds": 3, "max-epochs": 12}
 
 
 @dataclass(frozen=True)
-class Sizes:
-    """How large the parts are."""
-
-    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)  # validation chooses among them
-    sweep_rates: tuple[float, ...] = (0.01, 0.03, 0.1, 0.3)
-    image_rates: tuple[float, ...] = (0.01, 0.03)
-    image_seeds: int = 5
-    image_patience: int = 6
-    sweep_epochs: int = 60  # at most; the sweeps have their own
-    draws: int = 500  # of inputs and parameters, for a variance of gradients
-    qubits: tuple[int, ...] = (2, 4, 6, 8, 10, 12)
-    layers: tuple[int, ...] = (1, 2, 4, 8, 16)
-    circuits: tuple[tuple[int, int], ...] = ((4, 4), (2, 3))  # qubits and layers
-
-
-SMALL = Sizes(
-    sweep_rates=(0.03, 0.3),
-    image_rates=(0.03,),
-    image_seeds=2,
-    sweep_epochs=5,
-    draws=100,
-    qubits=(2, 4, 6, 8),
-    layers=(1, 4),
-    circuits=((2, 3),),
-)
-
-
-@dataclass(frozen=True)
 class Scope(command.Scope):
     """What is asked of the ablation."""
 
@@ -76,16 +49,16 @@ class Settings(Tree):
     protocol: Protocol = field(default_factory=Protocol)
 
     @property
-    def sizes(self) -> Sizes:
-        """Of the parts."""
-        return SMALL if self.scope.quick else Sizes()
+    def sizes(self) -> dict[str, Any]:
+        """How large the parts are, as ablation.toml says."""
+        return SIZES["quick" if self.scope.quick else "full"]
 
     def source(self, dataset: str) -> Source:
         """Return the data of all seeds; there are fewer for images."""
         scope, seed = self.scope, self.protocol.seed
         if dataset == MOONS:
             return Source(dataset, scope.seeds, scope.first_seed, seed, scope.noise)
-        seeds = min(scope.seeds, self.sizes.image_seeds)
+        seeds = min(scope.seeds, self.sizes["image-seeds"])
         return Source(dataset, seeds, scope.first_seed, seed, data_dir=scope.data_dir)
 
 
@@ -94,11 +67,11 @@ def cells(settings: Settings, images: list[str]) -> Iterator[Cell]:
     sizes, protocol, moons = settings.sizes, settings.protocol, settings.source(MOONS)
     for dataset in [*reversed(images), MOONS]:
         on_images = dataset != MOONS
-        epochs = min(sizes.sweep_epochs, SWEEPS[dataset]["epochs"])
-        patience = sizes.image_patience if on_images else protocol.patience
+        epochs = min(sizes["sweep-epochs"], SWEEPS[dataset]["epochs"])
+        patience = sizes["image-patience"] if on_images else protocol.patience
         given = {
             "source": settings.source(dataset),
-            "rates": sizes.image_rates if on_images else sizes.sweep_rates,
+            "rates": sizes["image-rates"] if on_images else sizes["sweep-rates"],
             "reported": (),
             "protocol": replace(protocol, max_epochs=epochs, patience=patience),
         }
@@ -107,20 +80,20 @@ def cells(settings: Settings, images: list[str]) -> Iterator[Cell]:
                 names = {key: entry[key] for key in ("family", "model")}
                 about = {"part": "sweep", "dataset": dataset, **names}
                 yield Cell(fits, about, {"model": entry["settings"], **given})
-    for qubits, layers in sizes.circuits:
+    for qubits, layers in sizes["circuits"]:
         for way, models in ways(qubits, layers).items():
             about = {"part": "ways", "model": way, "qubits": qubits, "layers": layers}
             given = {"source": moons, "rates": REPORTED, "protocol": protocol}
             yield Cell(stages, about, {"models": models, **given})
     for entry in MODELS:
         about = {"part": "models", "model": entry["model"], "experts": entry["experts"]}
-        given = {"source": moons, "rates": sizes.rates, "reported": REPORTED}
+        given = {"source": moons, "rates": sizes["rates"], "reported": REPORTED}
         yield Cell(fits, about, {"model": entry["settings"], "protocol": protocol, **given})
     for readout in READOUTS:
         for angle in (pi, SMALL_ANGLE):
-            for layers in sizes.layers:
+            for layers in sizes["layers"]:
                 factors = {"readout": readout, "init_angle": angle, "layers": layers}
-                draws = {"draws": sizes.draws, "seed": protocol.seed, "qubits": sizes.qubits}
+                draws = {"draws": sizes["draws"], "seed": protocol.seed, "qubits": sizes["qubits"]}
                 yield Cell(variances, {"part": "gradients", **factors}, {**factors, **draws})
 
 
@@ -165,11 +138,9 @@ def available(settings: Settings) -> tuple[list[str], list[str]]:
 def report(settings: Settings, run: Runner) -> Report:
     """Run all cells and show them."""
     images, left_out = available(settings)
-    rows = run(list(cells(settings, images)))
-    study = Ablation(rows, settings.protocol.max_epochs)
-    shown, further = tables(study)
-    pictures = draw(study, load(settings.source(MOONS)), run.store.arrays)
-    return Report(shown, pictures, left_out, further)
+    rows = described(run(list(cells(settings, images))), settings.protocol.max_epochs)
+    pictures = draw(rows, load(settings.source(MOONS)), run.store.arrays)
+    return Report(tables(rows), pictures, left_out)
 
 
 STUDY = Study(

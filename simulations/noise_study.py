@@ -8,16 +8,16 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from noise_pictures import draw
-from noise_tables import NOTEBOOK_STRENGTHS, TABLE_II, Noise, tables
-from qmoe_fed.circuits.channels import CHANNELS, PLACEMENTS, depolarizing_from_qiskit
+from noise_views import GRID, TABLE_II, Noise, draw, tables
 
+from qmoe_fed.circuits.noise.placement import depolarizing_from_qiskit
 from qmoe_fed.config.settings import Tree, between, setting
 from qmoe_fed.errors import UserError
 from qmoe_fed.experiments import command
 from qmoe_fed.experiments.cells import Cell
-from qmoe_fed.experiments.command import Report, Run, Study, main
+from qmoe_fed.experiments.command import Report, Study, main
 from qmoe_fed.experiments.datasets import MOONS, Source
+from qmoe_fed.experiments.engine import Runner
 from qmoe_fed.experiments.measures.noise import (
     MEASUREMENT,
     READOUT_ERROR,
@@ -25,12 +25,15 @@ from qmoe_fed.experiments.measures.noise import (
     Noisy,
     noisy_fits,
 )
-from qmoe_fed.experiments.models import ROUTERS
 from qmoe_fed.experiments.protocol import Protocol
 
 MAIN = "depolarizing"  # the channel under which models are trained
-CIRCUITS = "reuploading", "quantum"
+OTHERS = "amplitude-damping", "bit-flip", "phase-damping"
+PLACES = "gate", "notebook"
+MODELS = GRID["models"]
 NOTEBOOK_RATE, NOTEBOOK_EPOCHS = 0.05, 20
+NOTEBOOK_STRENGTHS = 0.0, 0.02, 0.05, 0.1, 0.15, 0.2
+QUICK = {"quick": True, "seeds": 3, "learning-rates": "0.1", "max-epochs": 15}
 
 
 @dataclass(frozen=True)
@@ -58,32 +61,16 @@ class Settings(Tree):
     scope: Scope = field(default_factory=Scope)
     protocol: Protocol = field(default_factory=Protocol)
 
-    @property
-    def rates(self) -> list[float]:
-        """The learning rates, ascending."""
-        return numbers("learning-rates", self.scope.learning_rates, 0, float("inf"))
-
-    @property
-    def shots(self) -> tuple[int, ...]:
-        """The numbers of shots, ascending."""
-        return tuple(int(shots) for shots in numbers("shots", self.scope.shots, 1, 1e9))
-
-    @property
-    def source(self) -> Source:
-        """The data of the study."""
-        scope = self.scope
-        return Source(MOONS, scope.seeds, scope.first_seed, self.protocol.seed, scope.data_noise)
-
     def strengths(self, channel: str) -> tuple[float, ...]:
         """Return the strengths of a channel, ascending.
 
         For depolarizing noise, whose strength is PennyLane's p throughout, these include the error
         rates of the paper's Table II, read as p and read as Qiskit's λ.
         """
-        asked = numbers("strengths", self.scope.strengths, 0, 0.75)
+        asked = {*numbers("strengths", self.scope.strengths, 0, 0.75)}
         if channel == MAIN:
-            asked = sorted({*asked, *TABLE_II, *map(depolarizing_from_qiskit, TABLE_II)})
-        return tuple(asked)
+            asked |= {*TABLE_II, *map(depolarizing_from_qiskit, TABLE_II)}
+        return tuple(sorted(asked))
 
 
 def numbers(key: str, text: str, low: float, high: float) -> list[float]:
@@ -104,61 +91,46 @@ def numbers(key: str, text: str, low: float, high: float) -> list[float]:
 
 def cells(settings: Settings) -> Iterator[Cell]:
     """Yield all fits with their tests, the longest first."""
-    strengths, shots = settings.strengths(MAIN), settings.shots
-    every = [Noisy(MAIN, place, strengths, shots) for place in PLACEMENTS]
-    for model in CIRCUITS:
-        for rate in settings.rates:
+    scope, protocol = settings.scope, settings.protocol
+    rates = numbers("learning-rates", scope.learning_rates, 0, float("inf"))
+    shots = tuple(int(count) for count in numbers("shots", scope.shots, 1, 1e9))
+    source = Source(MOONS, scope.seeds, scope.first_seed, protocol.seed, scope.data_noise)
+
+    def cell(model: str, rate: float, trained: Noisy | None, *tests: Noisy) -> Cell:
+        epochs = NOTEBOOK_EPOCHS if model == "notebook" else protocol.max_epochs
+        fit = {"rate": rate, "source": source, "trained": trained, "tests": tests}
+        fit["protocol"] = replace(protocol, max_epochs=min(epochs, protocol.max_epochs))
+        about = {"protocol": "trained-noisy" if trained else "trained-clean"}
+        if trained:
+            about["trained"] = trained.placement
+        return Cell(
+            noisy_fits,
+            {"model": model, "rate": rate, **about},
+            {"model": MODELS[model], **fit},
+        )
+
+    every = [Noisy(MAIN, place, settings.strengths(MAIN), shots) for place in PLACES]
+    for model in ("reuploading", "quantum"):
+        for rate in rates:
             for noise in every:
-                yield cell(settings, model, rate, noise, [noise])
+                yield cell(model, rate, noise, noise)
     books = Noisy(MAIN, "notebook", NOTEBOOK_STRENGTHS)
-    epochs = min(NOTEBOOK_EPOCHS, settings.protocol.max_epochs)
-    short = replace(settings, protocol=replace(settings.protocol, max_epochs=epochs))
-    tests = [books, replace(books, samples=TRAINING)]
-    yield cell(short, "notebook", NOTEBOOK_RATE, books, tests)
-    others = [
-        Noisy(channel, place, settings.strengths(channel))
-        for channel in sorted(CHANNELS.keys() - {MAIN})
-        for place in PLACEMENTS
-    ]
+    yield cell("notebook", NOTEBOOK_RATE, books, books, replace(books, samples=TRAINING))
+    others = [Noisy(c, place, settings.strengths(c)) for c in OTHERS for place in PLACES]
     others.append(Noisy(READOUT_ERROR, MEASUREMENT, settings.strengths(READOUT_ERROR)))
-    for rate in settings.rates:
-        yield cell(settings, "reuploading", rate, None, every)
-        yield cell(settings, "quantum", rate, None, [*every, *others])
-        yield cell(settings, "linear", rate, None, [])
+    for rate in rates:
+        yield cell("reuploading", rate, None, *every)
+        yield cell("quantum", rate, None, *every, *others)
+        yield cell("linear", rate, None)
 
 
-def cell(
-    settings: Settings, model: str, rate: float, trained: Noisy | None, tests: list[Noisy]
-) -> Cell:
-    """Return a fit with its tests."""
-    protocol = "trained-noisy" if trained else "trained-clean"
-    return Cell(
-        noisy_fits,
-        {"model": model, "rate": rate, "protocol": protocol},
-        {
-            "model": {**ROUTERS[model], "num-experts": 2},
-            "rate": rate,
-            "source": settings.source,
-            "protocol": settings.protocol,
-            "trained": trained,
-            "tests": tests,
-        },
-    )
-
-
-def report(settings: Settings, run: Run) -> Report:
+def report(settings: Settings, run: Runner) -> Report:
     """Run all cells and show them."""
     study = Noise(run(list(cells(settings))), settings.protocol.seed)
     return Report(tables(study), draw(study))
 
 
-STUDY = Study(
-    name="noise-study",
-    description=__doc__ or "",
-    settings=Settings,
-    report=report,
-    sizes={"quick": {"quick": True, "seeds": 3, "learning-rates": "0.1", "max-epochs": 15}},
-)
+STUDY = Study("noise-study", __doc__ or "", Settings, report, {"quick": QUICK})
 
 if __name__ == "__main__":
     sys.exit(main(STUDY))

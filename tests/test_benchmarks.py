@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from qmoe_fed.circuits import Circuit, kronecker, rotating_frame, statevector
+from qmoe_fed.circuits import kronecker, rotating_frame, statevector
+from qmoe_fed.circuits.ansatz import layered
 from qmoe_fed.federated.flower.grid import LocalGrid, task_identity
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -53,8 +54,8 @@ def test_seeds_train_together_faster_than_one_after_another(benchmark):
 
 @pytest.mark.parametrize("reuploading", [False, True])
 def test_the_rotating_frame_beats_kronecker_products_where_it_is_used(benchmark, reuploading):
-    circuit = Circuit(6, 3, reuploading=reuploading)
-    x, theta = torch.rand(32, 6), torch.rand(3, 6).requires_grad_()
+    circuit = layered(6, 3, 6, reuploading=reuploading)
+    x, theta = torch.rand(32, 6), torch.rand(circuit.parameters).requires_grad_()
 
     def gradient(method):
         return lambda: torch.autograd.grad(method.amplitudes(circuit, x, theta).sum(), theta)
@@ -65,8 +66,8 @@ def test_the_rotating_frame_beats_kronecker_products_where_it_is_used(benchmark,
 
 def test_a_client_in_a_large_cohort_costs_a_fraction_of_one_alone(benchmark):
     """Cost must come from arithmetic, not from calls: 500 clients take far less than 500 times."""
-    circuit = Circuit(2, 3, reuploading=True)
-    x, theta = torch.rand(500, 32, 2), torch.rand(500, 3, 2).requires_grad_()
+    circuit = layered(2, 3, 2, reuploading=True)
+    x, theta = torch.rand(500, 32, 2), torch.rand(500, circuit.parameters).requires_grad_()
 
     def gradient(count):
         return lambda: torch.autograd.grad(

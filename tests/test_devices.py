@@ -1,10 +1,23 @@
 """The same numbers on a GPU, and a clear word where there is none."""
 
+from dataclasses import replace
+
 import pytest
 import torch
-from qmoe_fed.circuits.channels import Noise
 
-from qmoe_fed.circuits import Circuit, density, statevector
+from qmoe_fed.circuits import (
+    Circuit,
+    Slot,
+    amplitude_embedding,
+    channel,
+    feature,
+    gate,
+    parameter,
+    statevector,
+    unitary,
+    with_noise,
+)
+from qmoe_fed.circuits.ansatz import layered
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, load_clients
 from qmoe_fed.errors import UserError
@@ -25,13 +38,37 @@ gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no G
 @pytest.mark.parametrize("qubits", [3, 6, 9])
 def test_a_circuit_makes_all_it_needs_on_the_device_of_its_inputs(kind, qubits):
     """Torch's ``meta`` device stands for any other than the CPU: it cannot be mixed with it."""
-    circuit = Circuit(qubits, 3, measured=2, **kind)
-    x = torch.empty(5, qubits, device="meta")
-    theta = torch.empty(circuit.parameter_shape, device="meta", requires_grad=True)
-    outputs = [statevector.run(circuit, x, theta)]
+    kind = dict(kind)
+    readout = kind.pop("readout", "probs")
+    circuit = replace(layered(qubits, 3, qubits, **kind), readout=readout, measured=2)
+    circuits = [circuit]
     if qubits < 9:
-        outputs.append(density.run(circuit, x, theta, Noise("depolarizing", 0.01)))
-    for output in outputs:
+        for strength in (0.01, Slot(0)):
+            noisy = with_noise(circuit, "depolarizing", strength, "gate")
+            circuits.append(with_noise(noisy, "bit-flip", strength, "readout"))
+    check_on_meta(circuits, qubits)
+
+
+def test_a_list_of_any_operations_is_made_on_the_device_of_its_inputs():
+    operations = [
+        amplitude_embedding(feature(0), feature(1), 1.0, wires=(0, 1)),
+        *(gate(name, 2, feature(2) + parameter(0) - 1) for name in ("RX", "RY", "RZ")),
+        gate("Rot", 0, parameter(0), parameter(1), feature(0)),
+        gate("H", 1),
+        *(gate(name, (1, 2)) for name in ("CZ", "CNOT", "SWAP")),
+        *(gate(name, (2, 0), parameter(1)) for name in ("CRX", "CRY", "CRZ")),
+        unitary([[0, 1j], [1, 0]], 1),
+    ]
+    noise = channel("amplitude-damping", 0, Slot(0)), gate("RX", 0, parameter(0))
+    check_on_meta([Circuit(3, tuple(operations)), Circuit(3, (*operations, *noise))], 3)
+
+
+def check_on_meta(circuits, qubits):
+    x = torch.empty(5, qubits, device="meta")
+    for circuit in circuits:
+        theta = torch.empty(circuit.parameters, device="meta", requires_grad=True)
+        strengths = torch.empty(circuit.strengths, device="meta")
+        output = statevector.run(circuit, x, theta, strengths)
         assert output.shape == (5, circuit.outputs)
         (gradient,) = torch.autograd.grad(output.sum(), theta)
         assert gradient.device.type == "meta"

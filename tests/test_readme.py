@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from qmoe_fed.circuits import engine
 from qmoe_fed.cli import main
 from qmoe_fed.launch.app import FlowerApp, parse_run_config, settle
 from qmoe_fed.models import build_model
@@ -16,6 +17,7 @@ from qmoe_fed.results import load_run
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+ENGINES = "statevector", "pennylane:default.qubit"
 SMALL = "engine='local' num-clients=4 num-unseen-clients=2 num-server-rounds=1 figures=false"
 
 
@@ -30,12 +32,14 @@ def commands(program):
 
 @pytest.fixture
 def in_checkout(monkeypatch, tmp_path):
-    (router,) = [block for block in blocks("python") if "my_router.py" in block]
-    (tmp_path / "my_router.py").write_text(router)
+    for name in ("my_router", "my_circuit"):
+        (code,) = [block for block in blocks("python") if f"{name}.py" in block]
+        (tmp_path / f"{name}.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.chdir(ROOT)
     yield
-    sys.modules.pop("my_router", None)
+    for name in ("my_router", "my_circuit"):
+        sys.modules.pop(name, None)
 
 
 @pytest.mark.usefixtures("in_checkout")
@@ -69,3 +73,24 @@ def test_own_router_and_loading_a_run(tmp_path, capsys):
     assert weights.shape == (1, 4)
     assert weights.sum().item() == pytest.approx(1, abs=1e-6)
     assert load_run(out).config.model.router == "my_router:DistanceRouter"
+
+
+@pytest.mark.usefixtures("in_checkout")
+def test_own_circuit_is_trained_and_runs_on_every_engine(tmp_path, capsys):
+    (command,) = [c for c in commands("qmoe-fed run") if "my_circuit" in " ".join(c)]
+    out = str(tmp_path / "run")
+    assert main([*command, "--run-config", SMALL, "--output-dir", out]) == 0
+    capsys.readouterr()
+    run = load_run(out)
+    assert run.summary["router_parameters"] == 6  # three layers of two qubits
+    circuit, theta = run.model.router.circuit, run.shared["router.theta"]
+    assert theta.abs().max() > 0
+    x = torch.rand(5, 2) * torch.pi
+    ours, theirs = (engine(name)(circuit, x, theta) for name in ENGINES)
+    torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=0)
+
+
+def test_a_federation_is_called_from_python(capsys):
+    (code,) = [block for block in blocks("python") if "Federation(" in block]
+    exec(code, {})
+    assert 0.5 < float(capsys.readouterr().out) <= 1

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qmoe_fed import rng
-from qmoe_fed.experiments.statistics import LEVEL, Array, Interval
+from qmoe_fed.experiments.statistics import LEVEL, Array
 
 RESAMPLES = 2000
 
@@ -27,11 +27,6 @@ class Breakdown:
     def scaled(self, unit: float) -> "Breakdown":
         """Return it with strengths in another unit."""
         return Breakdown(self.strength * unit, self.low * unit, self.high * unit, self.reached)
-
-    @property
-    def interval(self) -> Interval:
-        """The strength with its interval."""
-        return Interval(self.strength, self.low, self.high)
 
     def text(self, largest: float) -> str:
         """Return it for a table; ``largest`` is the largest strength that was measured."""

@@ -43,12 +43,11 @@ class Scope(Section):
 
 @dataclass(frozen=True)
 class Report:
-    """What a study shows: tables, ``further`` ones that are written only, pictures, notes."""
+    """What a study shows: tables, pictures by name, notes."""
 
     tables: Sequence[Table]
     pictures: Mapping[str, Figure] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    further: Sequence[Table] = ()
 
 
 Settings = TypeVar("Settings", bound=Tree)
@@ -109,7 +108,7 @@ def _run(study: Study[Settings], settings: Settings) -> None:
     for table in report.tables:
         table.print()
     heading = f"# {study.name}, seeds {scope.streams[0]} to {scope.streams[-1]}"
-    tables = (table.markdown() for table in (*report.tables, *report.further))
+    tables = (table.markdown() for table in report.tables)
     write_whole(
         folder / "tables.md", "\n\n".join([heading, *quick, *report.notes, *tables]).encode()
     )

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,30 +25,19 @@ PUBLIC_SAMPLES = 500
 """Training images the components are fitted on, the same for all seeds."""
 
 
-@dataclass(frozen=True)
-class ImageTask:
-    """A classification of images reduced to their first principal components.
+class ImageTask(NamedTuple):
+    """A classification of images: whose files, which labels as in the setting ``classes``, and
+    the training, validation (both from the training files) and test samples of a seed."""
 
-    Attributes:
-        title: For tables and pictures.
-        dataset: Whose files are read.
-        classes: The labels in use, as in the setting ``classes``.
-        samples: Training, validation and test samples of a seed; the first two are drawn from the
-            training files, the last from the test files.
-    """
-
-    title: str
     dataset: str
     classes: str
     samples: tuple[int, int, int]
 
 
 IMAGES = {
-    "mnist-0-1": ImageTask("MNIST, 0 against 1", "mnist", "0,1", (1600, 400, 400)),
-    "fashion-0-1": ImageTask(
-        "Fashion-MNIST, T-shirt against trouser", "fashion-mnist", "0,1", (1600, 400, 400)
-    ),
-    "mnist-10": ImageTask("MNIST, 10 classes", "mnist", "all", (2400, 600, 2000)),
+    "mnist-0-1": ImageTask("mnist", "0,1", (1600, 400, 400)),
+    "fashion-0-1": ImageTask("fashion-mnist", "0,1", (1600, 400, 400)),
+    "mnist-10": ImageTask("mnist", "all", (2400, 600, 2000)),
 }
 """By name. The first two have the sizes of the paper, 2000 to fit and 400 to test."""
 
@@ -140,7 +130,7 @@ def _images(source: Source, task: ImageTask) -> Dataset:
         pixels, classes = pool
         if (held := len(pixels)) < count:
             raise UserError(
-                f"{task.title}: {count} {what} images are needed, the files hold {held}"
+                f"{source.name}: {count} {what} images are needed, the files hold {held}"
             )
         draws = (rng.generator(source.seed, f"{source.name}/{what}", k) for k in source.streams)
         rows = np.stack([draw.choice(held, count, replace=False) for draw in draws])

@@ -6,7 +6,6 @@ epochs rests while the others go on. What a replica learnt is its parameters of 
 lowest validation loss. Test samples have no way in.
 """
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -35,10 +34,8 @@ class Protocol(Section):
 class Split:
     """Labelled samples of a study; row k belongs to seed k.
 
-    Attributes:
-        train: What parameters are fitted to.
-        validation: Decides when to stop and which learning rate to use.
-        test: Seen once, by what was chosen.
+    ``train`` is what parameters are fitted to; ``validation`` decides when to stop and which
+    learning rate to use; ``test`` is seen once, by what was chosen.
     """
 
     train: Samples
@@ -54,10 +51,7 @@ class Fit:
         parameters: Of each replica's best epoch, ``(P, *shape)`` each.
         best_epoch: Epoch with the lowest validation loss, counted from 1, shape ``(P,)``.
         train_loss: Mean loss while training, by epoch, shape ``(P, E)``; NaN after a replica has
-            stopped.
-        validation_loss: Same shape.
-        validation_accuracy: Same shape.
-        seconds: Time it took to fit all replicas.
+            stopped. Validation loss and accuracy have the same shape.
     """
 
     parameters: Parameters
@@ -65,7 +59,6 @@ class Fit:
     train_loss: Tensor
     validation_loss: Tensor
     validation_accuracy: Tensor
-    seconds: float
 
     @property
     def best_loss(self) -> Tensor:
@@ -95,7 +88,6 @@ def fit(
         protocol: When to stop, and more.
         trainable: Names of the parameters to fit; None for all.
     """
-    began = time.perf_counter()
     settings = TrainingConfig(
         local_epochs=1, batch_size=protocol.batch_size, weight_decay=0.0, proximal_mu=0.0
     )
@@ -130,6 +122,4 @@ def fit(
         if not len(active):
             break
         parameters, state = rows_of(trained.parameters, going), rows_of(trained.state, going)
-    train_loss, validation_loss, validation_accuracy = curves
-    seconds = time.perf_counter() - began
-    return Fit(best, best_epoch, train_loss, validation_loss, validation_accuracy, seconds)
+    return Fit(best, best_epoch, *curves)

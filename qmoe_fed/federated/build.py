@@ -12,6 +12,7 @@ from qmoe_fed.config.plugins import AGGREGATORS, MECHANISMS, SERVER_STEPS, load_
 from qmoe_fed.config.settings import named, parse_options
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.mechanism import Mechanism
+from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import Aggregator, Rules, ServerStep, TooFewClients, sample_size
 from qmoe_fed.federated.updates import Limits
 
@@ -42,6 +43,7 @@ def make_rules(config: Config) -> Rules:
         quorum=settings.quorum,
         weighting=settings.weighting,
         mechanisms=mechanisms,
+        trained_by=Model(config).trained_by if len(config.model.depths) > 1 else None,
     )
 
 

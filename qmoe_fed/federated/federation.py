@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
+from torch.func import functional_call
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import Projection, fit_projection, load_clients, shape_of
@@ -166,8 +167,10 @@ def prepare(model: Model) -> Projection:
 def _check_outputs(model: Model, x: Tensor) -> None:
     """Refuse a user's router or expert whose outputs for x ``(B, d)`` are not what they must be."""
     settings, classes = model.config.model, shape_of(model.config).classes
+    device = {name.removeprefix("router."): rows[0] for name, rows in model.devices([0]).items()}
     with torch.no_grad():
-        weights, outputs = model.module.router(x), model.module.experts(x)
+        weights = functional_call(model.module.router, device, x)
+        outputs = model.module.experts(x)
     if weights.shape != (len(x), settings.num_experts):
         raise UserError(
             f"router {settings.router!r} returns shape {tuple(weights.shape)} for x of shape "

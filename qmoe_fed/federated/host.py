@@ -1,8 +1,8 @@
 """A host: it trains, scores and keeps the rows of many clients, in one tensor program each."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -12,7 +12,7 @@ from qmoe_fed.data import ClientData, Projection, load_clients
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
-from qmoe_fed.federated.training import score_clients, train_clients
+from qmoe_fed.federated.training import LocalUpdate, score_clients, train_clients
 from qmoe_fed.federated.unseen import fit_unseen
 from qmoe_fed.federated.updates import ClientTable, Cohort
 from qmoe_fed.learning import Scores
@@ -96,36 +96,45 @@ class Host:
             server_round: The round.
             proximal_mu: Takes the place of the config's ``proximal-mu``.
         """
-        config, rows = self.model.config, self._rows(clients)
-        update = train_clients(
-            self.model,
-            self._own.select(rows),
-            shared,
-            rows_of(kept.local, rows),
-            clients,
-            server_round,
-            rows_of(kept.optimizer, rows) or None,
-            proximal_mu,
-        )
+        cohorts = []
+        for model, ids in self.model.by_depth(clients):
+            rows = self._rows(ids)
+            update = train_clients(
+                model,
+                self._own.select(rows),
+                shared,
+                rows_of(kept.local, rows),
+                ids,
+                server_round,
+                rows_of(kept.optimizer, rows) or None,
+                proximal_mu,
+            )
+            kept = self._remember(kept, rows, update)
+            numbers = update.updates, update.examples, update.loss
+            cohorts.append(Cohort(tuple(ids), *(values.cpu().double() for values in numbers)))
+        cohort = Cohort.join(cohorts)
+        updates = self._protect(cohort.updates, clients, server_round)
+        return kept, replace(cohort, updates=updates.float().double())  # float32 leaves a host
+
+    def _remember(self, kept: Kept, rows: Tensor | slice, update: LocalUpdate) -> Kept:
+        """Return what is kept once some clients have trained."""
         optimizer: State = {}
-        if config.training.keep_optimizer_state:
+        if self.model.config.training.keep_optimizer_state:
             optimizer = _put(kept.optimizer or self._zeros(update.state), rows, update.state)
-        updates = update.updates.cpu()
+        return Kept(_put(kept.local, rows, update.local), optimizer)
+
+    def _protect(self, updates: Tensor, clients: Sequence[int], server_round: int) -> Tensor:
+        """Return what the client halves of the mechanisms let out of updates ``(k, P)``."""
+        seed = self.model.config.federation.seed
         for mechanism in deepcopy(self.mechanisms):
-            changed = mechanism.on_client(updates, clients, server_round, config.federation.seed)
+            changed = mechanism.on_client(updates, clients, server_round, seed)
             if changed.shape != updates.shape:
                 raise UserError(
                     f"mechanism {type(mechanism).__name__}: on_client returned shape "
                     f"{tuple(changed.shape)}, expected {tuple(updates.shape)}"
                 )
             updates = changed
-        cohort = Cohort(
-            tuple(clients),
-            updates.float().double(),  # float32 is what leaves a host
-            update.examples.cpu().double(),
-            update.loss.cpu().double(),
-        )
-        return Kept(_put(kept.local, rows, update.local), optimizer), cohort
+        return updates
 
     def _zeros(self, like: State) -> State:
         count = len(self.clients)
@@ -133,32 +142,51 @@ class Host:
 
     def score(self, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
         """Score some of the clients: accuracy, loss, routing-entropy, load-i of each expert i."""
-        scores, load, entropy = self._scores(kept, shared, clients)
-        columns = {"accuracy": scores.accuracy, "loss": scores.loss, "routing-entropy": entropy}
-        loads = {f"load-{i}": column for i, column in enumerate(load.sum(-1).T)}
-        return _table(clients, {**columns, **loads})
+
+        def columns(model: Model, ids: Sequence[int]) -> dict[str, Tensor]:
+            scores, load, entropy = self._scores(model, kept, shared, ids)
+            loads = {f"load-{i}": column for i, column in enumerate(load.sum(-1).T)}
+            names = {"accuracy": scores.accuracy, "loss": scores.loss, "routing-entropy": entropy}
+            return {**names, **loads}
+
+        return self._table(clients, columns)
 
     def routing(self, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
         """Return the loads by class: cell-j, expert by expert, the classes of each side by side."""
-        _, load, _ = self._scores(kept, shared, clients)
-        return _table(clients, {f"cell-{j}": cell for j, cell in enumerate(load.flatten(1).T)})
+
+        def columns(model: Model, ids: Sequence[int]) -> dict[str, Tensor]:
+            _, load, _ = self._scores(model, kept, shared, ids)
+            return {f"cell-{j}": cell for j, cell in enumerate(load.flatten(1).T)}
+
+        return self._table(clients, columns)
 
     def _scores(
-        self, kept: Kept, shared: Parameters, clients: Sequence[int]
+        self, model: Model, kept: Kept, shared: Parameters, clients: Sequence[int]
     ) -> tuple[Scores, Tensor, Tensor]:
         rows = self._rows(clients)
         local = rows_of(kept.local, rows)
-        return score_clients(self.model, self._own.select(rows), shared, local, clients)
+        return score_clients(model, self._own.select(rows), shared, local, clients)
 
     def unseen(self, shared: Parameters, clients: Sequence[int]) -> ClientTable:
         """Fit and test clients that never took part: accuracies shared-m, scratch-m, random-m."""
-        kinds = fit_unseen(self.model, self._load(clients), shared, clients)
-        columns = {
-            f"{kind}-{size}": accuracy
-            for kind, by_size in kinds.items()
-            for size, accuracy in by_size.items()
-        }
-        return _table(clients, columns)
+
+        def columns(model: Model, ids: Sequence[int]) -> dict[str, Tensor]:
+            kinds = fit_unseen(model, self._load(ids), shared, ids).items()
+            return {f"{kind}-{m}": rows for kind, by_size in kinds for m, rows in by_size.items()}
+
+        return self._table(clients, columns)
+
+    def _table(
+        self,
+        clients: Sequence[int],
+        columns: Callable[[Model, Sequence[int]], dict[str, Tensor]],
+    ) -> ClientTable:
+        """Return the columns of clients, made for all of one depth together."""
+        groups = self.model.by_depth(clients)
+        order = torch.tensor([client for _, ids in groups for client in ids]).argsort()
+        parts = [columns(model, ids) for model, ids in groups]
+        values = {n: torch.cat([part[n].cpu().double() for part in parts])[order] for n in parts[0]}
+        return ClientTable(torch.tensor(clients), values)
 
 
 def _put(old: Parameters, rows: Tensor | slice, new: Parameters) -> Parameters:
@@ -166,8 +194,3 @@ def _put(old: Parameters, rows: Tensor | slice, new: Parameters) -> Parameters:
     if isinstance(rows, slice):
         return new
     return {name: old[name].index_copy(0, rows.to(v.device), v) for name, v in new.items()}
-
-
-def _table(clients: Sequence[int], columns: dict[str, Tensor]) -> ClientTable:
-    values = {name: column.cpu().double() for name, column in columns.items()}
-    return ClientTable(torch.tensor(clients), values)

@@ -1,18 +1,29 @@
 """The mixture of a run, and which of its parameters travel."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
+from torch import Tensor
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.updates import Layout
 from qmoe_fed.learning import Task
+from qmoe_fed.learning.devices import DRAW, client_layers
 from qmoe_fed.learning.replicas import expand
-from qmoe_fed.models import Mixture, Parameters, angle_names, build_model, initial_parameters
+from qmoe_fed.models import (
+    Mixture,
+    Parameters,
+    angle_names,
+    build_model,
+    device_strengths,
+    draw_keys,
+    initial_parameters,
+)
+from qmoe_fed.models.routers import QuantumRouter
 
 SHARED = {"router": ("router.",), "experts": ("experts.",), "all": ("",), "none": ()}
 """How the names of the parameters begin that travel, by what ``share`` says."""
@@ -22,11 +33,17 @@ SHARED = {"router": ("router.",), "experts": ("experts.",), "all": ("",), "none"
 class Model:
     """The mixture of a run, and which of its parameters travel.
 
+    A client is a device of its own: strengths of noise and depth of its circuit are functions of
+    seed and client, so that every host and the server know them and none of it travels.
+
     Attributes:
         config: The run.
+        layers: Of the circuit; 0 is the most that a client has. All depths have the same
+            parameters: a circuit of few layers reads the first angles only.
     """
 
     config: Config
+    layers: int = 0
 
     @cached_property
     def module(self) -> Mixture:
@@ -39,7 +56,35 @@ class Model:
 
     def _build(self) -> Mixture:
         shape = shape_of(self.config)
-        return build_model(self.config.model, shape.features, shape.classes)
+        return build_model(self.config.model, shape.features, shape.classes, self.layers)
+
+    @cached_property
+    def _by_layers(self) -> "dict[int, Model]":
+        depths = self.config.model.depths
+        return {n: replace(self, layers=n) if len(depths) > 1 else self for n in depths}
+
+    def by_depth(self, clients: Sequence[int]) -> "list[tuple[Model, list[int]]]":
+        """Return clients by the depth of their circuits, each with the model that they run."""
+        groups: dict[int, list[int]] = {}
+        for client, layers in zip(clients, client_layers(self.config, clients), strict=True):
+            groups.setdefault(layers, []).append(client)
+        return [(self._by_layers[layers], groups[layers]) for layers in sorted(groups)]
+
+    def trained_by(self, clients: Sequence[int]) -> Tensor:
+        """Return which of the shared numbers clients train, ``(C, P)``: layers that they have."""
+        trained = torch.ones(len(clients), self.layout.size, dtype=torch.bool)
+        if "router.theta" in self.shared:
+            place = self.layout.names.index("router.theta")
+            of_theta = trained.split(self.layout.sizes, 1)[place]  # a view
+            for row, layers in enumerate(client_layers(self.config, clients)):
+                of_theta[row, self._by_layers[layers].angles_read :] = False
+        return trained
+
+    @cached_property
+    def angles_read(self) -> int:
+        """How many of θ the circuit of this depth reads; 0 without a circuit."""
+        router = self.module.router
+        return router.circuit.parameters if isinstance(router, QuantumRouter) else 0
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -80,12 +125,26 @@ class Model:
     def replicas(self, shared: Parameters, local: Parameters, clients: Sequence[int]) -> Parameters:
         """Return all that the replicas of some clients run with, ``(k, *shape)`` each.
 
+        What their devices are comes with their parameters; it is never trained, stored or sent.
+
         Args:
             shared: Shared parameters, ``(*shape)`` each.
             local: The clients' own parameters, ``(k, *shape)`` each.
             clients: Their ids.
         """
-        return {**expand(shared, len(clients)), **local}
+        return {**expand(shared, len(clients)), **local, **self.devices(clients)}
+
+    def devices(self, clients: Sequence[int]) -> Parameters:
+        """Return what the devices of some clients are, by name of the module's buffers.
+
+        Finite shots have keys for an evaluation, the same after every round; training replaces
+        them step by step.
+        """
+        seed = self.config.federation.seed
+        buffers = device_strengths(self.config.model, seed, clients)
+        if self.config.model.shots:
+            buffers[DRAW] = draw_keys(seed, clients, step=-1)
+        return {name: rows.to(self.config.training.device) for name, rows in buffers.items()}
 
     def task(self, trainable: Sequence[str]) -> Task:
         """Return the training task for some of the parameters."""

@@ -64,6 +64,8 @@ class Rules:
         quorum: Share of the sampled clients that must pass the gate for a round to count.
         weighting: ``"uniform"``, or ``"examples"`` for the number of training samples.
         mechanisms: Privacy mechanisms; their server halves run here.
+        trained_by: Which of the numbers clients train, ``(C, P)``, by their ids; weights become 0
+            elsewhere. None: all train all.
     """
 
     num_clients: int
@@ -80,6 +82,7 @@ class Rules:
     quorum: float = 0.5
     weighting: str = "uniform"
     mechanisms: Sequence[Mechanism] = ()
+    trained_by: Callable[[Sequence[int]], Tensor] | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ def close_round(
     cohort, outside = check_rows(cohort, rules.limits)
     updates = torch.where(layout.is_angle, wrap(cohort.updates), cohort.updates)
     weights = (cohort.weights > 0).double() if rules.weighting == "uniform" else cohort.weights
+    if rules.trained_by:
+        weights = weights.unsqueeze(1) * rules.trained_by(cohort.clients)
     cohort = replace(cohort, updates=updates, weights=weights)
     fault, values = "", None
     try:

@@ -89,6 +89,7 @@ def score_clients(
     """
     test, execution = data.test, model.config.training.execution
     parameters = model.replicas(shared, local, clients)
+    model.module.eval()
     scores = evaluate(model.module, parameters, test, execution)
     with torch.no_grad():
         weights = routing_weights(model.module, parameters, test.x, execution)

@@ -1,6 +1,6 @@
 """The one form of the clients' updates: a matrix with a row per client, and its layout."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import compress
@@ -90,6 +90,17 @@ class Cohort:
         """Return the cohort of a round without clients."""
         nothing = torch.zeros(0, dtype=torch.float64)
         return cls((), nothing.new_zeros(0, size), nothing, nothing)
+
+    @classmethod
+    def join(cls, parts: Sequence["Cohort"]) -> "Cohort":
+        """Return the clients of several cohorts, at least one, as one."""
+        ids = [client for part in parts for client in part.clients]
+        order = torch.tensor(ids).argsort()
+        columns = [
+            torch.cat(values)[order]
+            for values in zip(*((p.updates, p.weights, p.losses) for p in parts), strict=True)
+        ]
+        return cls(tuple(sorted(ids)), *columns)
 
     def select(self, keep: Tensor) -> "Cohort":
         """Return the cohort of the clients marked True, ``(C,)``."""

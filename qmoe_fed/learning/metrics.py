@@ -35,6 +35,7 @@ def evaluate(
         samples: Samples of the K replicas.
         execution: ``vmap`` or ``serial``.
     """
+    model.eval()
     with torch.no_grad():
         logits = apply(model, parameters, samples.x, execution)
         losses = cross_entropy(logits.flatten(0, 1), samples.y.flatten(), reduction="none")

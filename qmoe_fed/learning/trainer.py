@@ -10,10 +10,11 @@ from torch.nn.functional import cross_entropy
 from qmoe_fed import rng
 from qmoe_fed.config import TrainingConfig
 from qmoe_fed.data import Samples
+from qmoe_fed.learning.devices import DRAW
 from qmoe_fed.learning.optimizers import OPTIMIZERS, State
 from qmoe_fed.learning.replicas import apply, join, ravel, rows_of, unravel
 from qmoe_fed.learning.routing import balancing_loss, routing_weights
-from qmoe_fed.models import Mixture, Parameters, angle_names
+from qmoe_fed.models import Mixture, Parameters, angle_names, draw_keys
 
 CHUNK = 2048
 """Replicas trained side by side; more would not fit the processor's cache."""
@@ -117,6 +118,7 @@ def _train_chunk(
     learning_rates: Tensor | None,
 ) -> Trained:
     settings, replicas = task.settings, len(clients)
+    task.model.train()
     rate = settings.learning_rate if learning_rates is None else learning_rates[:, None]
     optimizer = OPTIMIZERS[settings.optimizer]
     free = {n: p for n, p in parameters.items() if n in task.trainable}
@@ -126,11 +128,13 @@ def _train_chunk(
     state = optimizer.init(weights) if state is None else state
     loss_sum = torch.zeros(replicas, device=weights.device)
 
-    for rows, active in _batches(task, samples, clients, server_round):
+    for step, (rows, active) in enumerate(_batches(task, samples, clients, server_round)):
         x = samples.x.take_along_dim(rows[..., None], 1)
         y = samples.y.take_along_dim(rows, 1)
         inputs = weights.detach().requires_grad_()
         full = {**unravel(inputs, free), **frozen}
+        if DRAW in full:
+            full[DRAW] = draw_keys(task.seed, clients, server_round, step).to(x.device)
         loss = _mean_loss(apply(task.model, full, x, settings.execution), y, active)
         if settings.load_balancing:
             routing = routing_weights(task.model, full, x, settings.execution)

@@ -4,6 +4,7 @@ from qmoe_fed.models.angles import angle_names, wrap
 from qmoe_fed.models.build import Parameters, build_model, device_strengths, initial_parameters
 from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture
 from qmoe_fed.models.routers import LinearRouter, MlpRouter, QuantumRouter, TrigRouter
+from qmoe_fed.models.shots import draw_keys
 
 __all__ = [
     "ExpertList",
@@ -17,6 +18,7 @@ __all__ = [
     "angle_names",
     "build_model",
     "device_strengths",
+    "draw_keys",
     "initial_parameters",
     "wrap",
 ]

@@ -71,6 +71,8 @@ def _quantum_router(config: ModelConfig, features: int, layers: int) -> QuantumR
         config.init_angle,
         config.circuit_engine,
         whole.parameters,
+        config.shots,
+        config.shot_gradients,
     )
 
 

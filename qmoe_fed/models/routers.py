@@ -13,6 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from qmoe_fed.circuits import Circuit, engine
+from qmoe_fed.errors import unknown
+from qmoe_fed.models.shifts import shifts
+from qmoe_fed.models.shots import Shots
+
+SHOT_GRADIENTS = ("exact", "parameter-shift")
 
 
 class LinearRouter(nn.Module):
@@ -67,6 +72,12 @@ class QuantumRouter(nn.Module):
     θ is one vector ``(P,)``. Where the circuit has slots for strengths of noise, they are the
     buffer ``strengths``, ``(S,)``: not trained, and replicas may each have their own.
 
+    With ``shots`` the weights are frequencies of so many measurements. What is drawn is a function
+    of the buffer ``draw``, a key from ``draw_keys`` that must be given anew for each step and
+    replica. With ``shot_gradients = "parameter-shift"`` training draws too, and gradients come from
+    shifted circuits that are sampled; with ``exact`` the module draws in evaluation only, i.e.
+    after ``eval()``, and training sees exact probabilities.
+
     Args:
         circuit: The circuit; its readout is set here.
         num_experts: Number of experts N.
@@ -74,10 +85,16 @@ class QuantumRouter(nn.Module):
         init_angle: θ is drawn uniformly from [-init_angle, init_angle], radians.
         circuit_engine: Which engine runs the circuit, see ``circuits.engine``.
         parameters: P, if θ is longer than the circuit needs: it reads the first ones.
+        shots: Number of measurements for each sample; 0: exact probabilities.
+        shot_gradients: ``exact`` or ``parameter-shift``.
+
+    Raises:
+        UserError: The circuit has no parameter-shift rule, or there is no such way.
     """
 
     angles = frozenset({"theta"})
     strengths: Tensor
+    draw: Tensor
 
     def __init__(
         self,
@@ -87,6 +104,8 @@ class QuantumRouter(nn.Module):
         init_angle: float = math.pi,
         circuit_engine: str = "statevector",
         parameters: int = 0,
+        shots: int = 0,
+        shot_gradients: str = "exact",
     ) -> None:
         super().__init__()
         probs = readout == "probs"
@@ -99,12 +118,24 @@ class QuantumRouter(nn.Module):
         if circuit.strengths:
             self.register_buffer("strengths", torch.zeros(circuit.strengths))
         self.adapter = None if probs else nn.Linear(circuit.qubits, num_experts)
+        if shot_gradients not in SHOT_GRADIENTS:
+            raise unknown("shot-gradients", shot_gradients, SHOT_GRADIENTS)
+        self.training_draws = shot_gradients == "parameter-shift"
+        self.shots = Shots(self.circuit, self.simulate, shots) if shots else None
+        if self.shots:
+            if self.training_draws:
+                shifts(self.shots.outcomes)  # refused before any work
+            # no key yet; not saved, as it is of one step
+            self.register_buffer("draw", torch.tensor(-1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return weights ``(B, N)`` for x ``(B, d)``."""
         strengths = self.strengths if self.circuit.strengths else None
         theta = self.theta[: self.circuit.parameters]
-        outputs = self.simulate(self.circuit, x, theta, strengths)
+        if self.shots and (self.training_draws or not self.training):
+            outputs = self.shots(x, theta, strengths, self.draw)
+        else:
+            outputs = self.simulate(self.circuit, x, theta, strengths)
         if self.adapter is not None:
             return self.adapter(outputs).softmax(-1)
         return fold(outputs, self.num_experts)

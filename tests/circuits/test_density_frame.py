@@ -1,40 +1,61 @@
-from functools import partial
-
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from random_circuits import angles, assert_same, circuits, examples, seeds, with_gradients
+from random_circuits import angles, assert_same, circuits, examples, lists, seeds, with_gradients
 
-from qmoe_fed.circuits import density_frame, pauli
-from qmoe_fed.circuits.channels import CHANNELS, PLACEMENTS, Noise
-from qmoe_fed.circuits.program import parts
+from qmoe_fed.circuits import Slot, with_noise
+from qmoe_fed.circuits.noise import PLACEMENTS, density_frame, pauli
+from qmoe_fed.circuits.noise.cones import parts
+from qmoe_fed.circuits.operations import CHANNELS
+
+few = st.integers(1, 3)
 
 
-@pytest.mark.parametrize("placement", PLACEMENTS)
-@pytest.mark.parametrize("channel", CHANNELS)
+def check_equal(circuit, slots, x, theta, strengths):
+    """Compare phases with gates, each with strengths fixed and given when it is run."""
+    for part, with_slots in zip(parts(circuit), parts(slots), strict=True):
+        runs = [
+            (lambda x, t, m=m, c=c, p=p: m.expectations(c, p, x, t, strengths))
+            for m, c, p in (
+                (pauli, circuit, part),
+                (pauli, slots, with_slots),
+                (density_frame, circuit, part),
+                (density_frame, slots, with_slots),
+            )
+        ]
+        expected, *others = (with_gradients(run, x, theta) for run in runs)
+        for other in others:
+            assert_same(other, expected, 1e-12)
+
+
+@pytest.mark.parametrize("placement", PLACEMENTS[:2])
+@pytest.mark.parametrize("name", CHANNELS)
 @given(
-    circuit=circuits(st.integers(1, 4), max_layers=3),
+    circuit=circuits(few, max_layers=3),
     seed=seeds,
     batch=st.sampled_from([1, 20]),
     strength=st.floats(0, 0.5),
 )
 @examples(12)
 def test_phases_between_matrices_equal_gate_after_gate(
-    channel, placement, circuit, seed, batch, strength
+    name, placement, circuit, seed, batch, strength
 ):
     x, theta = angles(circuit, seed, batch)
-    fixed = Noise(channel, strength, placement)
-    given_as_tensor = fixed.at(torch.tensor(strength, dtype=x.dtype), torch.zeros(()))
-    if circuit.entangler == "strongly-entangling":
-        theta = theta.mT.flatten(0, 1)
-    for part in parts(circuit, placement):
-        own = x[:, part.qubits], theta[:, part.qubits]
-        noisy = partial(with_noise, circuit, part)
-        expected = with_gradients(noisy(pauli, fixed), *own)
-        assert_same(with_gradients(noisy(density_frame, fixed), *own), expected, 1e-12)
-        assert_same(with_gradients(noisy(density_frame, given_as_tensor), *own), expected, 1e-12)
+    fixed, slots = (with_noise(circuit, name, s, placement) for s in (strength, Slot(0)))
+    check_equal(fixed, slots, x, theta, torch.tensor([strength], dtype=x.dtype))
 
 
-def with_noise(circuit, part, method, noise):
-    return lambda x, theta: method.expectations(circuit, part, x, theta, noise)
+@given(lists(few, unitaries=True, noise=True), seeds, st.sampled_from([1, 20]))
+@examples(12)
+def test_they_are_equal_for_any_list(circuit, seed, batch):
+    strengths = torch.tensor([0.2, 0.05], dtype=torch.float64)
+    check_equal(circuit, circuit, *angles(circuit, seed, batch), strengths)
+
+
+@given(circuits(st.just(4), max_layers=2), seeds, st.sampled_from([1, 20]))
+@examples(6)
+def test_they_are_equal_for_the_most_qubits(circuit, seed, batch):
+    circuit = with_noise(circuit, "amplitude-damping", 0.1, "gate")
+    strengths = torch.zeros(0, dtype=torch.float64)
+    check_equal(circuit, circuit, *angles(circuit, seed, batch), strengths)

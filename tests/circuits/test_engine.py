@@ -5,7 +5,8 @@ import pytest
 import torch
 from random_circuits import angles
 
-from qmoe_fed.circuits import Circuit, engine, statevector
+from qmoe_fed.circuits import engine, statevector
+from qmoe_fed.circuits.ansatz import layered
 from qmoe_fed.errors import UserError
 
 
@@ -13,9 +14,10 @@ from qmoe_fed.errors import UserError
     "name", ["statevector", "pennylane:default.qubit", "pennylane:lightning.qubit"]
 )
 def test_every_engine_runs_the_same_circuit(name):
-    circuit = Circuit(2, 2)
+    circuit = layered(2, 2, 2)
     x, theta = angles(circuit, seed=0)
-    torch.testing.assert_close(engine(name)(circuit, x, theta), statevector.run(circuit, x, theta))
+    actual = engine(name)(circuit, x, theta, None)
+    torch.testing.assert_close(actual, statevector.run(circuit, x, theta))
 
 
 @pytest.mark.parametrize("name", ["statevectr", "pennylane", "pennylane:", "qiskit:aer"])

@@ -1,18 +1,20 @@
 """The ablation from the command line to its results."""
 
-import json
 import math
 import subprocess
 import sys
 from pathlib import Path
 
+import centralized_ablation
+import pandas as pd
 import pytest
-from qmoe_fed.studies.ablation import study
-from qmoe_fed.studies.ablation.settings import QUICK, Settings
-from qmoe_fed.studies.command import main
+from centralized_ablation import STUDY, Settings
+
+from qmoe_fed.experiments.command import main
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "simulations" / "centralized_ablation.py"
+SUMS = "agrees", "higher", "lower", "no difference", "not measured"
 
 
 @pytest.fixture(scope="module")
@@ -30,55 +32,62 @@ def quick(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def results(quick):
-    return json.loads((quick[0] / "results.json").read_text())
+def rows(quick):
+    return pd.read_json(quick[0] / "records.jsonl", lines=True, precise_float=True)
 
 
-def test_results_hold_a_summary_per_model_and_setting_and_a_record_per_seed(results):
-    keys = {"name", "learning_rate", "router_parameters", "accuracy_mean", "accuracy_ci95"}
-    settings = {"0.01", "0.1", "validation"}
-    models = results["models"]
-    assert all(keys | {"f1_mean", "eta", "setting"} <= set(model) for model in models)
-    names = {"linear", "quantum", "deep", "mlp-16", "separable", "trig", "reuploading"}
-    four = {"linear-4", "quantum-4", "deep-4", "separable-4", "trig-4", "reuploading-4"}
-    names |= four | {"notebook", "classifier"}
-    assert {(m["name"], m["setting"]) for m in models} == {(n, s) for n in names for s in settings}
-    records = results["records"]
-    assert len(records) == 3 * len(models)
-    assert {(r["name"], r["setting"], r["seed"]) for r in records} == {
-        (n, s, k) for n in names for s in settings for k in range(3)
+def test_there_is_a_row_per_model_rate_and_seed(rows):
+    models = rows[rows["part"] == "models"]
+    two = {"A: linear", "B: quantum", "C: deep", "C, 16 wide", "B without CZ", "trigonometric"}
+    two |= {"B, re-uploading", "B, notebooks", "linear classifier"}
+    four = two - {"C, 16 wide", "B, notebooks", "linear classifier"}
+    names = ["experts", "model", "rate", "seed"]
+    keys = list(models[names].itertuples(index=False, name=None))
+    assert len(keys) == len(set(keys))
+    assert set(keys) == {
+        (experts, name, rate, seed)
+        for experts, names in ((2, two), (4, four))
+        for name in names
+        for rate in (0.003, 0.01, 0.03, 0.1, 0.3)
+        for seed in range(3)
     }
+    for _, own in models.groupby(["experts", "model"]):
+        chosen = own[own["chosen"].eq(True)]
+        assert chosen["rate"].nunique() == 1
+        means = own.groupby("rate")["validation_loss"].mean()
+        assert means.idxmin() == chosen["rate"].iloc[0]
+        tested = set(own[own["accuracy"].notna()]["rate"])
+        assert tested == {0.01, 0.1, chosen["rate"].iloc[0]}
 
 
-def test_summaries_follow_from_the_records(results):
-    for model in results["models"]:
-        own = [
-            r["accuracy"]
-            for r in results["records"]
-            if (r["name"], r["setting"]) == (model["name"], model["setting"])
-        ]
-        low, high = model["accuracy_ci95"]
-        assert model["accuracy_mean"] == pytest.approx(sum(own) / 3)
-        assert (low + high) / 2 == pytest.approx(model["accuracy_mean"])
-        if model["router_parameters"]:
-            assert model["eta"] == pytest.approx(
-                model["accuracy_mean"] / math.log(1 + model["router_parameters"])
-            )
-        else:
-            assert model["eta"] is None
+def test_tables_follow_from_the_rows(quick, rows):
+    text = (quick[0] / "tables.md").read_text()
+    b = rows[(rows["part"] == "models") & (rows["model"] == "B: quantum") & (rows["experts"] == 2)]
+    chosen = b[b["chosen"].eq(True)]
+    accuracy = 100 * chosen["accuracy"].mean()
+    eta = accuracy / 100 / math.log(1 + 6)
+    _, _, details = text.partition("### Two Moons, 2 linear experts, rate chosen")
+    (line,) = (x for x in details.splitlines()[:15] if x.startswith("| B: quantum"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[2].startswith(f"{accuracy:.1f} ± ")
+    assert cells[4] == f"{eta:.3f}"
+    assert cells[5] == "–"
+    (line,) = (x for x in details.splitlines()[:15] if x.startswith("| linear classifier"))
+    assert [cell.strip() for cell in line.strip("|").split("|")][4] == "–"
 
 
-def test_tables_answer_and_pictures_are_there(quick, results):
+def test_tables_and_pictures_are_there(quick):
     folder, printed = quick
-    report = (folder / "report.md").read_text()
-    for title in ("Paper beside ours", "Parameter efficiency: Two Moons", "Ways to train"):
+    text = (folder / "tables.md").read_text()
+    for title in ("Published beside ours", "Parameter efficiency: Two Moons", "Ways to train"):
         assert title in printed
-        assert f"### {title}" in report
-    for line in results["paper"]:
-        assert line["verdict"].split()[0] in {"reproduced", "not", "depends", "set"}
-        assert line["verdict"] in report
-    for paragraph in results["answer"]:
-        assert paragraph in report
+        assert f"### {title}" in text
+    _, _, beside = text.partition("### Published beside ours")
+    lines = [x for x in beside.partition("###")[0].splitlines() if x.startswith("| ")][2:]
+    assert len(lines) >= 40
+    for line in lines:
+        found = line.rpartition(" | ")[2].rstrip(" |").rsplit(" | ")[-1]
+        assert {part.strip() for part in found.split(" / ")} <= set(SUMS)
     pictures = sorted(path.name for path in (folder / "figures").iterdir())
     assert pictures == [
         "decision-regions-2.png",
@@ -92,16 +101,20 @@ def test_tables_answer_and_pictures_are_there(quick, results):
     ]
 
 
-def test_without_image_files_the_rest_is_done_and_one_is_told_how_to_get_them(quick, results):
-    (reason,) = results["left_out"]
-    assert "qmoe-fed run simulations/mnist_fed" in reason
-    assert "--data-dir" in reason
-    assert f"left out: {reason}" in quick[1]
-    assert {m["dataset"] for m in results["efficiency"]["models"]} == {"moons"}
+def test_without_image_files_the_rest_is_done_and_one_is_told_how_to_get_them(quick, rows):
+    assert "left out: MNIST and Fashion-MNIST, for there is no --data-dir" in quick[1]
+    assert "qmoe-fed run simulations/mnist_fed" in quick[1]
+    assert "A quick look: so few seeds and epochs decide nothing." in quick[1]
+    assert set(rows["dataset"].dropna()) == {"moons"}
 
 
-def run_command(arguments):
-    return main(study.run, Settings, QUICK, "", arguments, data_dir=True)
+def test_the_same_command_again_runs_nothing_and_shows_the_same(quick, monkeypatch, capsys):
+    monkeypatch.setattr(centralized_ablation, "draw", lambda *given: {})
+    files = [quick[0] / name for name in ("records.jsonl", "cells.jsonl", "tables.md")]
+    before = [file.read_bytes() for file in files]
+    assert main(STUDY, ["--quick", "--processes", "1", "--output-dir", str(quick[0])]) == 0
+    assert "0/0" in capsys.readouterr().err
+    assert [file.read_bytes() for file in files] == before
 
 
 @pytest.mark.parametrize(
@@ -109,11 +122,12 @@ def run_command(arguments):
     [
         (["--seeds", "1"], "seeds = 1: must be at least 2"),
         (["--seeds", "many"], "invalid int value: 'many'"),
+        (["--first-seed", "-1"], "first-seed = -1: must be at least 0"),
         (["--config", "gone.toml"], "cannot read config file gone.toml"),
         (["--config", "bad.toml"], "unknown setting 'patients'. Did you mean 'patience'?"),
         (["--data-dir", "gone"], "data-dir = 'gone': there is no such directory"),
         (["--output-dir", "bad.toml/x"], "cannot make output-dir bad.toml/x"),
-        (["--output-dir", "full"], "output-dir full already holds results"),
+        (["--output-dir", "full"], "output-dir full holds something else"),
         (["--fast"], "unrecognized arguments: --fast"),
     ],
 )
@@ -122,7 +136,7 @@ def test_mistakes_are_told_in_one_line(arguments, message, tmp_path, monkeypatch
     Path("bad.toml").write_text("patients = 3" if "--config" in arguments else "")
     Path("full").mkdir()
     Path("full/results.json").write_text("{}")
-    assert run_command(arguments) == 2
+    assert main(STUDY, arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
     assert err.startswith("error: ")
@@ -134,6 +148,6 @@ def test_mistakes_are_told_in_one_line(arguments, message, tmp_path, monkeypatch
 def test_the_published_config_is_the_default():
     settings = Settings.from_toml(ROOT / "configs" / "ablation.toml")
     assert settings == Settings()
-    assert settings.scope.seeds >= 10
+    assert settings.scope.seeds == 30
     assert settings.protocol.max_epochs == 100
     assert settings.protocol.batch_size == 32

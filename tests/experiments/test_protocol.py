@@ -5,13 +5,14 @@ import math
 
 import pytest
 import torch
-from qmoe_fed.studies.datasets import MOONS, Source, load
-from qmoe_fed.studies.models import ablation_model
-from qmoe_fed.studies.protocol import Protocol, fit
+from study_models import model as settings_of
 from torch.nn.functional import cross_entropy
 
 from qmoe_fed import rng
 from qmoe_fed.data import Samples
+from qmoe_fed.experiments.datasets import MOONS, Source, load
+from qmoe_fed.experiments.models import build
+from qmoe_fed.experiments.protocol import Protocol, fit
 from qmoe_fed.learning import evaluate
 from qmoe_fed.models import initial_parameters
 
@@ -25,14 +26,14 @@ def small(samples, count):
 
 @pytest.fixture(scope="module")
 def split():
-    whole = load(Source(MOONS, SEEDS, 0, 0.3, "")).split  # noisy, so that validation turns up
+    whole = load(Source(MOONS, SEEDS, noise=0.3)).split  # noisy, so that validation turns up
     return small(whole.train, 40), small(whole.validation, 40)
 
 
 def fit_some(split, protocol, rows=range(SEEDS), name="linear"):
     train, validation = split
     rows = torch.tensor(list(rows))
-    model = ablation_model(name).build(2, 2)
+    model = build(settings_of(name), 2, 2)
     start = initial_parameters(lambda: model, 5, rows.tolist())
     rates = torch.tensor(RATES)[rows]
     fitted = fit(
@@ -118,7 +119,7 @@ def test_seeds_together_are_each_seed_alone(split, name):
 
 def test_only_what_is_trainable_changes(split):
     train, validation = split
-    model = ablation_model("quantum").build(2, 2)
+    model = build(settings_of("quantum"), 2, 2)
     start = initial_parameters(lambda: model, 0, range(SEEDS))
     free = frozenset(name for name in start if name.startswith("experts."))
     rates = torch.full((SEEDS,), 0.1)
@@ -129,7 +130,7 @@ def test_only_what_is_trainable_changes(split):
 
 def test_a_loss_that_is_no_number_is_never_the_best(split):
     train, validation = split
-    model = ablation_model("linear").build(2, 2)
+    model = build(settings_of("linear"), 2, 2)
     start = initial_parameters(lambda: model, 0, range(SEEDS))
     start["experts.weight"][1] = math.nan
     rates = torch.full((SEEDS,), 0.1)

@@ -1,82 +1,166 @@
-"""The whole comparison on a grid of two cells: run, written down, and gone on with."""
+"""The whole comparison on two cells: choose, run, show; and its grid."""
 
-import json
-import runpy
-import sys
-from pathlib import Path
-
+import pandas as pd
 import pytest
-from qmoe_fed.studies.sharing import grid, runs
-from qmoe_fed.studies.sharing.grid import CANDIDATES, FULL, Cell, Grid, job_of
-from qmoe_fed.studies.sharing.study import compare
+from compare_sharing import (
+    CANDIDATES,
+    CHOICE_SEEDS,
+    GRID,
+    QUESTIONS,
+    STUDY,
+    TASKS,
+    Scope,
+    Settings,
+    cell,
+    choose,
+    counts,
+    report,
+)
 
 from qmoe_fed.config import Config
-from qmoe_fed.errors import UserError
+from qmoe_fed.experiments.command import main
+from qmoe_fed.experiments.engine import Runner
+from qmoe_fed.experiments.measures.sharing import METHODS
+from qmoe_fed.experiments.statistics import Interval, mean_interval
+from qmoe_fed.experiments.store import Store
+from qmoe_fed.experiments.views.tables import make_tables, only, paired
 
-SCRIPT = Path(__file__).parents[2] / "simulations" / "compare_sharing.py"
-CELLS = tuple(
-    Cell("moons, label skew", "linear", sharing)
-    for sharing in ("router", "nothing", "everything", "random router")
-)
-TINY = Grid(CELLS, seeds=2, epochs=5)
+ACCURACIES = {
+    "router": [0.90, 0.91, 0.92],
+    "nothing": [0.80, 0.815, 0.82],  # 9.5 to 10 points below, always
+    "everything": [0.91, 0.90, 0.92],  # as often above as below
+    "random router": [0.95, 0.96, 0.97],  # 5 points above, always
+}
+PLACE = "mnist, 2 classes", "quantum"
 
 
-def test_every_cell_and_seed_is_run_once_and_a_stopped_study_goes_on(tmp_path, capsys):
-    compare(TINY, tmp_path, "", processes=1)
-    lines = (tmp_path / "records.jsonl").read_text().splitlines()
-    trials = len(CELLS) * len(CANDIDATES) * len(grid.VALIDATION_SEEDS)
-    assert len(lines) == trials + len(CELLS) * 2
-    first = json.loads((tmp_path / "results.json").read_text())
-    found = [(r["task"], r["router"], r["sharing"], r["seed"]) for r in first["records"]]
-    assert found == [(*vars(cell).values(), seed) for cell in CELLS for seed in range(2)]
-    assert "Verdict\naccuracy, against sharing nothing" in capsys.readouterr().out
+def rows():
+    """Return rows made up for it, in no order."""
+    about = dict(zip(("task", "router"), PLACE, strict=True)) | {"rate": 0.1, "local_epochs": 5}
+    about |= {"use": "report"}
+    uses = {"entropy": 1.5, "class_information": 0.2, "client_information": 0.1}
+    metrics = {"std": 0.1, "worst10": 0.4, "bytes_up": 96, "max_load": 0.4, "dead_experts": 1}
+    found = [
+        {
+            **about,
+            **uses,
+            **metrics,
+            "sharing": name,
+            "seed": seed,
+            "accuracy": x,
+            "unseen": x,
+            "use": "report",
+        }
+        for name in METHODS
+        for seed, x in enumerate(ACCURACIES.get(name, [0.5, 0.6, 0.7]))
+    ]
+    return pd.DataFrame(found[::-1])
 
-    best = {}
-    for line in lines[:trials]:
-        record = json.loads(line)
-        settings = record["settings"]
-        candidate = settings["learning-rate"], settings["local-epochs"]
-        scores = best.setdefault(record["sharing"], {})
-        scores[candidate] = scores.get(candidate, 0) + record["accuracy"]
-    for chosen in first["chosen"]:
-        scores = best[chosen["sharing"]]
-        assert scores[chosen["learning_rate"], chosen["local_epochs"]] == max(scores.values())
+
+def test_an_interval_decides_only_when_zero_is_outside():
+    intervals = [Interval(m, m - 0.5, m + 0.5) for m in (1, 0.4, 0, -0.4, -1)]
+    assert [interval.sign for interval in intervals] == [1, 0, 0, 0, -1]
+
+
+def gap(frame, metric, other):
+    """Return by how much the shared router is ahead."""
+    return mean_interval(paired(only(frame, sharing="router"), only(frame, sharing=other), metric))
+
+
+def test_ways_are_compared_seed_by_seed():
+    found = gap(rows(), "accuracy", "nothing")
+    assert found.mean == pytest.approx((0.1 + 0.095 + 0.1) / 3)
+    assert found.half < 0.01  # far less than the spread over seeds of either
+    assert gap(rows(), "accuracy", "everything").sign == 0
+    with pytest.raises(ValueError, match="same seeds"):
+        gap(rows().iloc[:-1], "accuracy", "nothing")
+
+
+def test_the_tables_count_and_name_every_way():
+    tables = {table.title: table for table in make_tables(GRID["tables"], rows())}
+    (gaps,) = tables["The shared router minus other ways of sharing"].rows
+    assert gaps == [*PLACE, "+9.8 ± 0.7", "+0.0 ± 2.5", "-5.0 ± 0.0", "+9.8 ± 0.7"]
+    assert [row[1:] for row in counts(rows()).rows] == [
+        ("1", "0", "0", "1"),
+        ("0", "1", "0", "1"),
+        ("0", "0", "1", "1"),
+        ("1", "0", "0", "1"),
+    ]
+    by_router = tables["mnist, 2 classes: accuracy, mean over clients, %"]
+    assert {row[0] for row in by_router.rows} == set(METHODS)
+    assert ["router", "91.0±2.5"] in by_router.rows
+    (uses,) = tables["Imbalance of the experts, router shared"].rows
+    assert uses == [*PLACE, "1.50", "0.20", "0.10", "0.40", "1.0"]
+
+
+def test_the_grids_hold_what_they_promise():
+    full, default = Scope(full=True), Scope()
+    assert len(full.places) == len(set(full.places)) == len(TASKS) * 6 * 7
+    assert set(Scope(quick=True).places) < set(default.places) < set(full.places)
+    assert len({(task, router) for task, router, _ in default.places}) == 18
+    jobs = [cell(place, 0, CANDIDATES[0], full) for place in full.places]
+    assert len({job.key for job in jobs}) == len(jobs)
+    for job in jobs:
+        Config.from_flat(job.arguments["settings"])
+    # a larger grid goes on from a smaller one
+    assert {cell(place, 0, CANDIDATES[0], default).key for place in default.places} < {
+        job.key for job in jobs
+    }
+
+
+def test_the_best_candidate_on_the_other_seeds_is_chosen():
+    place = "moons, rotation", "linear", "router"
+    names = dict(zip(("task", "router", "sharing"), place, strict=True))
+    scores = dict(zip(CANDIDATES, ([0.7, 0.9], [0.85, 0.8], [0.6, 0.6]), strict=True))
+    trials = pd.DataFrame(
+        {**names, "rate": rate, "local_epochs": epochs, "seed": seed, "accuracy": accuracy}
+        for (rate, epochs), values in scores.items()
+        for seed, accuracy in zip(CHOICE_SEEDS, values, strict=True)
+    )
+    assert choose(trials, [place]) == {place: (0.1, 5)}
+
+
+def test_every_place_and_seed_is_run_once_and_a_stopped_study_goes_on(tmp_path, monkeypatch):
+    ways = sorted({"router", *(other for _, other in QUESTIONS.values())})
+    places = [("moons, label skew", "linear", sharing) for sharing in ways]
+    monkeypatch.setattr(Scope, "places", places)
+    settings = Settings(Scope(seeds=2, epochs=5, first_seed=3))
+
+    def run():
+        shown = report(settings, Runner(Store(tmp_path, "compare-sharing", settings), 1))
+        return [table.rows for table in shown.tables]
+
+    first = run()
+    records = tmp_path / "records.jsonl"
+    lines = records.read_text().splitlines(keepends=True)
+    assert len(lines) == len(places) * (len(CANDIDATES) * len(CHOICE_SEEDS) + 2)
+    frame = pd.read_json(records, lines=True, precise_float=True)
+    reported = frame[frame["use"] == "report"]
+    assert sorted(zip(reported["sharing"], reported["seed"], strict=True)) == [
+        (sharing, seed) for sharing in ways for seed in (3, 4)
+    ]
+    chosen = reported.groupby("sharing")[["rate", "local_epochs"]].first()
+    trials = frame[frame["use"] == "choice"]
+    scores = trials.groupby(["sharing", "rate", "local_epochs"])["accuracy"].mean()
+    for sharing, own in scores.groupby("sharing"):
+        assert own.loc[(sharing, *chosen.loc[sharing])] == own.max()
 
     # stopped while a line was written: only what is missing is run, with the same numbers
-    cut = "\n".join(lines[:-2]) + "\n" + lines[-2][:40]
-    (tmp_path / "records.jsonl").write_text(cut)
-    compare(TINY, tmp_path, "", processes=1)
-    assert len((tmp_path / "records.jsonl").read_text().splitlines()) == len(lines)
-    again = json.loads((tmp_path / "results.json").read_text())
-    for content in (first, again):
-        for record in content["records"]:
-            del record["seconds"]
-    assert again == first
+    records.write_text("".join(lines[:-2]) + lines[-2][:40])
+    done = (tmp_path / "cells.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "cells.jsonl").write_text("".join(done[:-2]))
+    assert run() == first
+    again = pd.read_json(records, lines=True, precise_float=True)
+    pd.testing.assert_frame_equal(again, frame)
 
 
-def test_all_settings_are_valid_and_differ_between_cells():
-    jobs = [job_of(cell, 0, CANDIDATES[0], FULL, "/data") for cell in FULL.cells]
-    assert len({runs._key(job) for job in jobs}) == len(jobs)
-    for job in jobs:
-        Config.from_flat(job.settings)
-
-
-def test_missing_images_are_found_before_anything_runs(tmp_path, monkeypatch, capsys):
-    arguments = ["compare_sharing.py", "--data-dir", str(tmp_path), "--output-dir", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as stop:
-        runpy.run_path(str(SCRIPT), run_name="__main__")
-    assert stop.value.code == 2
+def test_missing_images_are_found_before_anything_runs(tmp_path, capsys):
+    arguments = ["--data-dir", str(tmp_path), "--output-dir", str(tmp_path)]
+    assert main(STUDY, arguments) == 2
     assert f"error: the files of mnist are not in {tmp_path}/mnist" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_made_is_refused(tmp_path):
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=f"cannot make output-dir {tmp_path}/file/results: Not a"):
-        compare(TINY, tmp_path / "file" / "results", "")
-
-
-def test_one_seed_has_no_interval(tmp_path):
-    with pytest.raises(UserError, match="seeds = 1: an interval needs at least 2"):
-        compare(Grid(CELLS, seeds=1), tmp_path, "")
+def test_one_seed_has_no_interval(capsys):
+    assert main(STUDY, ["--seeds", "1"]) == 2
+    assert capsys.readouterr().err == "error: seeds = 1: must be at least 2\n"

@@ -4,15 +4,16 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from qmoe_fed.studies.statistics import (
+from scipy import stats
+from sklearn.metrics import accuracy_score, f1_score
+
+from qmoe_fed.experiments.statistics import (
     accuracy,
     efficiency,
     macro_f1,
     mean_interval,
     run_interval,
 )
-from scipy import stats
-from sklearn.metrics import accuracy_score, f1_score
 
 
 @given(st.lists(st.floats(0, 1), min_size=2, max_size=12).filter(lambda v: np.ptp(v) > 1e-6))

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 import torch
-from qmoe_fed.studies import datasets
-from qmoe_fed.studies.datasets import MOONS, MOONS_SAMPLES, ImageTask, Source, load
 
 from qmoe_fed.data import idx
 from qmoe_fed.errors import UserError
+from qmoe_fed.experiments import datasets
+from qmoe_fed.experiments.datasets import MOONS, MOONS_SAMPLES, ImageTask, Source, load
 
 
 @pytest.fixture
@@ -20,13 +20,13 @@ def folder(tmp_path, monkeypatch):
         labels = draw.integers(0, 3, count).astype(np.uint8)
         idx.write(tmp_path / "mnist" / f"{split}-labels-idx1-ubyte", labels)
     monkeypatch.setattr(datasets, "PUBLIC_SAMPLES", 50)
-    small = ImageTask("small", "mnist", "0,2", (70, 20, 30), 2, 5)
+    small = ImageTask("mnist", "0,2", (70, 20, 30))
     monkeypatch.setattr(datasets, "IMAGES", {"small": small})
     return str(tmp_path)
 
 
 def test_two_moons_are_1000_samples_per_seed_and_seeds_differ():
-    data = load(Source(MOONS, 3, 0, 0.1, ""))
+    data = load(Source(MOONS, 3))
     split = data.split
     assert [s.x.shape[1] for s in (split.train, split.validation, split.test)] == [*MOONS_SAMPLES]
     assert sum(MOONS_SAMPLES) == 1000
@@ -38,14 +38,14 @@ def test_two_moons_are_1000_samples_per_seed_and_seeds_differ():
 
 def test_what_a_seed_gets_does_not_depend_on_the_number_of_seeds(folder):
     for name in (MOONS, "small"):
-        few, many = (load(Source(name, k, 0, 0.1, folder)).split for k in (2, 4))
+        few, many = (load(Source(name, k, data_dir=folder)).split for k in (2, 4))
         for part in ("train", "validation", "test"):
             assert torch.equal(getattr(few, part).x, getattr(many, part).x[:2])
             assert torch.equal(getattr(few, part).y, getattr(many, part).y[:2])
 
 
 def test_images_to_test_come_from_the_test_files_and_no_image_is_drawn_twice(folder):
-    data = load(Source("small", 3, 0, 0.1, folder))
+    data = load(Source("small", 3, data_dir=folder))
     split = data.split
     assert (split.train.x.shape, split.validation.x.shape) == ((3, 70, 8), (3, 20, 8))
     assert split.test.x.shape == (3, 30, 8)
@@ -58,7 +58,16 @@ def test_images_to_test_come_from_the_test_files_and_no_image_is_drawn_twice(fol
 
 
 def test_too_few_images_are_refused(folder, monkeypatch):
-    large = ImageTask("large", "mnist", "0,2", (100, 60, 30), 2, 5)
+    large = ImageTask("mnist", "0,2", (100, 60, 30))
     monkeypatch.setitem(datasets.IMAGES, "large", large)
     with pytest.raises(UserError, match="large: 160 training images are needed, the files hold"):
-        load(Source("large", 2, 0, 0.1, folder))
+        load(Source("large", 2, data_dir=folder))
+
+
+def test_the_first_seed_is_a_stream_whatever_comes_before_it(folder):
+    for name in (MOONS, "small"):
+        both = [load(Source(name, 4, data_dir=folder)), load(Source(name, 2, 2, data_dir=folder))]
+        first, later = (data.split for data in both)
+        for part in ("train", "validation", "test"):
+            assert torch.equal(getattr(first, part).x[2:], getattr(later, part).x)
+            assert torch.equal(getattr(first, part).y[2:], getattr(later, part).y)

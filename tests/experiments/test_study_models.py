@@ -1,14 +1,10 @@
 import pytest
 import torch
-from qmoe_fed.studies.ablation.efficiency import PAPER_CIRCUIT, rival, sweep
-from qmoe_fed.studies.models import (
-    ablation_model,
-    all_parameters,
-    nearest_width,
-    router_parameters,
-)
+from study_models import model as settings_of
+from study_models import swept
 
 from qmoe_fed.errors import UserError
+from qmoe_fed.experiments.models import all_parameters, build, router_parameters
 
 
 @pytest.mark.parametrize(
@@ -29,33 +25,40 @@ from qmoe_fed.errors import UserError
     ],
 )
 def test_numbers_of_parameters(name, experts, router, total):
-    model = ablation_model(name, experts).build(2, 2)
+    model = build(settings_of(name, experts), 2, 2)
     assert router_parameters(model) == router
     assert all_parameters(model) == total
 
 
+WIDTHS = {(240, 2, 2): 48, (240, 2, 4): 34, (128, 8, 2): 11, (128, 8, 16): 4}
+"""Of the MLPs that stand for the paper's, by its parameters, features and experts."""
+
+
 def test_no_width_comes_nearer_to_a_number_of_parameters():
-    for experts, features, wanted in [(2, 2, 240), (4, 2, 240), (2, 8, 128), (16, 8, 128)]:
-        width = nearest_width(wanted, features, experts)
+    for wanted, features, experts in WIDTHS:
+        width = WIDTHS[wanted, features, experts]
 
         def count(h, experts=experts, features=features):
             return h * (features + 1) + (h + 1) * experts
 
+        chosen = [settings_of("deep", 2), settings_of("deep", 4)]
+        chosen += [swept("mnist-0-1")["mlp-11"], swept("mnist-10")["mlp-4"]]
+        assert width in [model["hidden-width"] for model in chosen]
         assert min(range(1, 100), key=lambda h: abs(count(h) - wanted)) == width
 
 
 def test_without_cz_two_experts_are_chosen_by_a_cosine_of_one_feature():
-    model = ablation_model("separable").build(2, 2)
+    model = build(settings_of("separable"), 2, 2)
     x = torch.rand(20, 2) * torch.pi
     with torch.no_grad():
         model.router.theta.uniform_(-3, 3)
         weights = model.router(x)
-        angle = x[:, 0] + model.router.theta[:, 0].sum()
+        angle = x[:, 0] + model.router.theta.view(3, 2)[:, 0].sum()
     torch.testing.assert_close(weights[:, 0], (angle / 2).cos() ** 2)
 
 
 def test_a_single_classifier_is_one_linear_map():
-    model = ablation_model("classifier").build(3, 4)
+    model = build({}, 3, 4)
     x = torch.rand(5, 3)
     with torch.no_grad():
         model.experts.weight.uniform_()
@@ -63,22 +66,28 @@ def test_a_single_classifier_is_one_linear_map():
         torch.testing.assert_close(model(x), x @ model.experts.weight[0].T + model.experts.bias[0])
 
 
-def test_an_unknown_model_is_refused_with_the_nearest_name():
-    with pytest.raises(UserError, match="Did you mean 'quantum'"):
-        ablation_model("quantun")
+def test_an_unknown_setting_is_refused_with_the_nearest_name():
+    with pytest.raises(UserError, match="Did you mean 'router'"):
+        build({"rooter": "quantum"}, 2, 2)
 
 
-@pytest.mark.parametrize("dataset", ["moons", "mnist-0-1", "fashion-0-1", "mnist-10"])
-def test_the_models_of_a_sweep_have_names_of_their_own_and_the_same_experts(dataset):
-    models = sweep(dataset)
-    names = [model.name for model in models]
-    assert len(set(names)) == len(names)
-    assert {rival(dataset), "linear", "classifier"} <= set(names)
-    assert {m.name for m in sweep(dataset, quick=True)} < set(names)
-    assert len({m.config.num_experts for m in models if m.config}) == 1
+@pytest.mark.parametrize(
+    ("dataset", "rival"),
+    [
+        ("moons", "mlp-48"),
+        ("mnist-0-1", "mlp-11"),
+        ("fashion-0-1", "mlp-11"),
+        ("mnist-10", "mlp-4"),
+    ],
+)
+def test_the_models_of_a_sweep_have_names_of_their_own_and_the_same_experts(dataset, rival):
+    models = swept(dataset)
+    assert {rival, "linear", "classifier"} <= set(swept(dataset, quick=True)) < set(models)
+    assert len({m["num-experts"] for m in models.values() if m}) == 1
+    assert len({str(m) for m in models.values()}) == len(models)
 
 
 def test_the_papers_routers_on_images():
-    built = {m.name: m.build(8, 2) for m in sweep("mnist-0-1")}
-    assert router_parameters(built[PAPER_CIRCUIT]) == 32
-    assert router_parameters(built[rival("mnist-0-1")]) == 123  # nearest to 128
+    built = {name: build(model, 8, 2) for name, model in swept("mnist-0-1").items()}
+    assert router_parameters(built["quantum n8 L4"]) == 32
+    assert router_parameters(built["mlp-11"]) == 123  # nearest to 128

@@ -1,7 +1,9 @@
-"""A user's own router and expert, as they would write them in a file of theirs."""
+"""A user's own router, expert and circuit, as they would write them in a file of theirs."""
 
 import torch
 from torch import nn
+
+from qmoe_fed.circuits import Circuit, feature, gate, parameter
 
 
 class CosineRouter(nn.Module):
@@ -25,3 +27,15 @@ class TinyNet(nn.Module):
 
 def not_a_module(features, num_experts):
     return None
+
+
+def ring(qubits, layers, features):
+    operations = [gate("RX", j, feature(j % features)) for j in range(qubits)]
+    for k in range(layers):
+        operations += [gate("RY", j, parameter(k * qubits + j)) for j in range(qubits)]
+        operations += [gate("CRZ", (j, (j + 1) % qubits), 0.5) for j in range(qubits)]
+    return Circuit(qubits, tuple(operations))
+
+
+def not_a_circuit(qubits, layers, features):
+    return []

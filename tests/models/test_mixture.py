@@ -6,9 +6,17 @@ from pathlib import Path
 import pytest
 import torch
 
+from qmoe_fed.circuits import statevector
 from qmoe_fed.config import ModelConfig
 from qmoe_fed.errors import UserError
-from qmoe_fed.models import LinearExperts, Mixture, angle_names, build_model, initial_parameters
+from qmoe_fed.models import (
+    LinearExperts,
+    Mixture,
+    angle_names,
+    build_model,
+    device_strengths,
+    initial_parameters,
+)
 
 
 @pytest.fixture(autouse=True)
@@ -96,6 +104,52 @@ def test_own_router_and_expert_by_import_path():
 def test_a_module_that_cannot_be_built_is_refused(settings, message):
     with pytest.raises(UserError, match=message):
         build_model(ModelConfig(**settings), 2, 2)
+
+
+def test_own_circuit_by_import_path():
+    from own_modules import ring
+
+    config = ModelConfig(circuit="own_modules:ring", qubits=3, layers="1..2")
+    model = build_model(config, features=2, classes=3)
+    assert model.router.theta.shape == (6,)
+    model.router.theta.data = torch.rand(6)
+    x = torch.rand(7, 2)
+    outcomes = statevector.run(ring(3, 2, 2), x, model.router.theta)
+    torch.testing.assert_close(model.router(x), outcomes.view(7, 4, 2).sum(-1))
+    shallow = build_model(config, features=2, classes=3, layers=1)
+    assert shallow.router.theta.shape == (6,)
+    assert shallow(x).shape == (7, 3)
+
+
+@pytest.mark.parametrize(
+    ("circuit", "message"),
+    [
+        ("own_modules:missing", "missing"),
+        ("own_modules:not_a_circuit", r"own_modules:not_a_circuit'.*returns a Circuit, got a list"),
+    ],
+)
+def test_a_circuit_that_cannot_be_built_is_refused(circuit, message):
+    with pytest.raises(UserError, match=message):
+        build_model(ModelConfig(circuit=circuit), 2, 2)
+
+
+def test_strengths_of_devices_depend_on_seed_and_client_only():
+    config = ModelConfig(
+        noise_channel="depolarizing",
+        noise_strength="uniform(0.01, 0.05)",
+        readout_error="uniform(0, 0.2)",
+    )
+    router = build_model(config, 2, 2).router
+    many = device_strengths(config, 7, range(200))["router.strengths"]
+    assert many.shape == (200, router.circuit.strengths) == (200, 2)
+    assert torch.equal(device_strengths(config, 7, [5])["router.strengths"][0], many[5])
+    assert not torch.equal(device_strengths(config, 8, [5])["router.strengths"][0], many[5])
+    for column, (low, high) in zip(many.T, [(0.01, 0.05), (0, 0.2)], strict=True):
+        assert low <= column.min() < column.max() < high
+        assert column.mean().item() == pytest.approx((low + high) / 2, abs=(high - low) / 10)
+    same = ModelConfig(noise_channel="depolarizing", noise_strength=0.1, readout_error=0.02)
+    assert device_strengths(same, 7, range(3)) == {}
+    assert build_model(same, 2, 2).router.circuit.strengths == 0
 
 
 def test_linear_experts_are_linear():

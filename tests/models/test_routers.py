@@ -7,7 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qmoe_fed.circuits import Circuit
+from qmoe_fed.circuits import Slot, statevector, with_noise
+from qmoe_fed.circuits.ansatz import layered
 from qmoe_fed.config import ModelConfig
 from qmoe_fed.errors import UserError
 from qmoe_fed.models import build_model, initial_parameters
@@ -69,12 +70,43 @@ def test_basis_states_are_taken_modulo_the_number_of_experts():
 
 
 def test_two_experts_read_the_first_qubit_only():
-    x, theta = torch.rand(5, 3), torch.rand(2, 3)
-    router = QuantumRouter(Circuit(3, 2, measured=1), 2)
-    full = QuantumRouter(Circuit(3, 2), 8)
+    x, theta = torch.rand(5, 3), torch.rand(6)
+    router, full = (QuantumRouter(layered(3, 2, 3), experts) for experts in (2, 8))
     for module in (router, full):
         module.theta.data = theta
     torch.testing.assert_close(router(x), full(x).view(5, 2, 4).sum(-1))
+
+
+def test_a_router_of_fewer_layers_reads_the_first_parameters():
+    config = ModelConfig(layers="1..3")
+    deep, shallow = (build_model(config, 2, 2, layers=depth).router for depth in (3, 1))
+    assert deep.theta.shape == shallow.theta.shape == (6,)
+    deep.theta.data = shallow.theta.data = theta = torch.rand(6)
+    x = torch.rand(5, 2)
+    only = build_model(ModelConfig(layers=1), 2, 2).router
+    only.theta.data = theta[:2]
+    torch.testing.assert_close(shallow(x), only(x))
+    assert not torch.allclose(deep(x), only(x))
+    (gradient,) = torch.autograd.grad(shallow(x)[:, 0].sum(), shallow.theta)
+    assert gradient[:2].abs().min() > 0
+    assert (gradient[2:] == 0).all()
+
+
+def test_strengths_of_noise_are_a_buffer_that_replicas_have_of_their_own():
+    circuit = with_noise(layered(2, 1, 2), "depolarizing", Slot(0), "gate")
+    router = QuantumRouter(circuit, 4)
+    assert set(router.state_dict()) == {"theta", "strengths"}
+    x, theta, strengths = torch.rand(5, 2), torch.rand(2), torch.tensor([[0.0], [0.3], [0.75]])
+
+    def run(strengths):
+        own = {"theta": theta, "strengths": strengths}
+        return torch.func.functional_call(router, own, x)
+
+    together = torch.func.vmap(run)(strengths)
+    torch.testing.assert_close(together, torch.stack([run(row) for row in strengths]))
+    exact = statevector.run(layered(2, 1, 2), x, theta)
+    torch.testing.assert_close(together[0], exact)
+    torch.testing.assert_close(together[2], torch.full((5, 4), 0.25))
 
 
 @given(st.integers(1, 4))

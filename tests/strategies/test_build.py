@@ -74,15 +74,14 @@ def test_the_router_strategy_gets_every_setting():
     )
     assert type(strategy) is RouterStrategy
     assert strategy.hosts is HOSTS
-    rules = strategy.rules
-    assert (rules.num_clients, rules.seed) == (30, 4)
-    assert (rules.fraction_train, rules.sampling) == (0.5, "poisson")
-    assert rules.limits == Limits(2.0, 50.0)
-    assert (rules.quorum, rules.weighting) == (0.25, "uniform")
-    assert rules.aggregator.func is krum
-    assert rules.aggregator.keywords == {"num_byzantine": 3}
-    assert rules.server_step == Momentum(0.7, 0.6)
-    assert rules.mechanisms == ()
+    assert (strategy.num_clients, strategy.seed) == (30, 4)
+    assert (strategy.fraction_train, strategy.sampling) == (0.5, "poisson")
+    assert strategy.limits == Limits(2.0, 50.0)
+    assert (strategy.quorum, strategy.weighting) == (0.25, "uniform")
+    assert strategy.aggregator.func is krum
+    assert strategy.aggregator.keywords == {"num_byzantine": 3}
+    assert strategy.server_step == Momentum(0.7, 0.6)
+    assert strategy.mechanisms == ()
     assert strategy.angles == {"theta"}
 
 
@@ -91,7 +90,7 @@ def test_a_users_subclass_gets_the_same_and_its_options():
         strategy="my_strategies:Careful", strategy_options="patience = 9", aggregator="median"
     )
     assert strategy.patience == 9
-    assert strategy.rules.aggregator.__name__ == "median"
+    assert strategy.aggregator.__name__ == "median"
     assert isinstance(strategy, RouterStrategy)
 
 

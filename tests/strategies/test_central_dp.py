@@ -139,7 +139,7 @@ def test_the_spent_epsilon_is_reported_every_round():
 
 def test_the_run_ends_before_the_round_that_would_exceed_the_budget():
     strategy = build(noise_multiplier=5.0, max_epsilon=2.0)
-    accountant = strategy.rules.mechanisms[0].accountant
+    accountant = strategy.mechanisms[0].accountant
     allowed = max(rounds for rounds in range(1, 20) if accountant.epsilon(rounds) <= 2.0)
     assert 1 < allowed < 19
     for server_round in range(1, allowed + 1):
@@ -153,7 +153,7 @@ def test_the_run_ends_before_the_round_that_would_exceed_the_budget():
             match=rf"round {allowed + 1} would spend ε = 2\.\d+ at δ = 1e-05, more than",
         ):
             ask(strategy, allowed + 1)
-    assert strategy.rules.mechanisms[0].metrics()["epsilon"] == metrics["epsilon"]
+    assert strategy.mechanisms[0].metrics()["epsilon"] == metrics["epsilon"]
 
 
 @pytest.mark.parametrize(
@@ -188,7 +188,7 @@ def test_what_would_make_the_epsilon_untrue_is_refused(changes, reason):
 )
 def test_what_keeps_the_epsilon_true_is_allowed(changes):
     strategy = build(**changes)
-    mechanism = strategy.rules.mechanisms[-1]
+    mechanism = strategy.mechanisms[-1]
     assert mechanism.denominator == 20 * changes.get("fraction_train", 1)
     assert mechanism.accountant.sampling_rate == changes.get("fraction_train", 1)
     assert (mechanism.clip_norm, mechanism.noise_multiplier) == (0.5, 2.0)

@@ -8,6 +8,7 @@ et al., Nature Communications 12, 1791, 2021).
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 
 from qmoe_fed import rng
 from qmoe_fed.circuits import Circuit, statevector
+from qmoe_fed.circuits.ansatz import layered
 from qmoe_fed.experiments.cells import Measured
 
 SINGLE, MARGINAL = "basis state", "marginal"
@@ -47,10 +49,10 @@ def gradient_variance(
         draws: Number of random inputs and parameters.
         seed: Keys the draws.
     """
-    circuit = Circuit(qubits, layers, measured=qubits if readout == SINGLE else 1)
+    circuit = replace(layered(qubits, layers, qubits), measured=qubits if readout == SINGLE else 1)
     ids = range(draws)
     x = math.pi * rng.uniform(seed, "gradient/x", ids, (1, qubits))
-    theta = init_angle * (2 * rng.uniform(seed, "gradient/theta", ids, (layers, qubits)) - 1)
+    theta = init_angle * (2 * rng.uniform(seed, "gradient/theta", ids, (layers * qubits,)) - 1)
     blocks = zip(
         torch.from_numpy(x).float().split(_BLOCK),
         torch.from_numpy(theta).float().split(_BLOCK),
@@ -60,11 +62,11 @@ def gradient_variance(
 
 
 def _gradient(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
-    """Return ∂P/∂θ₁₁, shape ``(D,)``, for x ``(D, 1, n)`` and theta ``(D, L, n)``."""
+    """Return ∂P/∂θ₁₁, shape ``(D,)``, for x ``(D, 1, n)`` and theta ``(D, L·n)``."""
     theta.requires_grad_()
     probability = statevector.run(circuit, x, theta)[..., 0]
     (gradient,) = torch.autograd.grad(probability.sum(), theta)
-    return gradient[:, 0, 0]
+    return gradient[:, 0]
 
 
 def decay_per_qubit(qubits: Sequence[int], variances: Sequence[float]) -> float:

@@ -5,21 +5,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from qmoe_fed import rng
-from qmoe_fed.circuits import Circuit, density
-from qmoe_fed.circuits.channels import PLACEMENTS, Noise
-from qmoe_fed.config import Config
 from qmoe_fed.data import Samples
 from qmoe_fed.experiments.cells import Measured, Row
-from qmoe_fed.experiments.datasets import Dataset, Source, load
+from qmoe_fed.experiments.datasets import Source, load
 from qmoe_fed.experiments.models import Model, build
 from qmoe_fed.experiments.protocol import Protocol, fit
 from qmoe_fed.learning import evaluate
 from qmoe_fed.learning.replicas import apply
 from qmoe_fed.learning.routing import routing_weights
-from qmoe_fed.models import Mixture, Parameters, QuantumRouter, initial_parameters
+from qmoe_fed.models import Mixture, Parameters, initial_parameters
 
 READOUT_ERROR = "readout-error"
 """The channel that flips measured bits and leaves the gates alone."""
@@ -28,6 +25,7 @@ MEASUREMENT = "measurement"
 """Where readout errors happen, beside the placements of the channels on gates."""
 
 TEST, TRAINING = "test", "training"
+STRENGTHS = "router.strengths"
 
 
 @dataclass(frozen=True)
@@ -47,6 +45,24 @@ class Noisy:
     strengths: tuple[float, ...]
     shots: tuple[int, ...] = ()
     samples: str = TEST
+
+    def on(self, model: Model) -> Model:
+        """Return the settings of a model under it; the strength is one of each replica."""
+        if self.channel == READOUT_ERROR:
+            return {**model, "readout-error": "uniform(0, 1)"}
+        about = {"noise-channel": self.channel, "noise-placement": self.placement}
+        return {**model, **about, "noise-strength": "uniform(0, 1)"}
+
+    def expose(self, parameters: Parameters, seeds: int) -> Parameters:
+        """Return the parameters of S noiseless replicas, or of E·S, under each of E strengths.
+
+        Returns:
+            Those of E·S replicas; replica e·S + s is s under strength e.
+        """
+        level = torch.tensor(self.strengths, dtype=torch.float32).repeat_interleave(seeds)
+        repeats = {name: len(level) // len(values) for name, values in parameters.items()}
+        copies = {n: v.repeat(repeats[n], *[1] * (v.dim() - 1)) for n, v in parameters.items()}
+        return {**copies, STRENGTHS: level[:, None]}
 
 
 def noisy_fits(
@@ -69,136 +85,59 @@ def noisy_fits(
             training, each by the replicas that were trained under it.
 
     Returns:
-        A row per test, number of shots, strength and seed: ``channel``, ``placement``, ``samples``,
-        ``shots`` (None: exact), ``strength``, ``seed``, ``accuracy``. Without tests a row per
+        A row per test, number of shots (0: exact), strength and seed. Without tests a row per
         seed, with its accuracy on the test samples.
     """
-    data = load(source)
-    learnt = _fit(model, rate, data, source, protocol, trained)
+    data, seeds = load(source), source.seeds
+    learnt = noisy_fit(model, rate, source, protocol, trained)
     if not tests:
-        accuracy = evaluate(build(model, data.features, data.classes), learnt, data.split.test)
-        return Measured(_rows(source, {}, accuracy.accuracy))
+        scores = evaluate(build(model, data.features, data.classes), learnt, data.split.test)
+        return Measured(_rows(source, {}, scores.accuracy))
     rows: list[Row] = []
     for test in tests:
         own = data.split.test if test.samples == TEST else data.split.train
-        module = noisy_model(model, test, data.features, data.classes)
-        parameters = (
-            learnt | levels(test, source.seeds) if trained else expose(learnt, test, source.seeds)
-        )
-        samples = own.select(torch.arange(source.seeds).repeat(len(test.strengths)))
-        about: Row = {
-            "channel": test.channel,
-            "placement": test.placement,
-            "samples": test.samples,
+        module = build(test.on(model), data.features, data.classes)
+        parameters = test.expose(learnt, seeds)
+        samples = own.select(torch.arange(seeds).repeat(len(test.strengths)))
+        about: Row = {"channel": test.channel, "placement": test.placement, "samples": test.samples}
+        exact = evaluate(module, parameters, samples).accuracy
+        by_shots = {0: exact} | {
+            shots: accuracy_with_shots(
+                module, parameters, samples, shots, protocol.seed, source.streams
+            )
+            for shots in test.shots
         }
-        for shots in (None, *test.shots):
-            if shots is None:
-                accuracy_by = evaluate(module, parameters, samples).accuracy
-            else:
-                accuracy_by = accuracy_with_shots(
-                    module, parameters, samples, shots, protocol.seed, source.streams
-                )
-            for strength, values in zip(
-                test.strengths, accuracy_by.view(-1, source.seeds), strict=True
-            ):
+        for shots, accuracy in by_shots.items():
+            by_strength = zip(test.strengths, accuracy.view(-1, seeds), strict=True)
+            for strength, values in by_strength:
                 rows += _rows(source, {**about, "shots": shots, "strength": strength}, values)
     return Measured(rows)
 
 
 def _rows(source: Source, about: Row, accuracy: Tensor) -> list[Row]:
-    values = accuracy.double().tolist()
-    return [
-        {**about, "seed": seed, "accuracy": value}
-        for seed, value in zip(source.streams, values, strict=True)
-    ]
+    values = zip(source.streams, accuracy.double().tolist(), strict=True)
+    return [{**about, "seed": seed, "accuracy": value} for seed, value in values]
 
 
-def _fit(
-    model: Model,
-    rate: float,
-    data: Dataset,
-    source: Source,
-    protocol: Protocol,
-    trained: Noisy | None,
+def noisy_fit(
+    model: Model, rate: float, source: Source, protocol: Protocol, trained: Noisy | None
 ) -> Parameters:
-    """Return the fitted parameters, without noise, of E·S replicas, strength first."""
-
-    def make() -> Mixture:
-        return build(model, data.features, data.classes)
-
-    start = initial_parameters(make, protocol.seed, source.streams)
-    learnt, module, repeats = frozenset(start), make(), 1
-    if trained:
-        module = noisy_model(model, trained, data.features, data.classes)
-        start, repeats = expose(start, trained, source.seeds), len(trained.strengths)
-    rows = torch.arange(source.seeds).repeat(repeats)
-    fitted = fit(
-        module,
-        start,
-        data.split.train.select(rows),
-        data.split.validation.select(rows),
-        [*source.streams] * repeats,
-        torch.full((len(rows),), rate),
-        protocol,
-        learnt,
+    """Return the fitted parameters, without noise, of S or E·S replicas, strength first."""
+    data, seeds = load(source), source.seeds
+    clean = build(model, data.features, data.classes)
+    start = initial_parameters(
+        lambda: build(model, data.features, data.classes), protocol.seed, source.streams
     )
+    learnt, module = frozenset(start), clean
+    if trained:
+        module = build(trained.on(model), data.features, data.classes)
+        start = trained.expose(start, seeds)
+    rows = torch.arange(seeds).repeat(len(trained.strengths) if trained else 1)
+    streams = [source.streams[row] for row in rows.tolist()]
+    split, rates = data.split, torch.full((len(rows),), rate)
+    samples = split.train.select(rows), split.validation.select(rows)
+    fitted = fit(module, start, *samples, streams, rates, protocol, learnt)
     return {name: values for name, values in fitted.parameters.items() if name in learnt}
-
-
-class NoisyQuantumRouter(QuantumRouter):
-    """A quantum router whose circuit is simulated exactly under noise.
-
-    The strengths of the noise are parameters that are not trained, so that replicas may differ in
-    them: ``strength`` of the channel and ``readout_error``, both scalars in [0, 1].
-    """
-
-    def __init__(self, router: QuantumRouter, readout: str, noise: Noise) -> None:
-        bound = router.init_bounds["theta"]
-        super().__init__(router.circuit, router.num_experts, readout, bound)
-        self.noise = noise
-        self.strength = nn.Parameter(torch.zeros(()), requires_grad=False)
-        self.readout_error = nn.Parameter(torch.zeros(()), requires_grad=False)
-        self.simulate = self._simulate
-
-    def _simulate(self, circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
-        return density.run(circuit, x, theta, self.noise.at(self.strength, self.readout_error))
-
-
-def noisy_model(model: Model, noise: Noisy, features: int, classes: int) -> Mixture:
-    """Return the mixture for one replica, its quantum router under noise.
-
-    Raises:
-        UserError: There is no such channel or placement.
-    """
-    on_gates = noise.channel != READOUT_ERROR
-    channel = noise.channel if on_gates else "depolarizing"
-    placement = noise.placement if on_gates else PLACEMENTS[0]
-    mixture = build(model, features, classes)
-    assert isinstance(mixture.router, QuantumRouter)
-    readout = Config.from_flat(model).model.readout
-    mixture.router = NoisyQuantumRouter(mixture.router, readout, Noise(channel, 0.0, placement))
-    return mixture
-
-
-def expose(parameters: Parameters, noise: Noisy, seeds: int) -> Parameters:
-    """Return the parameters of S noiseless models under each of E strengths.
-
-    Returns:
-        Parameters of ``noisy_model``, E·S replicas; replica e·S + s is s under strength e.
-    """
-    copies = {
-        name: values.repeat(len(noise.strengths), *[1] * (values.dim() - 1))
-        for name, values in parameters.items()
-    }
-    return copies | levels(noise, seeds)
-
-
-def levels(noise: Noisy, seeds: int) -> Parameters:
-    """Return the strengths of E·S replicas as their parameters."""
-    level = torch.tensor(noise.strengths, dtype=torch.float32).repeat_interleave(seeds)
-    none = torch.zeros_like(level)
-    on_gates, on_bits = (none, level) if noise.channel == READOUT_ERROR else (level, none)
-    return {"router.strength": on_gates, "router.readout_error": on_bits}
 
 
 def accuracy_with_shots(

@@ -67,6 +67,6 @@ def grown(parameters: Parameters, fresh: Parameters) -> Parameters:
     whole = {**fresh, **parameters}
     if "router.theta" in parameters:
         whole["router.theta"] = torch.zeros_like(fresh["router.theta"])
-        old = parameters["router.theta"]
+        old = parameters["router.theta"]  # (P, angles), layer by layer
         whole["router.theta"][:, : old.shape[1]] = old
     return whole

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.typing import ColorType
 from numpy.typing import ArrayLike
 
 from qmoe_fed.experiments.statistics import mean_interval
@@ -19,6 +21,8 @@ from qmoe_fed.results.figures.style import (
     dress,
     new_figure,
 )
+
+Share = bool | Literal["none", "all", "row", "col"]
 
 
 @dataclass(frozen=True)
@@ -36,33 +40,41 @@ class Series:
         marker: Matplotlib's marker.
         filling: Colour within the marker, if another.
         size: Of the marker, points.
+        opacity: Of the band.
     """
 
     label: str
     x: ArrayLike
     y: ArrayLike
-    color: object
+    color: ColorType
     low: ArrayLike | None = None
     high: ArrayLike | None = None
     style: str = "-"
     marker: str = ""
-    filling: object = None
+    filling: ColorType | None = None
     size: float = 5
+    opacity: float = 0.15
 
     @classmethod
-    def of(cls, label: str, x: ArrayLike, shares: Sequence[ArrayLike], color: object) -> "Series":
+    def of(
+        cls, label: str, x: ArrayLike, shares: Sequence[ArrayLike], color: ColorType
+    ) -> "Series":
         """Return mean and interval in percent of shares, one per seed, at each position."""
         found = [mean_interval(100 * np.asarray(own)) for own in shares]
         y, low, high = ([getattr(i, end) for i in found] for end in ("mean", "low", "high"))
         return cls(label, x, y, color, low, high)
 
-    def as_points(self, marker: str, filling: object = None) -> "Series":
+    def as_points(self, marker: str, filling: ColorType | None = None) -> "Series":
         """Return the same as points."""
         return replace(self, style="none", marker=marker, filling=filling)
 
+    def dotted(self) -> "Series":
+        """Return the same as a dotted line."""
+        return replace(self, style=":")
+
     def draw(self, ax: Axes) -> None:
         """Draw it."""
-        look = {"color": self.color, "marker": self.marker, "markersize": self.size}
+        look: dict[str, Any] = {"color": self.color, "markersize": self.size}
         look |= {} if self.filling is None else {"markerfacecolor": self.filling}
         if self.low is not None and self.high is not None:
             if self.style == "none":
@@ -70,9 +82,15 @@ class Series:
                 ax.vlines(self.x, *ends, color=self.color, linewidth=THIN)
             else:
                 ax.fill_between(
-                    self.x, self.low, self.high, color=self.color, alpha=0.15, linewidth=0
+                    self.x,
+                    self.low,
+                    self.high,
+                    color=self.color,
+                    alpha=self.opacity,
+                    linewidth=0,
                 )
-        ax.plot(self.x, self.y, linestyle=self.style, linewidth=LINE, label=self.label, **look)
+        look |= {"linestyle": self.style, "linewidth": LINE, "marker": self.marker}
+        ax.plot(self.x, self.y, label=self.label, **look)
 
 
 @dataclass(frozen=True)
@@ -81,7 +99,7 @@ class Level:
 
     label: str
     shares: ArrayLike
-    color: object
+    color: ColorType
 
     def draw(self, ax: Axes) -> None:
         """Draw it."""
@@ -104,16 +122,16 @@ class Panel:
 def draw_panels(
     panels: Sequence[Sequence[Panel]],
     height: float,
-    legend: str = "lower center",
+    legend: Literal["outside lower center", "outside right center"] = "outside lower center",
     columns: int = 4,
-    share: tuple[bool | str, bool | str] = (True, True),
+    share: tuple[Share, Share] = (True, True),
 ) -> Figure:
     """Draw panels row by row, the last row may be shorter, with one legend for all.
 
     Args:
         panels: By row.
         height: Of the picture, inches; it is as wide as a page.
-        legend: Where the legend stands, outside the axes.
+        legend: Where the legend stands.
         columns: Of the legend.
         share: Whether the panels share x and y, as in matplotlib.
     """
@@ -132,6 +150,6 @@ def draw_panels(
             panel.finish(ax)
             for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
                 labels.setdefault(label, handle)
-    at, look = f"outside {legend}", {"fontsize": SMALL, "frameon": False, "ncols": columns}
-    figure.legend(labels.values(), labels.keys(), loc=at, **look)
+    look: dict[str, Any] = {"fontsize": SMALL, "frameon": False, "ncols": columns}
+    figure.legend([*labels.values()], [*labels], loc=legend, **look)
     return figure

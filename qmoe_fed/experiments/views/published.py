@@ -144,15 +144,13 @@ def lines(
 ) -> list[Line]:
     """Return a line per value of ``by``, with ours in each case, e.g. a learning rate."""
     by = published.by
-    values = only(frame, **published.rows)[by].unique() if by else ()
     found = []
-    for value in values if by else (None,):
+    for value in only(frame, **published.rows)[by].unique() if by else (None,):
         own = only(frame, **{by: value}) if by else frame
         ours = [x for case in cases if (x := published.measured(case(own))) is not None]
-        texts = [published.show(x, run) for x in ours]
-        unit = f" {by}" if isinstance(value, float) else ""
-        about = f"{value:g}{unit}" if isinstance(value, float) else value or ""
         if ours or not by:
+            texts = [published.show(x, run) for x in ours]
+            about = f"{value:g} {by}" if isinstance(value, float) else value or ""
             found.append(Line(published, texts, [published.judge(x) for x in ours], about))
     return found
 

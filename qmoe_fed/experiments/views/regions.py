@@ -1,6 +1,7 @@
 """What fitted models decide on the plane of Two Moons, and where their routers send what."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import torch
 from matplotlib.axes import Axes
@@ -60,7 +61,7 @@ def draw_experts(models: Mapping[str, Mixture], data: Dataset) -> Figure:
 
     figure = _panels([*routed], draw, plane)
     patches = [Patch(color=color, label=f"expert {i}") for i, color in enumerate(colors)]
-    look = {"fontsize": SMALL, "frameon": False, "ncols": len(patches)}
+    look: dict[str, Any] = {"fontsize": SMALL, "frameon": False, "ncols": len(patches)}
     figure.legend(handles=patches, loc="outside lower center", **look)
     return figure
 

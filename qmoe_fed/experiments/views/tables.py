@@ -1,14 +1,16 @@
-"""Rows to tables, and how numbers read in them."""
+"""Rows to tables, as a study's TOML file describes them, and how numbers read in them."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from textwrap import fill
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from qmoe_fed.config.settings import Scalar
 from qmoe_fed.experiments.statistics import Array, mean_interval, run_interval
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.tables import WIDTH, print_table
@@ -28,12 +30,12 @@ class Table:
     rows: Sequence[Sequence[str]]
     note: str = ""
     texts: int = 1
+    printed: bool = True
 
     def print(self) -> None:
-        """Print it to the terminal."""
-        if self.rows:
+        """Print it to the terminal, if it is to be printed."""
+        if self.rows and self.printed:
             print_table(self.title, self.header, self.rows, range(self.texts))
-        if self.note:
             say(fill(self.note, WIDTH))
 
     def markdown(self) -> str:
@@ -43,38 +45,108 @@ class Table:
         return f"### {self.title}\n\n{rows}\n" + (f"\n{self.note}\n" if self.note else "")
 
 
-def table(
-    title: str,
-    frame: pd.DataFrame,
-    by: Mapping[str, str],
-    columns: Mapping[str, Show],
-    note: str = "",
-) -> Table:
-    """Return a table with a row per group of rows, in the order in which groups first appear.
+@dataclass(frozen=True)
+class Column:
+    """What a table shows of each group of rows.
+
+    Attributes:
+        name: Heading.
+        show: ``percent``, ``difference``, ``mean``, ``first``, ``epochs``, or one of the study's.
+        of: Column of the rows that is shown.
+        form: Format of ``mean`` and ``first``.
+        rows: Values that the rows have which count.
+        minus: Values in which the rows that are subtracted, seed by seed, differ from these.
+        over: A column of the rows with a heading of its own for each of its ``values``.
+        values: Those values, as far as they occur; none: all.
+    """
+
+    name: str = ""
+    show: str = "percent"
+    of: str = "accuracy"
+    form: str = "g"
+    rows: Mapping[str, Scalar] = field(default_factory=dict)
+    minus: Mapping[str, Scalar] = field(default_factory=dict)
+    over: str = ""
+    values: Sequence[Scalar] = ()
+
+    def spread(self, frame: pd.DataFrame) -> Iterator["Column"]:
+        """Yield itself, or a column for each value of ``over``."""
+        if not self.over:
+            yield self
+            return
+        for value in self.values or frame[self.over].unique():
+            if len(only(frame, **{self.over: value})):
+                name = f"{value:g}" if isinstance(value, float) else f"{value}"
+                yield replace(self, name=self.name + name, rows={**self.rows, self.over: value})
+
+    def text(
+        self,
+        group: pd.DataFrame,
+        frame: pd.DataFrame,
+        about: Mapping[str, Scalar],
+        shows: Mapping[str, Show],
+    ) -> str:
+        """Return the cell of a group, which is ``about`` some values, among all rows."""
+        own, about = only(group, **self.rows), {**about, **self.rows}
+        if self.show in shows:
+            return shows[self.show](own)
+        values = own[self.of]
+        if self.minus:
+            if self.minus.items() <= about.items():
+                return NONE
+            values = paired(own, only(frame, **{**about, **self.minus}), self.of)
+        if self.show in ("mean", "first"):
+            value = values.mean() if self.show == "mean" else values.iloc[0]
+            return NONE if math.isnan(value) else format(value, self.form)
+        text = {"percent": percent, "difference": difference, "epochs": epochs}[self.show](values)
+        return text.replace(" ± ", "±") if self.over else text
+
+
+def make_tables(
+    described: Sequence[Mapping[str, Any]], frame: pd.DataFrame, **shows: Show
+) -> list[Table]:
+    """Return the tables that a study's TOML file describes.
 
     Args:
-        title: Of the table.
-        frame: The rows.
-        by: Columns of the frame that tell groups apart, by their heading.
-        columns: What is shown of a group, by heading.
-        note: Below the table: what the numbers mean.
+        described: For each its ``title``, ``note``, the values its ``rows`` have, the columns they
+            are grouped ``by`` (by heading), its ``columns``, whether it is ``printed``; with
+            ``sort`` a column the rows are ordered by; with ``each`` one whose values have tables of
+            their own, named in the title.
+        frame: All rows; a table without any is left out.
+        shows: How else columns can be shown, by name.
     """
-    groups = frame.groupby([*by.values()], sort=False) if len(frame) else ()
-    rows = [
-        [
-            *(f"{name:g}" if isinstance(name, float) else f"{name}" for name in names),
-            *(show(group) for show in columns.values()),
-        ]
-        for names, group in groups
-    ]
-    return Table(title, [*by, *columns], rows, note, len(by))
+    found = []
+    for about in described:
+        rows, each = only(frame, **about.get("rows", {})), about.get("each", "")
+        if sort := about.get("sort"):
+            rows = rows.sort_values(sort, kind="stable")
+        for value in rows[each].unique() if each else (None,):
+            own = only(rows, **{each: value}) if each else rows
+            if len(own):
+                title = about["title"].format(f"{value:g}" if isinstance(value, float) else value)
+                found.append(_table(title, about, own, shows))
+    return found
+
+
+def _table(
+    title: str, about: Mapping[str, Any], rows: pd.DataFrame, shows: Mapping[str, Show]
+) -> Table:
+    by = about["by"]
+    columns = [c for given in about["columns"] for c in Column(**given).spread(rows)]
+    lines = []
+    for names, group in rows.groupby([*by.values()], sort=False):
+        values = dict(zip(by.values(), names, strict=True))
+        heads = (f"{name:g}" if isinstance(name, float) else f"{name}" for name in names)
+        lines.append([*heads, *(c.text(group, rows, values, shows) for c in columns)])
+    header = [*by, *(column.name for column in columns)]
+    return Table(title, header, lines, about.get("note", ""), len(by), about.get("printed", True))
 
 
 def only(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
     """Return the rows that have these values; fractions up to rounding."""
     for column, value in values.items():
-        close = isinstance(value, float)
-        frame = frame[np.isclose(frame[column], value) if close else frame[column].eq(value)]
+        own = frame[column]
+        frame = frame[np.isclose(own, value) if isinstance(value, float) else own.eq(value)]
     return frame
 
 
@@ -88,26 +160,6 @@ def paired(frame: pd.DataFrame, other: pd.DataFrame, metric: str = "accuracy") -
     if own.index.has_duplicates or sorted(own.index) != sorted(reference.index):
         raise ValueError("a paired difference needs the same seeds on both sides, once each")
     return (own - reference.loc[own.index]).to_numpy(np.float64)
-
-
-def first(column: str, form: str = "g") -> Show:
-    """Return what shows a column that is the same in all rows."""
-    return lambda frame: format(frame[column].iloc[0], form)
-
-
-def mean(column: str, form: str, scale: float = 1) -> Show:
-    """Return what shows the mean of a column; a dash for NaN."""
-
-    def show(frame: pd.DataFrame) -> str:
-        value = scale * frame[column].mean()
-        return NONE if math.isnan(value) else format(value, form)
-
-    return show
-
-
-def over_seeds(metric: str = "accuracy", text: Callable[[Array], str] | None = None) -> Show:
-    """Return what shows a metric over the seeds; by default in percent with its interval."""
-    return lambda frame: (text or percent)(frame[metric].to_numpy(np.float64))
 
 
 def percent(values: ArrayLike, run: bool = False, sign: str = "") -> str:

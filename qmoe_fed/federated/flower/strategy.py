@@ -53,9 +53,9 @@ class RouterStrategy(Strategy):
         angles: Names of the parameters that are angles, shared or not: their updates, and their
             values after the step, are taken in (-π, π].
         rules: Whatever else ``Rules`` has, by its name: ``seed``, ``aggregator``, ``quorum`` …
+            They and ``num_clients`` become attributes.
 
     Attributes:
-        rules: How clients are chosen, and what becomes of their updates.
         rejections: The clients left out of the last round, and why.
     """
 
@@ -69,10 +69,16 @@ class RouterStrategy(Strategy):
     ) -> None:
         self.hosts = hosts
         self.angles = angles
-        self.rules = Rules(num_clients, **rules)
+        # attributes of its own, which a derived class may read and change
+        vars(self).update(vars(Rules(num_clients, **rules)))
         self.rejections: list[Rejection] = []
         self._step_state: StepState | None = None
         self._round: _Round | None = None
+
+    @property
+    def rules(self) -> Rules:
+        """How clients are chosen and what becomes of their updates, as the attributes are now."""
+        return Rules(**{item.name: vars(self)[item.name] for item in fields(Rules)})
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid

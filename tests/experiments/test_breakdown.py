@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qmoe_fed.studies.noise.breakdown import Breakdown, breakdown, first_below
+
+from qmoe_fed.experiments.breakdown import Breakdown, breakdown, first_below
 
 STRENGTHS = [0.0, 0.1, 0.2, 0.4]
 

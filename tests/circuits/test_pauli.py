@@ -1,41 +1,11 @@
-import numpy as np
-import pytest
+"""Gates multiplied out into larger ones."""
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from random_circuits import examples, seeds
 
-from qmoe_fed.circuits.transfer import controlled, evolve, fuse, rotation
-
-PAIRS = [a + b for a in "IXYZ" for b in "IXYZ"]
-
-
-@pytest.mark.parametrize(
-    ("target", "before", "after", "sign"),
-    [
-        ("z", "XI", "XZ", 1),
-        ("z", "ZI", "ZI", 1),
-        ("z", "XX", "YY", 1),
-        ("z", "XY", "YX", -1),
-        ("x", "XI", "XX", 1),
-        ("x", "IZ", "ZZ", 1),
-        ("x", "XZ", "YY", -1),
-    ],
-)
-def test_controlled_gates_permute_pauli_products(target, before, after, sign):
-    column = controlled(target)[:, PAIRS.index(before)]
-    np.testing.assert_allclose(column, sign * np.eye(16)[PAIRS.index(after)])
-
-
-@pytest.mark.parametrize(
-    ("axis", "turned"),
-    [("x", [1, 2, -4, 3]), ("y", [1, 4, 3, -2]), ("z", [1, -3, 2, 4])],
-)
-def test_a_quarter_turn_takes_the_next_axis_to_the_one_after(axis, turned):
-    state = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    actual = rotation(axis, torch.tensor(torch.pi / 2)) @ state
-    torch.testing.assert_close(actual, torch.tensor(turned).float())
-
+from qmoe_fed.circuits.general import evolve, fuse
 
 wires_on_four = st.lists(st.integers(0, 3), min_size=1, max_size=2, unique=True).map(tuple)
 
@@ -47,7 +17,7 @@ def test_fused_gates_do_what_the_gates_do(wires, size, seed):
     options = {"generator": generator, "dtype": torch.float64}
     gates = [(w, torch.randn(3, 4 ** len(w), 4 ** len(w), **options) / 2) for w in wires]
     states = torch.randn(3, 2, 4**4, **options)
-    blocks = fuse(gates, size)
+    blocks = fuse(gates, size, 4)
     assert len(blocks) <= len(gates)
     assert all(len(block) <= size for block, _ in blocks)
 
@@ -60,5 +30,5 @@ def test_fused_gates_do_what_the_gates_do(wires, size, seed):
             outer = outer.replace(axes[j], letter)
         spread = matrix.unflatten(-1, (4,) * len(w)).unflatten(1, (4,) * len(w))
         expected = torch.einsum(f"s{'yz'[: len(w)]}{inner},sr{axes}->sr{outer}", spread, expected)
-    for done in (evolve(states, gates), evolve(states, blocks)):
+    for done in (evolve(states, gates, 4), evolve(states, blocks, 4)):
         torch.testing.assert_close(done, expected.flatten(-4), atol=1e-9, rtol=1e-9)
