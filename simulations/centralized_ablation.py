@@ -30,7 +30,7 @@ from qmoe_fed.experiments.protocol import Protocol
 
 REPORTED = 0.01, 0.1  # of the paper (V-A) and of the notebook: tested whatever is chosen
 SMALL_ANGLE = 0.1  # radians: half-width of small initial angles
-QUICK = {"quick": True, "seeds": 3, "max-epochs": 12}
+QUICK = {"quick": True, "seeds": 3, "max-epochs": 10}
 
 
 @dataclass(frozen=True)

@@ -177,7 +177,7 @@ SLOW = """
 import sys, time
 sys.path.insert(0, {here!r})
 from dataclasses import replace
-from test_engine import STUDY, Cell, Measured, main
+from test_run_cells import STUDY, Cell, Measured, main
 
 def slow(n):
     time.sleep(0 if n == 0 else 60)
@@ -187,15 +187,16 @@ def report(settings, run):
     run([Cell(slow, {{"n": n}}, {{"n": n}}) for n in range(3)])
 
 if __name__ == "__main__":
-    sys.exit(main(replace(STUDY, report=report), ["--output-dir", {out!r}]))
+    sys.exit(main(replace(STUDY, report=report), ["--output-dir", {out!r}, *sys.argv[1:]]))
 """
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stopped_study_ends_at_once_and_keeps_what_is_done(tmp_path, number):
+@pytest.mark.parametrize(("number", "processes"), [(signal.SIGINT, "2"), (signal.SIGTERM, "1")])
+def test_a_stopped_study_ends_at_once_and_keeps_what_is_done(tmp_path, number, processes):
     script, out = tmp_path / "slow.py", tmp_path / "out"
     script.write_text(SLOW.format(here=str(__file__).rpartition("/")[0], out=str(out)))
-    process = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, script, "--processes", processes]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     records = out / "records.jsonl"
     while not records.exists() and process.poll() is None:
         time.sleep(0.05)
