@@ -43,7 +43,8 @@ def fit_projection(config: Config) -> Projection:
     """
     if config.data.dataset == "moons":
         return moons.bounds(config)
-    return shares.fit(config, shape_of(config).features)
+    seed, features = config.federation.seed, shape_of(config).features
+    return shares.fit(config.data, config.results.data_dir, seed, features)
 
 
 def load_clients(config: Config, clients: Sequence[int], projection: Projection) -> ClientData:

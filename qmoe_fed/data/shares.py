@@ -37,13 +37,16 @@ class _Shares:
     starts: Index
 
 
-def fit(config: Config, features: int) -> Projection:
+@lru_cache(maxsize=8)
+def fit(data: DataConfig, data_dir: str, seed: int, features: int) -> Projection:
     """Fit the projection on the public split, which belongs to no client.
 
     Raises:
         UserError: The public split is larger than the pool or has too few directions.
     """
-    return _fit(config.data, config.results.data_dir, config.federation.seed, features)
+    x, _ = read_pool(data, data_dir)
+    public, _ = _split(len(x), data, seed)
+    return principal_components(x[public], features)
 
 
 def load(config: Config, clients: Index, projection: Projection) -> tuple[Samples, Samples]:
@@ -68,13 +71,6 @@ def load(config: Config, clients: Index, projection: Projection) -> tuple[Sample
         trains = trains.clip(max=most)
     train = _gather(shares, starts + tests, trains)
     return train, _gather(shares, starts, tests)
-
-
-@lru_cache(maxsize=8)
-def _fit(data: DataConfig, data_dir: str, seed: int, features: int) -> Projection:
-    x, _ = read_pool(data, data_dir)
-    public, _ = _split(len(x), data, seed)
-    return principal_components(x[public], features)
 
 
 @lru_cache(maxsize=1)

@@ -3,15 +3,13 @@
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import group_of, grouped
 from qmoe_fed.results.checkpoint import host_file
-from qmoe_fed.results.run_directory import write_tensors
+from qmoe_fed.results.run_directory import read_tensors, write_tensors
 
 
 def save_experts(host: Host, kept: Kept, folder: Path) -> None:
@@ -53,13 +51,8 @@ def restore_kept(host: Host, folder: Path, server_round: int, hosts: int) -> Kep
 
 
 def _read(file: Path, server_round: int) -> dict[str, Tensor]:
-    try:
-        tensors: dict[str, Tensor] = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"cannot read {file}: {error}; a host goes on from what the hosts of its clients "
-            "wrote: copy these files to it if they were on other machines"
-        ) from error
+    hint = "a host goes on from what the hosts of its clients wrote: copy these files to it"
+    tensors = read_tensors(file, f"; {hint} if they were on other machines")
     if (written := int(tensors.pop("round"))) != server_round:
         raise UserError(f"{file} is of round {written}, but the checkpoint of round {server_round}")
     return tensors

@@ -25,6 +25,7 @@ import tomli_w
 from qmoe_fed.config.settings import Scalar
 from qmoe_fed.errors import UserError
 from qmoe_fed.launch.processes import MARK, scratch_directory
+from qmoe_fed.results.run_directory import read_json
 
 START_TIMEOUT = 120.0  # seconds
 HOST = "127.0.0.1"
@@ -89,10 +90,7 @@ def run_on_superlink(
 
 def _read(summary: Path) -> dict[str, Any]:
     """Return what the app says about how the run ended; nothing if it says nothing."""
-    if not summary.exists():
-        return {}
-    content: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
-    return content
+    return read_json(summary) if summary.exists() else {}
 
 
 def _refused(outcome: Mapping[str, Any]) -> bool:

@@ -17,8 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.func import functional_call
 
@@ -27,7 +25,7 @@ from qmoe_fed.data import ClientData, Projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.models import Mixture, Parameters, build_model
 from qmoe_fed.results.checkpoint import exists
-from qmoe_fed.results.run_directory import read_json, read_lines
+from qmoe_fed.results.run_directory import read_json, read_lines, read_tensors
 
 Columns = dict[str, NDArray[np.float64]]
 """Values by metric, one per client; NaN where there is none."""
@@ -70,7 +68,7 @@ class Run:
         One row per client, ``(k, *shape)`` each; ``clients`` holds the ids, ``(k,)``.
         """
         files = sorted((self.path / "experts").glob("host-*.safetensors"))
-        parts = [_read_arrays(file) for file in files]
+        parts = [read_tensors(file) for file in files]
         if not parts:
             return {}
         order = torch.cat([part["clients"] for part in parts]).argsort()
@@ -192,8 +190,8 @@ def load_run(path: str | Path) -> Run:
         _read_config(path / "config.json"),
         summary,
         read_lines(path / "metrics.jsonl"),
-        Projection.from_dict(_read_arrays(path / "projection.safetensors")),
-        _read_arrays(path / "shared.safetensors"),
+        Projection.from_dict(read_tensors(path / "projection.safetensors")),
+        read_tensors(path / "shared.safetensors"),
     )
 
 
@@ -216,11 +214,3 @@ def _read_config(file: Path) -> Config:
 
 def _read_columns(file: Path) -> Columns:
     return {name: np.array(values, np.float64) for name, values in read_json(file).items()}
-
-
-def _read_arrays(file: Path) -> Parameters:
-    try:
-        arrays: Parameters = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"cannot read {file}: {error}") from error
-    return arrays

@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from qmoe_fed.config import Config
@@ -120,6 +121,19 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     whole = torch.contiguous_format
     content = {k: v.detach().cpu().clone(memory_format=whole) for k, v in tensors.items()}
     write_whole(path, save(content))
+
+
+def read_tensors(file: Path, hint: str = "") -> dict[str, Tensor]:
+    """Return the content of a safetensors file.
+
+    Raises:
+        UserError: It cannot be read; the message ends with the hint.
+    """
+    try:
+        tensors: dict[str, Tensor] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"cannot read {file}: {error}{hint}") from error
+    return tensors
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -140,6 +140,18 @@ SMALL = (
 )
 
 
+def test_a_start_that_failed_leaves_its_directory_to_a_later_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app = Path(__file__).parents[2] / "simulations" / "moons_fed"
+    arguments = ["run", str(app), "--output-dir", "run", "--run-config", SMALL, "--run-config"]
+    assert "cannot be built" in error_of([*arguments, "router='torch.nn:Bilinear'"], capsys)
+    assert [file.name for file in (tmp_path / "run").iterdir()] == ["summary.json"]
+    assert main([*arguments, "num-server-rounds=1"]) == 0
+    assert json.loads(Path("run/summary.json").read_text())["status"] == "completed"
+
+
 @pytest.fixture
 def broken_off(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

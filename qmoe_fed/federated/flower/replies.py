@@ -62,9 +62,10 @@ def read_replies(
             rejections += [Rejection(client, reason) for client in clients]
             continue
         keep, faults = _check_ids(ids, clients)
-        parts.append((ids[keep], table[torch.from_numpy(keep)]))
+        rows = table[torch.from_numpy(keep)]
+        parts.append(Cohort(tuple(ids[keep].tolist()), rows[:, 2:], rows[:, 0], rows[:, 1]))
         rejections += faults
-    return _cohort(parts, layout.size), rejections
+    return Cohort.join(parts) if parts else Cohort.of_nobody(layout.size), rejections
 
 
 def _rows(messages: Sequence[Message], layout: Layout) -> tuple[NDArray[np.int64], Tensor]:
@@ -141,12 +142,3 @@ def _check_ids(
     ]
     rejections = [Rejection(int(client), reason) for client, reason in faults]
     return (wanted & (counts == 1))[position], rejections
-
-
-def _cohort(parts: Sequence[tuple[NDArray[np.int64], Tensor]], size: int) -> Cohort:
-    if not parts:
-        return Cohort.of_nobody(size)
-    ids = np.concatenate([ids for ids, _ in parts])
-    order = np.argsort(ids)
-    table = torch.cat([table for _, table in parts])[torch.from_numpy(order)]
-    return Cohort(tuple(ids[order].tolist()), table[:, 2:], table[:, 0], table[:, 1])

@@ -98,13 +98,16 @@ class FlowerTransport:
             Message(RecordDict({CONFIG: ConfigRecord(dict(settings))}), node, message_type)
             for node in self.hosts.nodes
         ]
+        replies, missing = self._send(messages)
+        failed = [reply.error.reason or "no reason given" for reply in replies if reply.has_error()]
+        return failed[0] if failed else missing
+
+    def _send(self, messages: list[Message]) -> tuple[list[Message], str]:
+        """Return the replies that come in time, and how many do not, if any."""
         timeout = self.config.federation.round_timeout
         replies = list(self.grid.send_and_receive(messages, timeout=timeout))
-        for reply in replies:
-            if reply.has_error():
-                return reply.error.reason or "no reason given"
         missing = len(messages) - len(replies)
-        return f"{missing} hosts did not answer in {timeout:g} s" if missing else ""
+        return replies, f"{missing} hosts did not answer in {timeout:g} s" if missing else ""
 
     def _ask(self, clients: Sequence[int], state: State, message_type: str) -> ClientTable:
         """Send the shared parameters to the hosts of some clients; collect the clients' metrics.
@@ -118,8 +121,7 @@ class FlowerTransport:
         arrays = to_record(state.shared)
         messages = cohort_messages(self.hosts, clients, arrays, {}, message_type)
         asked = {message.metadata.dst_node_id: clients_of(message) for message in messages}
-        timeout = self.config.federation.round_timeout
-        replies = list(self.grid.send_and_receive(messages, timeout=timeout))
+        replies, missing = self._send(messages)
         tables: list[dict[str, torch.Tensor]] = []
         for reply in replies:
             try:
@@ -130,8 +132,8 @@ class FlowerTransport:
                 tables.append(table)
             except Unusable as fault:
                 logger.warning("%s: a host was left out: %s", message_type, fault)
-        if missing := len(messages) - len(replies):
-            logger.warning("%s: %d hosts did not answer in %g s", message_type, missing, timeout)
+        if missing:
+            logger.warning("%s: %s", message_type, missing)
         if not tables:
             raise RuntimeError(f"{message_type}: no host gave an answer to use; the log says why")
         columns = {name: torch.cat([table[name] for table in tables]) for name in tables[0]}
