@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 from qmoe_fed.errors import UserError
 
 if TYPE_CHECKING:
-    from qmoe_fed.launch.app import FlowerApp
-    from qmoe_fed.launch.request import RunSettings
+    from qmoe_fed.launch.app import FlowerApp, RunSettings
 
 EXAMPLES = """\
 examples:
@@ -46,8 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """Run a Flower app from start to end, or from where it was stopped."""
-    from qmoe_fed.launch.app import FlowerApp, parse_run_config
-    from qmoe_fed.launch.request import settle, settle_resumed
+    from qmoe_fed.launch.app import FlowerApp, parse_run_config, settle, settle_resumed
     from qmoe_fed.results import checkpoint
 
     app = FlowerApp.read(Path(options.app).expanduser())
@@ -81,7 +79,7 @@ def _run(app: "FlowerApp", settings: "RunSettings", options: argparse.Namespace)
     try:
         with stoppable():
             if settings.config.federation.engine == "local":
-                from qmoe_fed.federated.flower.local import run_app
+                from qmoe_fed.federated.flower.grid import run_app
 
                 run_app(app.path, {**app.settings, **settings.overrides}, options.supernodes or 1)
             else:

@@ -138,10 +138,13 @@ def _draw_training(curves: dict[str, Arrays]) -> Figure:
             values = _hold(arrays[f"{curve}/{rate}"].astype(np.float64))
             low, high = np.percentile(values, MIDDLE, 0)
             x, y = np.arange(1, values.shape[1] + 1), values.mean(0)
-            series.append(Series(label, x, y, COLORS[label], low, high))
+            series.append(Series(label, x, y, COLORS[label], low, high, opacity=0.1))
         return Panel(series, *texts, finish=finish)
 
-    scale, zoom = partial(Axes.set_yscale, value="log"), partial(Axes.set_ylim, bottom=0.75)
+    scale, zoom = (
+        partial(Axes.set_yscale, value="log"),
+        partial(Axes.set_ylim, bottom=0.75, top=1.005),
+    )
     rows = [
         [
             panel("train_loss", rate, scale, f"learning rate {rate}", "", loss),

@@ -3,9 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from qmoe_fed.federated.build import make_mechanisms
-from qmoe_fed.federated.gate import Limits
 from qmoe_fed.federated.mechanism import Aggregate, Mechanism
 from qmoe_fed.federated.rules import TooFewClients
+from qmoe_fed.federated.updates import Limits
 from strategies.aggregators import krum, mean, median, trimmed_mean
 from strategies.central_dp import CentralDP
 from strategies.server_steps import Adam, Momentum, Plain

@@ -11,8 +11,7 @@ import torch
 
 from qmoe_fed.circuits import engine
 from qmoe_fed.cli import main
-from qmoe_fed.launch.app import FlowerApp, parse_run_config
-from qmoe_fed.launch.request import settle
+from qmoe_fed.launch.app import FlowerApp, parse_run_config, settle
 from qmoe_fed.models import build_model
 from qmoe_fed.results import load_run
 

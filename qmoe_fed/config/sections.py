@@ -40,6 +40,11 @@ class FederationConfig(Section):
     supernode_timeout: float = setting(60.0, positive)  # seconds
     round_timeout: float = setting(600.0, positive)  # seconds
 
+    @property
+    def unseen_clients(self) -> range:
+        """Ids of the clients that never train: they follow those that do."""
+        return range(self.num_clients, self.num_clients + self.num_unseen_clients)
+
 
 @dataclass(frozen=True)
 class DataConfig(Section):

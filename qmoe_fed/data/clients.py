@@ -49,9 +49,7 @@ def fit_projection(config: Config) -> Projection:
 def load_clients(config: Config, clients: Sequence[int], projection: Projection) -> ClientData:
     """Return the data of some clients, one row each, in the order asked for.
 
-    Args:
-        clients: Ids in 0 … ``num-clients`` + ``num-unseen-clients`` - 1.
-        projection: What ``fit_projection`` returned on the server.
+    The projection is what ``fit_projection`` returned on the server.
 
     Raises:
         UserError: There is no client of that id, or the images cannot be loaded or shared out.

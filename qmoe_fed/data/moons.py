@@ -36,16 +36,9 @@ def bounds(config: Config) -> Projection:
 def draw(
     config: Config, clients: NDArray[np.int64], projection: Projection, split: str, count: int
 ) -> Samples:
-    """Draw ``count`` samples for each client.
-
-    Args:
-        clients: Client ids, shape ``(K,)``.
-        projection: Turns points into angles.
-        split: ``train`` or ``test``; the two are drawn independently.
-    """
+    """Draw ``count`` samples for each client; the splits ``train`` and ``test`` independently."""
     size = len(clients)
-    x = np.empty((size, count, 2), np.float32)
-    y = np.empty((size, count), np.int64)
+    x, y = np.empty((size, count, 2), np.float32), np.empty((size, count), np.int64)
     for start in range(0, size, _BLOCK):
         rows = slice(start, start + _BLOCK)
         points, y[rows] = _points(config, clients[rows], split, count)

@@ -71,11 +71,7 @@ def scaling(low: NDArray[Any], high: NDArray[Any]) -> Projection:
 
 
 def principal_components(x: NDArray[Any], features: int) -> Projection:
-    """Fit principal component analysis, bounded by the range of the samples it is fitted on.
-
-    Args:
-        x: Public samples that belong to no client, shape ``(n, D)``.
-        features: Number of directions d to keep.
+    """Fit so many principal components to samples ``(n, D)``, bounded by the range of these.
 
     Raises:
         UserError: The samples vary in fewer than d directions.

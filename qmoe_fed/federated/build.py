@@ -9,13 +9,12 @@ import torch
 
 from qmoe_fed.config import Config, StrategyConfig
 from qmoe_fed.config.plugins import AGGREGATORS, MECHANISMS, SERVER_STEPS, load_object
-from qmoe_fed.config.settings import parse_options
-from qmoe_fed.errors import UserError, unknown
-from qmoe_fed.federated.gate import Limits
+from qmoe_fed.config.settings import named, parse_options
+from qmoe_fed.errors import UserError
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
-from qmoe_fed.federated.rules import Aggregator, Rules, ServerStep, TooFewClients
-from qmoe_fed.federated.sampling import sample_size
+from qmoe_fed.federated.rules import Aggregator, Rules, ServerStep, TooFewClients, sample_size
+from qmoe_fed.federated.updates import Limits
 
 ROUTER = "router"
 """The name of the strategy that heeds all settings."""
@@ -49,12 +48,9 @@ def make_rules(config: Config) -> Rules:
 
 
 def make_aggregator(settings: StrategyConfig, cohort_size: int) -> Aggregator:
-    """Return the aggregator a config names.
+    """Return the aggregator a config names, for rounds of so many clients at most.
 
-    Args:
-        settings: The strategy's settings; a built-in aggregator takes those that are its keyword
-            arguments.
-        cohort_size: The most clients that can be in a round.
+    A built-in aggregator takes the settings that are its keyword arguments.
 
     Raises:
         UserError: Rounds are too small for it, it has no use for weights, or it cannot be loaded.
@@ -105,10 +101,8 @@ def make_mechanisms(config: Config) -> tuple[Mechanism, ...]:
 
 
 def _make(name: str, config: Config, options: dict[str, object]) -> Mechanism:
-    if name not in MECHANISMS and ":" not in name:
-        raise unknown(
-            "mechanism", name, MECHANISMS, "Or an import path 'package.module:attribute'."
-        )
+    if name not in MECHANISMS:
+        named(*MECHANISMS)("mechanism", name)
     kind = load_object(MECHANISMS.get(name, name), "mechanism")
     if not (isinstance(kind, type) and issubclass(kind, Mechanism)):
         raise UserError(f"mechanism {name!r}: is not a class derived from strategies.Mechanism")
@@ -121,10 +115,6 @@ def _make(name: str, config: Config, options: dict[str, object]) -> Mechanism:
 
 
 def check_chain(config: Config, mechanisms: Sequence[Mechanism]) -> None:
-    """Have every mechanism refuse what it cannot go with.
-
-    Raises:
-        UserError: The run would not have the privacy it claims.
-    """
+    """Have every mechanism refuse what it cannot go with; errors as ``Mechanism.check``."""
     for mechanism in mechanisms:
         mechanism.check(config, mechanisms)

@@ -9,14 +9,18 @@
     federation.score(state).columns["accuracy"].mean()
 """
 
+from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
+import torch
+from torch import Tensor
+from torch.func import functional_call
+
 from qmoe_fed.config import Config
-from qmoe_fed.data import Projection, fit_projection
+from qmoe_fed.data import Projection, fit_projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import ROUTER, make_rules
-from qmoe_fed.federated.checks import refuse_what_cannot_work
 from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
@@ -44,7 +48,7 @@ class State:
     counted: int = 0
     kept: Kept | None = None
     step: StepState | None = None
-    mechanisms: tuple[Mechanism, ...] = ()
+    mechanisms: Sequence[Mechanism] = ()
 
 
 @dataclass(frozen=True)
@@ -92,7 +96,7 @@ class Federation:
         self.config = config
         self.model = Model(config)
         self.rules = make_rules(config)
-        self.host = Host(self.model, self.rules.mechanisms, prepare(self.model))
+        self.host = Host(self.model, tuple(self.rules.mechanisms), prepare(self.model))
 
     def init(self) -> State:
         """Return the state before the first round."""
@@ -130,8 +134,7 @@ class Federation:
 
     def unseen(self, state: State) -> ClientTable:
         """Fit and test the clients that never took part; no rows if the run has none."""
-        first = self.config.federation.num_clients
-        unseen = range(first, first + self.config.federation.num_unseen_clients)
+        unseen = self.config.federation.unseen_clients
         return self.host.unseen(state.shared, unseen) if unseen else ClientTable()
 
     def _kept(self, state: State) -> Kept:
@@ -146,6 +149,40 @@ def prepare(model: Model) -> Projection:
     Raises:
         UserError: The settings cannot work.
     """
-    projection = fit_projection(model.config)
-    refuse_what_cannot_work(model, projection)
+    config, federation = model.config, model.config.federation
+    projection = fit_projection(config)
+    first = load_clients(config, [0], projection).train.x[0]
+    _check_outputs(model, first.to(config.training.device))
+    counts = load_clients(config, federation.unseen_clients, projection).train.counts
+    largest = max(config.unseen.sample_sizes)
+    # few samples must not be called many: what unseen clients have must suffice
+    if federation.num_unseen_clients and (fewest := int(counts.min())) < largest:
+        raise UserError(
+            f"unseen-samples asks for {largest} labelled samples, but an unseen client has only "
+            f"{fewest} to train on; ask for fewer, or share the data among fewer clients"
+        )
     return projection
+
+
+def _check_outputs(model: Model, x: Tensor) -> None:
+    """Refuse a user's router or expert whose outputs for x ``(B, d)`` are not what they must be."""
+    settings, classes = model.config.model, shape_of(model.config).classes
+    device = {name.removeprefix("router."): rows[0] for name, rows in model.devices([0]).items()}
+    with torch.no_grad():
+        weights = functional_call(model.module.router, device, x)
+        outputs = model.module.experts(x)
+    if weights.shape != (len(x), settings.num_experts):
+        raise UserError(
+            f"router {settings.router!r} returns shape {tuple(weights.shape)} for x of shape "
+            f"{tuple(x.shape)}: expected one weight per expert, {(len(x), settings.num_experts)}"
+        )
+    if not ((weights >= -1e-3).all() and ((weights.sum(-1) - 1).abs() < 1e-3).all()):
+        raise UserError(
+            f"router {settings.router!r} returns {weights[0].tolist()} for the first sample: "
+            "expected weights that are not negative and sum to 1; end it with softmax(-1)"
+        )
+    if outputs.shape != (len(x), settings.num_experts, classes):
+        raise UserError(
+            f"expert {settings.expert!r} returns shape {(len(x), *outputs.shape[2:])} for x of "
+            f"shape {tuple(x.shape)}: expected one score per class, {(len(x), classes)}"
+        )

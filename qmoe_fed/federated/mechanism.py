@@ -8,8 +8,9 @@ A user's own mechanism derives from ``Mechanism`` and is named in the config by 
 ``mechanism-options`` become its keyword arguments.
 """
 
-from collections.abc import Callable, Sequence
-from typing import ClassVar, Self
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import ClassVar, Self, TypeVar
 
 from torch import Tensor
 
@@ -18,6 +19,8 @@ from qmoe_fed.federated.updates import Cohort
 
 Memory = dict[str, int | float | Tensor]
 """What is remembered between rounds: numbers and tensors by name."""
+
+Value = TypeVar("Value")
 
 Aggregate = Callable[[Cohort], Tensor]
 """What remains of the server's chain: turns a cohort into one update ``(P,)``."""
@@ -80,7 +83,7 @@ class Mechanism:
             cohort: The updates that passed the gate.
             aggregate: The rest of the chain; call it with the cohort, changed or not.
             server_round: The round.
-            seed: Seed of the run.
+            seed: As for ``on_client``.
         """
         return aggregate(cohort)
 
@@ -124,9 +127,16 @@ def on_server(
     if not mechanisms:
         return aggregate(cohort)
     first, *rest = mechanisms
-    return first.on_server(
-        cohort,
-        lambda inner: on_server(rest, inner, aggregate, server_round, seed),
-        server_round,
-        seed,
-    )
+    inner = partial(on_server, rest, aggregate=aggregate, server_round=server_round, seed=seed)
+    return first.on_server(cohort, inner, server_round, seed)
+
+
+def grouped(groups: Mapping[str, Mapping[str, Value]]) -> dict[str, Value]:
+    """Return the entries of all groups under flat names ``group.name``."""
+    return {f"{group}.{k}": v for group, entries in groups.items() for k, v in entries.items()}
+
+
+def group_of(entries: Mapping[str, Value], group: str) -> dict[str, Value]:
+    """Return the entries of one group by their own names; undoes ``grouped``."""
+    prefix = f"{group}."
+    return {k.removeprefix(prefix): v for k, v in entries.items() if k.startswith(prefix)}

@@ -8,17 +8,18 @@ order in which hosts answered; the same updates always give the same bits.
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from qmoe_fed.errors import UserError
-from qmoe_fed.federated.gate import Limits, check_rows
-from qmoe_fed.federated.mechanism import Mechanism, Memory, on_server
-from qmoe_fed.federated.sampling import sample_clients
-from qmoe_fed.federated.updates import Cohort, Layout, Rejection
+from qmoe_fed import rng
+from qmoe_fed.config.plugins import AGGREGATORS, SERVER_STEPS, load_object
+from qmoe_fed.errors import UserError, unknown
+from qmoe_fed.federated.mechanism import Mechanism, Memory, group_of, grouped, on_server
+from qmoe_fed.federated.updates import Cohort, Layout, Limits, Rejection, check_rows
 from qmoe_fed.models import wrap
 
 Aggregator = Callable[[Tensor, Tensor], Tensor]
@@ -54,8 +55,8 @@ class Rules:
 
     Attributes:
         num_clients: Clients 0 … num_clients - 1 train.
-        aggregator: Turns updates and weights into one update.
-        server_step: Turns the aggregate into a step.
+        aggregator: Turns updates and weights into one update; the mean if none is given.
+        server_step: Turns the aggregate into a step; the aggregate itself if none is given.
         seed: Seed of sampling and noise.
         fraction_train: Share of the clients that train in a round, in (0, 1].
         sampling: ``"fixed"`` or ``"poisson"``, see ``sample_clients``.
@@ -68,15 +69,19 @@ class Rules:
     """
 
     num_clients: int
-    aggregator: Aggregator
-    server_step: ServerStep
+    aggregator: Aggregator = field(
+        default_factory=lambda: load_object(AGGREGATORS["mean"], "aggregator")
+    )
+    server_step: ServerStep = field(
+        default_factory=lambda: load_object(SERVER_STEPS["plain"], "server step")()
+    )
     seed: int = 0
     fraction_train: float = 1.0
     sampling: str = "fixed"
     limits: Limits = Limits()  # noqa: RUF009 frozen
     quorum: float = 0.5
     weighting: str = "uniform"
-    mechanisms: tuple[Mechanism, ...] = ()
+    mechanisms: Sequence[Mechanism] = ()
     trained_by: Callable[[Sequence[int]], Tensor] | None = None
 
 
@@ -150,15 +155,14 @@ def close_round(
     try:
         _check_quorum(rules, len(cohort.clients), sampled)
         aggregate = _aggregate(rules, server_round, cohort, layout.size)
-        change, step = rules.server_step.apply(
-            rules.server_step.init(layout.size) if step is None else step, aggregate
-        )
+        before = rules.server_step.init(layout.size) if step is None else step
+        change, step = rules.server_step.apply(before, aggregate)
         values = torch.where(layout.is_angle, wrap(shared + change), shared + change)
     except TooFewClients as reason:
         fault = str(reason)
-    rejections = sorted([*unread, *outside], key=lambda rejection: rejection.client)
+    rejections = sorted([*unread, *outside], key=lambda one: one.client)
     # a host may have named a client of another host, which then is not left out
-    left_out = {rejection.client for rejection in rejections} - set(cohort.clients)
+    left_out = {one.client for one in rejections} - set(cohort.clients)
     metrics: Metrics = {
         "clients-sampled": sampled,
         "clients-accepted": len(cohort.clients),
@@ -182,18 +186,13 @@ def _check_quorum(rules: Rules, accepted: int, sampled: int) -> None:
 
 def _aggregate(rules: Rules, server_round: int, cohort: Cohort, size: int) -> Tensor:
     """Return the aggregated update ``(P,)``."""
-    aggregate = on_server(
-        rules.mechanisms,
-        cohort,
-        lambda rows: rules.aggregator(rows.updates, rows.weights),
-        server_round,
-        rules.seed,
-    )
-    if (
-        not isinstance(aggregate, Tensor)
-        or aggregate.shape != (size,)
-        or not aggregate.isfinite().all()
-    ):
+
+    def rest(cohort: Cohort) -> Tensor:
+        return rules.aggregator(cohort.updates, cohort.weights)
+
+    aggregate = on_server(rules.mechanisms, cohort, rest, server_round, rules.seed)
+    is_tensor = isinstance(aggregate, Tensor)
+    if not (is_tensor and aggregate.shape == (size,) and aggregate.isfinite().all()):
         raise UserError(
             f"round {server_round}: aggregator {rules.aggregator} or a mechanism returned "
             f"{aggregate!r}; expected a tensor of {size} finite numbers"
@@ -203,20 +202,38 @@ def _aggregate(rules: Rules, server_round: int, cohort: Cohort, size: int) -> Te
 
 def memory_of(step: StepState | None, mechanisms: Sequence[Mechanism]) -> Memory:
     """Return what a server step and mechanisms remember, under flat names."""
-    spent = {
-        f"mechanism.{i}.{name}": value
-        for i, mechanism in enumerate(mechanisms)
-        for name, value in mechanism.state_dict().items()
-    }
-    return {**{f"step.{name}": values for name, values in (step or {}).items()}, **spent}
+    spent = {f"mechanism.{i}": mechanism.state_dict() for i, mechanism in enumerate(mechanisms)}
+    return grouped({"step": dict(step or {}), **spent})
 
 
 def recall(memory: Memory, mechanisms: Sequence[Mechanism]) -> StepState | None:
     """Restore what the mechanisms remember in place, and return the state of the server step."""
-
-    def part(prefix: str) -> Memory:
-        return {k.removeprefix(prefix): v for k, v in memory.items() if k.startswith(prefix)}
-
     for i, mechanism in enumerate(mechanisms):
-        mechanism.load_state_dict(part(f"mechanism.{i}."))
-    return {name: torch.as_tensor(value) for name, value in part("step.").items()} or None
+        mechanism.load_state_dict(group_of(memory, f"mechanism.{i}"))
+    step = group_of(memory, "step")
+    return {name: torch.as_tensor(value) for name, value in step.items()} or None
+
+
+def sample_size(num_clients: int, fraction: float) -> int:
+    """Return how many clients a fixed-size sample has: the nearest whole number, at least one."""
+    return max(1, round(fraction * num_clients))
+
+
+def sample_clients(
+    num_clients: int, fraction: float, sampling: str, seed: int, server_round: int
+) -> list[int]:
+    """Return the ids of the clients that train in a round, ascending; every round draws anew.
+
+    ``"fixed"`` draws exactly ``sample_size`` clients without replacement; ``"poisson"`` takes each
+    client with probability ``fraction``, independently: possibly nobody.
+
+    Raises:
+        UserError: There is no such way of sampling.
+    """
+    draws = rng.uniform(seed, "sampling", np.arange(num_clients), server_round=server_round)
+    if sampling == "poisson":
+        return np.flatnonzero(draws < fraction).tolist()
+    if sampling == "fixed":
+        first = np.argsort(draws, kind="stable")[: sample_size(num_clients, fraction)]
+        return np.sort(first).tolist()
+    raise unknown("sampling", sampling, ["fixed", "poisson"])

@@ -1,14 +1,18 @@
-"""A Flower app directory, and what ``--run-config`` says."""
+"""A Flower app directory, and the settings of one run of it, checked before anything starts."""
 
 import re
+import time
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qmoe_fed.config.settings import read_toml
+from qmoe_fed.config import Config
+from qmoe_fed.config.settings import Scalar, read_toml
 from qmoe_fed.errors import UserError
+from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole
+from qmoe_fed.results.run_directory import new_directory
 
 REQUIRED = (
     "project.name",
@@ -17,6 +21,7 @@ REQUIRED = (
     "tool.flwr.app.components.serverapp",
     "tool.flwr.app.components.clientapp",
 )
+LEFT_BY_A_FAILED_START = {"summary.json", "flower.log", "superlink.log"}
 # Flower's own rule: what --run-config means here, it also means to `flwr run`.
 PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
 
@@ -61,8 +66,7 @@ class FlowerApp:
 def parse_run_config(arguments: Iterable[str]) -> dict[str, Any]:
     """Return the settings in ``--run-config`` arguments; what comes later wins.
 
-    Args:
-        arguments: Each one a TOML file, or pairs ``key=value`` with TOML values.
+    Each is a TOML file, or pairs ``key=value`` with TOML values.
 
     Raises:
         UserError: A file cannot be read, or an argument holds something else than pairs.
@@ -96,3 +100,92 @@ def _look_up(content: Mapping[str, Any], key: str) -> Any:
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None
     return value
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """The settings of one run.
+
+    Attributes:
+        overrides: What replaces the app's own settings; paths are absolute.
+        config: All settings together.
+        output_dir: The directory of the results, absolute; it exists.
+    """
+
+    overrides: Mapping[str, Scalar]
+    config: Config
+    output_dir: Path
+
+
+def settle(app: FlowerApp, overrides: Mapping[str, Any], output_dir: str | None) -> RunSettings:
+    """Check the settings of a run and make the directory of its results.
+
+    Relative paths are taken from the working directory. If no ``output_dir`` is given, the settings
+    say where the results go; by default it is a new directory under ``runs``.
+
+    Raises:
+        UserError: A setting is unknown, wrong, or one Flower would refuse to replace; or the
+            output directory holds a run or anything else, or cannot be made.
+    """
+    config = Config.from_flat({**app.settings, **overrides})
+    _refuse_unlisted(app, {*overrides, "output-dir"})
+    directory = _make_directory(output_dir or config.results.output_dir, app.name)
+    paths = {"output-dir": str(directory)}
+    if data_dir := config.results.data_dir:
+        paths["data-dir"] = str(_absolute(data_dir))
+    overrides = {**overrides, **paths}
+    return RunSettings(overrides, Config.from_flat({**app.settings, **overrides}), directory)
+
+
+def settle_resumed(app: FlowerApp, run_dir: Path) -> RunSettings:
+    """Return the settings of a run of the app that was stopped, to go on with it.
+
+    Its directory may have been moved.
+
+    Raises:
+        UserError: The run cannot be gone on with; the message says why.
+    """
+    directory = run_dir.absolute()
+    about = check_resumable(directory)
+    check_whole(directory)
+    with alone(directory):
+        pass  # a run that is still going on is refused before anything is started
+    if about["app"] != (name := f"{app.publisher}/{app.name}"):
+        raise UserError(f"the run in {directory} is one of the app {about['app']!r}, not {name!r}")
+    recorded = Config.from_flat(about["settings"]).to_flat()
+    settings = {**recorded, "resume": True, "output-dir": str(directory)}
+    usual = Config.from_flat(app.settings).to_flat()
+    overrides = {key: value for key, value in settings.items() if value != usual[key]}
+    _refuse_unlisted(app, overrides.keys())
+    return RunSettings(overrides, Config.from_flat(settings), directory)
+
+
+def _refuse_unlisted(app: FlowerApp, keys: Set[str]) -> None:
+    if unlisted := sorted(keys - app.settings.keys()):
+        raise UserError(
+            f"{app.path / 'pyproject.toml'} must list {', '.join(unlisted)} in "
+            "[tool.flwr.app.config]: Flower replaces only settings that stand there"
+        )
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _make_directory(name: str, app: str) -> Path:
+    """Make the named directory, or a new one named after the app and the time."""
+    try:
+        if not name:
+            return new_directory(Path.cwd() / "runs" / f"{app}-{time.strftime('%Y%m%d-%H%M%S')}")
+        directory = _absolute(name)
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make output-dir {error.filename}: {error.strerror}") from error
+    found = {path.name for path in directory.iterdir()}
+    if "config.json" in found:
+        raise UserError(f"output-dir {directory} already holds a run; name another directory")
+    if strangers := sorted(found - LEFT_BY_A_FAILED_START):
+        raise UserError(
+            f"output-dir {directory} is not empty: {strangers[0]} is in it; name a new directory"
+        )
+    return directory

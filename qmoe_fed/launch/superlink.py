@@ -7,12 +7,13 @@ Here each run has its own Flower home, port and Ray directory, and failure is to
 
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from io import TextIOWrapper
@@ -23,11 +24,19 @@ import tomli_w
 
 from qmoe_fed.config.settings import Scalar
 from qmoe_fed.errors import UserError
-from qmoe_fed.launch.log import plain, visible
 from qmoe_fed.launch.processes import MARK, scratch_directory
 
 START_TIMEOUT = 120.0  # seconds
 HOST = "127.0.0.1"
+
+COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+CHATTER = re.compile(
+    r"(\(.* pid=\d+\) )?(INFO|DEBUG)\s*:"
+    r"|WARNING\s*: +Since flwr 1\.32, default simulated SuperNodes changed"
+    r"|\(.* pid=\d+\) WARNING\s*: +Manually terminating ClientAppActor"
+    r"|Using SuperLink:|Successfully (started run|installed) "
+)
+FATAL = re.compile(r"ERROR\s*: +Simulation raised an exception")
 
 
 class RunFailed(Exception):
@@ -91,12 +100,7 @@ def _refused(outcome: Mapping[str, Any]) -> bool:
 
 
 def check_outcome(summary: Path, environment: dict[str, str]) -> None:
-    """Check that the app says its results are complete.
-
-    Raises:
-        UserError: It refused what the user asked for.
-        RunFailed: The run ended in any other way.
-    """
+    """Check that the app says its results are complete; errors as ``run_on_superlink``."""
     outcome = _read(summary)
     if not outcome:
         raise RunFailed(f"the run ended {_in_words_of_flower(environment)}")
@@ -212,3 +216,21 @@ def _free_port() -> int:
         listener.bind((HOST, 0))
         port: int = listener.getsockname()[1]
     return port
+
+
+def plain(line: str) -> str:
+    """Return a line of a log without colours and without its end."""
+    return COLOUR.sub("", line.rstrip("\n"))
+
+
+def visible(log: Iterable[str], verbose: bool, refused: Callable[[], bool]) -> Iterator[str]:
+    """Yield the lines of a log that are for the user; all, if it is to be verbose.
+
+    Once the app has failed, ``refused`` is asked whether it refused what the user asked for: its
+    traceback is not yielded then.
+    """
+    failed = False
+    for line in log:
+        failed = failed or FATAL.match(line) is not None
+        if verbose or not (refused() if failed else CHATTER.match(line)):
+            yield line

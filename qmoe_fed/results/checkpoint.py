@@ -48,22 +48,15 @@ def read_current(run: Path) -> tuple[Path, dict[str, Any]]:
 
 def next_folder(run: Path) -> Path:
     """Return an empty folder for a new checkpoint."""
-    folder = run / "checkpoint" / "a"
-    if exists(run) and read_current(run)[0] == folder:
-        folder = run / "checkpoint" / "b"
+    taken = exists(run) and read_current(run)[0].name == "a"
+    folder = run / "checkpoint" / ("b" if taken else "a")
     if folder.exists():
         shutil.rmtree(folder)
     return folder
 
 
 def make_current(run: Path, folder: Path, content: Mapping[str, Any]) -> None:
-    """Make the checkpoint in a folder the one to go on from.
-
-    Args:
-        run: The run directory.
-        folder: As ``next_folder`` gave it; everything in it is written.
-        content: Kept beside it: what JSON knows, and numbers that are not finite.
-    """
+    """Make the checkpoint in a folder, all written, the one to go on from; keep content beside."""
     write_whole(_current(run), json.dumps({"folder": folder.name, **content}).encode())
 
 

@@ -29,7 +29,7 @@ from qmoe_fed.learning.devices import client_layers
 from qmoe_fed.learning.routing import ROUTER
 from qmoe_fed.models import Mixture, Parameters, build_model, device_strengths
 from qmoe_fed.results.checkpoint import exists
-from qmoe_fed.results.run_directory import parse_json, read_json, read_text
+from qmoe_fed.results.run_directory import read_json, read_lines
 
 Columns = dict[str, NDArray[np.float64]]
 """Values by metric, one per client; NaN where there is none."""
@@ -211,7 +211,7 @@ def load_run(path: str | Path) -> Run:
         path,
         _read_config(path / "config.json"),
         summary,
-        _read_lines(path / "metrics.jsonl"),
+        read_lines(path / "metrics.jsonl"),
         Projection.from_dict(_read_arrays(path / "projection.safetensors")),
         _read_arrays(path / "shared.safetensors"),
     )
@@ -236,10 +236,6 @@ def _read_config(file: Path) -> Config:
 
 def _read_columns(file: Path) -> Columns:
     return {name: np.array(values, np.float64) for name, values in read_json(file).items()}
-
-
-def _read_lines(file: Path) -> list[dict[str, Any]]:
-    return [parse_json(line, file) for line in read_text(file).splitlines()]
 
 
 def _read_arrays(file: Path) -> Parameters:

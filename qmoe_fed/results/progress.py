@@ -10,16 +10,12 @@ QUIET_SECONDS = 0.5
 class Progress:
     """Prints the rounds of a run as they go by, at most one line in ``QUIET_SECONDS``.
 
-    Args:
-        total: Number of rounds.
-        first: The round the run goes on after, 0 for one from its start.
+    There are ``total`` rounds, and the run goes on after the ``first``.
     """
 
     def __init__(self, total: int, first: int = 0) -> None:
-        self.total = total
-        self.first = first
-        self.started = time.monotonic()
-        self.shown = 0.0
+        self.total, self.first = total, first
+        self.started, self.shown = time.monotonic(), 0.0
 
     def show(self, server_round: int, scores: Mapping[str, Mapping[str, Any]]) -> None:
         """Print one round's scores and the time left."""

@@ -26,9 +26,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from safetensors.numpy import save
+import torch
+from safetensors.torch import save
+from torch import Tensor
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
@@ -41,21 +41,13 @@ class RunDirectory:
     """Writes a run directory.
 
     Every file is complete or absent, whenever the run ends; ``metrics.jsonl`` grows line by line.
-
-    Attributes:
-        path: The directory.
     """
 
     path: Path
 
     @classmethod
     def create(cls, path: Path, config: Config, app: str = "") -> "RunDirectory":
-        """Make the directory and write the settings into it.
-
-        Args:
-            path: The directory.
-            config: The settings.
-            app: Which Flower app runs, ``publisher/name``.
+        """Make the directory and write into it the settings and the app, ``publisher/name``.
 
         Raises:
             UserError: The directory already holds a run, or cannot be written.
@@ -97,11 +89,6 @@ class RunDirectory:
         with (self.path / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(_finite(metrics), allow_nan=False) + "\n")
 
-    def write_arrays(self, name: str, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Write a safetensors file."""
-        content = {key: np.asarray(values, order="C") for key, values in arrays.items()}
-        write_whole(self.path / name, save(content))
-
 
 def new_directory(stem: Path) -> Path:
     """Make a directory that was not there, ``stem`` or ``stem-2``, ``stem-3``, …"""
@@ -128,34 +115,35 @@ def write_whole(path: Path, content: bytes) -> None:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write a safetensors file; errors as ``write_whole``."""
+    whole = torch.contiguous_format
+    content = {k: v.detach().cpu().clone(memory_format=whole) for k, v in tensors.items()}
+    write_whole(path, save(content))
+
+
 def read_json(file: Path) -> dict[str, Any]:
-    """Return the content of a JSON file.
+    """Return the content of a JSON file; errors as ``read_lines``."""
+    return _read(file, False)[0]
+
+
+def read_lines(file: Path) -> list[dict[str, Any]]:
+    """Return the contents of the lines of a file.
 
     Raises:
-        UserError: It cannot be read.
+        UserError: It cannot be read, or is not JSON.
     """
-    return parse_json(read_text(file), file)
+    return _read(file, True)
 
 
-def parse_json(text: str, file: Path) -> dict[str, Any]:
-    """Return the content of JSON text; ``file`` is where it stands."""
+def _read(file: Path, by_line: bool) -> list[dict[str, Any]]:
     try:
-        content: dict[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"{file} is damaged: {error}") from error
-    return content
-
-
-def read_text(file: Path) -> str:
-    """Return the text in a file.
-
-    Raises:
-        UserError: It cannot be read.
-    """
-    try:
-        return file.read_text()
+        text = file.read_text()
+        return [json.loads(part) for part in (text.splitlines() if by_line else [text])]
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{file} is damaged: {error}") from error
 
 
 def _finite(content: Any) -> Any:

@@ -16,13 +16,9 @@ def print_table(
     rows: Sequence[Sequence[str]],
     texts: Collection[int] = (0,),
 ) -> None:
-    """Print a table.
+    """Print rows of cells below a title and, if there is one, a header.
 
-    Args:
-        title: Stands above the table.
-        header: Names of the columns; empty for a table without a header.
-        rows: The cells, as they are printed.
-        texts: Columns that hold text; the others hold numbers and are flush right.
+    Columns in ``texts`` hold text; the others hold numbers and are flush right.
     """
     table = Table(box=SIMPLE_HEAD, show_header=bool(header), show_edge=False, pad_edge=False)
     for i in range(len(rows[0])):

@@ -15,7 +15,7 @@ from small_federation import SMALL, federate, outcome
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated import Federation
-from qmoe_fed.federated.finish import routing_summary
+from qmoe_fed.federated.flower.finish import routing_summary
 
 PRIVATE = {"mechanisms": "central-dp", "noise-multiplier": 2.0, "quorum": 0.0}
 

@@ -82,7 +82,7 @@ def test_experts_that_other_hosts_had_written_do_not_stay(tmp_path, monkeypatch)
     settings = {**SHORT, "num_server_rounds": 2, "execution": "serial"}
     whole = timeless(federate(tmp_path / "whole", 1, **settings)[1])
     with monkeypatch.context() as patch:
-        patch.setattr("qmoe_fed.federated.finish.print_summary", lambda summary: 1 / 0)
+        patch.setattr("qmoe_fed.federated.flower.finish.print_summary", lambda summary: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             federate(tmp_path / "run", 3, **settings)
     folder = federate(tmp_path / "run", 1, resume=True, **settings)[1]

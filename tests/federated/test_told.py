@@ -6,7 +6,7 @@ import pytest
 from small_federation import SpyGrid, federate
 
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.driver import told
+from qmoe_fed.federated.flower.server import told
 
 
 def summary_of(folder):

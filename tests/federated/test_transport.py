@@ -96,9 +96,9 @@ def test_a_message_carries_the_shared_parameters_once_and_a_reply_one_row_per_cl
     replies = {r.metadata.reply_to_message_id: r for r in grid.received}
     assert len(train) == 3 * 2
     for message in train:
-        assert message.content["arrays"]["router.theta"].shape == (3, 2)
+        assert message.content["arrays"]["router.theta"].shape == (6,)
         rows = replies[message.metadata.message_id].content["arrays"]["router.theta"]
-        assert rows.shape == (3, 3, 2)
+        assert rows.shape == (3, 6)
         assert rows.numpy().nbytes == 3 * 24
     assert outcome(folder)["summary"]["bytes_up_per_client_round"] == 6 * 4
     assert outcome(folder)["summary"]["router_parameters"] == 6

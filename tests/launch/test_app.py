@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 from tiny_app import write_tiny_app
 
 from qmoe_fed.errors import UserError
-from qmoe_fed.launch.app import FlowerApp, parse_run_config
-from qmoe_fed.launch.request import settle
+from qmoe_fed.launch.app import FlowerApp, parse_run_config, settle
 
 KEYS = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 TEXT = st.text("abz09 .:/=,{}#é", max_size=8).map(lambda text: f"'{text}'")

@@ -119,7 +119,7 @@ def test_local_engine_runs_in_this_process(
             raise ZeroDivisionError
 
     local = types.SimpleNamespace(run_app=run_app)
-    monkeypatch.setitem(sys.modules, "qmoe_fed.federated.flower.local", local)  # type: ignore[arg-type]
+    monkeypatch.setitem(sys.modules, "qmoe_fed.federated.flower.grid", local)  # type: ignore[arg-type]
     arguments = ["run", "tiny", "--run-config", "engine='local' seed=5", "--output-dir", "out"]
     assert main(arguments) == 0
     path, settings, supernodes = calls[0]

@@ -1,4 +1,4 @@
-from qmoe_fed.launch.log import plain, visible
+from qmoe_fed.launch.superlink import plain, visible
 
 LOG = """\
 Using SuperLink: own (127.0.0.1:40000)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qmoe_fed.federated.flower.local import run_app
+from qmoe_fed.federated.flower.grid import run_app
 from qmoe_fed.results import Run, load_run
 
 APP = Path(__file__).parents[2] / "simulations" / "moons_fed"

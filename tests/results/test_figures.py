@@ -15,8 +15,7 @@ from qmoe_fed.data.preprocessing import principal_components
 from qmoe_fed.errors import UserError
 from qmoe_fed.results import Run, figures
 from qmoe_fed.results.figures import draw_all, pictures
-from qmoe_fed.results.figures.label_distribution import count_labels
-from qmoe_fed.results.figures.order import evenly_spaced, serpentine
+from qmoe_fed.results.figures.charts import count_labels, evenly_spaced, serpentine
 from qmoe_fed.results.figures.plane import Plane
 from qmoe_fed.results.figures.regions import RESOLUTION, draw_regions, lattice, paint
 from qmoe_fed.results.figures.style import class_colors, expert_colors

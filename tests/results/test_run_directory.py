@@ -4,11 +4,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
-from qmoe_fed.results.run_directory import RunDirectory, write_whole
+from qmoe_fed.results.run_directory import RunDirectory, write_tensors, write_whole
 
 
 @pytest.fixture
@@ -51,10 +52,11 @@ def test_rounds_are_appended(directory: RunDirectory) -> None:
     assert [json.loads(line) for line in lines] == [{"round": 0}, {"round": 1, "loss": None}]
 
 
-def test_arrays_keep_shape_and_order(directory: RunDirectory) -> None:
+def test_arrays_keep_shape_and_order(tmp_path: Path) -> None:
     arrays = {"scalar": np.array(3.0), "turned": np.arange(6.0).reshape(2, 3).T}
-    directory.write_arrays("a.safetensors", arrays)
-    read = load_file(directory.path / "a.safetensors")
+    tensors = {name: torch.from_numpy(values) for name, values in arrays.items()}
+    write_tensors(tmp_path / "a.safetensors", tensors)
+    read = load_file(tmp_path / "a.safetensors")
     assert read["scalar"].shape == ()
     assert read["turned"].tolist() == [[0, 3], [1, 4], [2, 5]]
 

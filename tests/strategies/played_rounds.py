@@ -6,7 +6,6 @@ import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 
 from qmoe_fed import rng
-from qmoe_fed.federated.flower.hosts import Hosts
 from qmoe_fed.federated.flower.messages import (
     ARRAYS,
     CLIENT,
@@ -15,6 +14,7 @@ from qmoe_fed.federated.flower.messages import (
     EXAMPLES,
     LOSS,
     METRICS,
+    Hosts,
 )
 from strategies import RouterStrategy
 

@@ -5,8 +5,8 @@ from flwr.serverapp import strategy as flower
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.flower.build import make_strategy
-from qmoe_fed.federated.flower.hosts import Hosts
+from qmoe_fed.federated.flower.messages import Hosts
+from qmoe_fed.federated.flower.strategy import make_strategy
 from strategies import Limits, Momentum, RouterStrategy, krum
 
 HOSTS = Hosts((7, 8))

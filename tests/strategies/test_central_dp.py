@@ -9,8 +9,8 @@ from played_rounds import SIZE, ask, make_strategy, play, updates_of, vector
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.flower.build import make_strategy as from_config
-from qmoe_fed.federated.flower.hosts import Hosts
+from qmoe_fed.federated.flower.messages import Hosts
+from qmoe_fed.federated.flower.strategy import make_strategy as from_config
 from qmoe_fed.federated.updates import Cohort
 from strategies import CentralDP
 from strategies.central_dp import clip_rows

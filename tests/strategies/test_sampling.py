@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated.sampling import sample_clients, sample_size
+from qmoe_fed.federated.rules import sample_clients, sample_size
 
 
 def counts(sampling, fraction, rounds=2000, num_clients=20):

@@ -40,6 +40,7 @@ class Series:
         marker: Matplotlib's marker.
         filling: Colour within the marker, if another.
         size: Of the marker, points.
+        opacity: Of the band.
     """
 
     label: str
@@ -52,6 +53,7 @@ class Series:
     marker: str = ""
     filling: ColorType | None = None
     size: float = 5
+    opacity: float = 0.15
 
     @classmethod
     def of(
@@ -80,7 +82,12 @@ class Series:
                 ax.vlines(self.x, *ends, color=self.color, linewidth=THIN)
             else:
                 ax.fill_between(
-                    self.x, self.low, self.high, color=self.color, alpha=0.15, linewidth=0
+                    self.x,
+                    self.low,
+                    self.high,
+                    color=self.color,
+                    alpha=self.opacity,
+                    linewidth=0,
                 )
         look |= {"linestyle": self.style, "linewidth": LINE, "marker": self.marker}
         ax.plot(self.x, self.y, label=self.label, **look)

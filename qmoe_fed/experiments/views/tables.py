@@ -108,9 +108,10 @@ def make_tables(
     """Return the tables that a study's TOML file describes.
 
     Args:
-        described: For each its ``title``, ``note``, the values its ``rows`` have, ``by`` which
-            columns they are grouped (by heading), its ``columns``, whether it is ``printed``; with
-            ``sort`` a column they are ordered by; with ``each`` a column whose values have tables of their own, named in the title.
+        described: For each its ``title``, ``note``, the values its ``rows`` have, the columns they
+            are grouped ``by`` (by heading), its ``columns``, whether it is ``printed``; with
+            ``sort`` a column the rows are ordered by; with ``each`` one whose values have tables of
+            their own, named in the title.
         frame: All rows; a table without any is left out.
         shows: How else columns can be shown, by name.
     """

@@ -5,35 +5,28 @@ parameters stay in ``context.state`` between messages and are never sent; ``quer
 ``query.checkpoint`` write them to a file on the host, ``query.restore`` reads them again.
 """
 
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Context, Message, RecordDict
+from flwr.app import ArrayRecord, Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import Projection
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import make_mechanisms
-from qmoe_fed.federated.flower.messages import (
-    ROUND,
-    arrays_of,
-    clients_of,
-    metrics_reply,
-    settings_of,
-    table_reply,
-    to_record,
-    to_tensors,
-    update_reply,
-)
+from qmoe_fed.federated.flower import messages
+from qmoe_fed.federated.flower.messages import PLACE, ROUND, clients_of, settings_of
 from qmoe_fed.federated.host import Host, Kept
-from qmoe_fed.federated.mechanism import Mechanism
+from qmoe_fed.federated.mechanism import Mechanism, group_of, grouped
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.private_files import restore_kept, save_experts, save_kept
+from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.models import Parameters
 
-LOCAL, OPTIMIZER, SETUP = "local", "optimizer", "setup"
+KEPT, SETUP = "kept", "setup"
 
 
 def client_app() -> ClientApp:
@@ -44,80 +37,76 @@ def client_app() -> ClientApp:
     def join(message: Message, context: Context) -> Message:
         context.state[SETUP] = message.content[SETUP]
         host = _host(context)
-        return metrics_reply(message, {"partition-id": host.number, "num-partitions": host.total})
+        place = dict(zip(PLACE, (host.number, host.total), strict=True))
+        return messages.metrics_reply(message, place)
 
     @app.train()
     def train(message: Message, context: Context) -> Message:
         host, settings = _host(context), settings_of(message)
+        kept, shared, clients = _kept(context, host), _shared(message, host), clients_of(message)
         mu = settings.get("proximal-mu")  # of Flower's FedProx
-        kept, cohort = host.train(
-            _kept(context, host),
-            _shared(message, host),
-            clients_of(message),
-            int(settings[ROUND]),
-            None if mu is None else float(mu),
-        )
+        kept, cohort = host.train(kept, shared, clients, int(settings[ROUND]), mu)
         _keep(context, kept)
-        return update_reply(message, cohort, host.model.layout)
-
-    @app.evaluate()
-    def evaluate(message: Message, context: Context) -> Message:
-        host = _host(context)
-        table = host.score(_kept(context, host), _shared(message, host), clients_of(message))
-        return table_reply(message, table)
-
-    @app.evaluate("routing")
-    def routing(message: Message, context: Context) -> Message:
-        host = _host(context)
-        table = host.routing(_kept(context, host), _shared(message, host), clients_of(message))
-        return table_reply(message, table)
-
-    @app.evaluate("unseen")
-    def unseen(message: Message, context: Context) -> Message:
-        host = _host(context)
-        return table_reply(message, host.unseen(_shared(message, host), clients_of(message)))
-
-    @app.query("save")
-    def experts(message: Message, context: Context) -> Message:
-        host = _host(context)
-        save_experts(host, _kept(context, host), Path(settings_of(message)["folder"]))
-        return Message(RecordDict(), reply_to=message)
+        return messages.update_reply(message, cohort, host.model.layout)
 
     @app.query("checkpoint")
     def checkpoint(message: Message, context: Context) -> Message:
-        host, settings = _host(context), settings_of(message)
-        save_kept(host, _kept(context, host), Path(settings["folder"]), settings[ROUND])
+        host, folder, settings = _told(message, context)
+        save_kept(host, _kept(context, host), folder, settings[ROUND])
         return Message(RecordDict(), reply_to=message)
 
     @app.query("restore")
     def restore(message: Message, context: Context) -> Message:
-        host, settings = _host(context), settings_of(message)
-        folder = Path(settings["folder"])
+        host, folder, settings = _told(message, context)
         if host.clients:
             _keep(context, restore_kept(host, folder, settings[ROUND], settings["hosts"]))
         return Message(RecordDict(), reply_to=message)
 
+    @app.query("save")
+    def save(message: Message, context: Context) -> Message:
+        host, folder, _ = _told(message, context)
+        save_experts(host, _kept(context, host), folder)
+        return Message(RecordDict(), reply_to=message)
+
+    def unseen(host: Host, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
+        return host.unseen(shared, clients)
+
+    app.evaluate()(_answering(Host.score))
+    app.evaluate("routing")(_answering(Host.routing))
+    app.evaluate("unseen")(_answering(unseen))
     return app
+
+
+def _answering(
+    measure: Callable[[Host, Kept, Parameters, Sequence[int]], ClientTable],
+) -> Callable[[Message, Context], Message]:
+    """Return what answers a message with a table of the clients it is about."""
+
+    def answer(message: Message, context: Context) -> Message:
+        host = _host(context)
+        kept, shared = _kept(context, host), _shared(message, host)
+        return messages.table_reply(message, measure(host, kept, shared, clients_of(message)))
+
+    return answer
+
+
+def _told(message: Message, context: Context) -> tuple[Host, Path, dict[str, Any]]:
+    """Return the host, the folder it is told of, and what else it is told."""
+    settings = settings_of(message)
+    return _host(context), Path(settings["folder"]), settings
 
 
 def _host(context: Context) -> Host:
     """Return the host that a SuperNode is, made once per process."""
     setup = context.state.array_records[SETUP]
     projection = Projection.from_dict({name: array.numpy() for name, array in setup.items()})
-    settings = tuple(sorted(context.run_config.items()))
-    return _make_host(settings, projection, *(_place(context, k) for k in PLACE))
-
-
-PLACE = ("partition-id", "num-partitions")
-
-
-def _place(context: Context, key: str) -> int:
-    if key not in context.node_config:
+    if missing := [key for key in PLACE if key not in context.node_config]:
         raise UserError(
-            f"this SuperNode has no {key}; start it with "
+            f"this SuperNode has no {missing[0]}; start it with "
             '--node-config "partition-id=0 num-partitions=2" (0 and 2 as the case may be)'
         )
-    return int(context.node_config[key])
+    settings = tuple(sorted(context.run_config.items()))
+    return _make_host(settings, projection, *(int(context.node_config[key]) for key in PLACE))
 
 
 @lru_cache(maxsize=8)
@@ -134,25 +123,23 @@ def _make_model(settings: tuple[tuple[str, Any], ...]) -> tuple[Model, tuple[Mec
 
 
 def _shared(message: Message, host: Host) -> Parameters:
-    return _tensors(arrays_of(message), host)
+    return _tensors(messages.arrays_of(message), host)
 
 
 def _kept(context: Context, host: Host) -> Kept:
     """Return what this SuperNode keeps of its clients."""
     records = context.state.array_records
-    if LOCAL not in records:
+    if KEPT not in records:
         return host.start()
-    optimizer = _tensors(records[OPTIMIZER], host) if OPTIMIZER in records else {}
-    return Kept(_tensors(records[LOCAL], host), optimizer)
+    kept = _tensors(records[KEPT], host)
+    return Kept(group_of(kept, "local"), group_of(kept, "optimizer"))
 
 
 def _keep(context: Context, kept: Kept) -> None:
-    context.state[LOCAL] = to_record(kept.local)
-    if kept.optimizer:
-        context.state[OPTIMIZER] = to_record(kept.optimizer)
+    context.state[KEPT] = messages.to_record(grouped(vars(kept)))
 
 
-def _tensors(record: Any, host: Host) -> Parameters:
+def _tensors(record: ArrayRecord, host: Host) -> Parameters:
     """Return the arrays of a record as tensors on the device of the run."""
     device = host.model.config.training.device
-    return {name: values.to(device) for name, values in to_tensors(record).items()}
+    return {name: values.to(device) for name, values in messages.to_tensors(record).items()}

@@ -1,10 +1,13 @@
-"""Flower grids whose replies come at once; all use of Flower's private parts is here."""
+"""Flower in this process, without Ray or a SuperLink; all use of its private parts is here."""
 
 import logging
+import sys
+import tomllib
 import traceback
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -14,6 +17,8 @@ from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from qmoe_fed.config import load_object
+
 RUN_ID = 1
 FIRST_NODE = 1000
 UNKNOWN_FAILURE = 0
@@ -22,7 +27,7 @@ logger = logging.getLogger("flwr")
 
 
 class DirectGrid(Grid):
-    """A grid whose ``deliver`` answers messages at once."""
+    """A grid whose ``deliver`` answers messages at once; the rest is as in Flower's own."""
 
     def __init__(self) -> None:
         self._run = Run.create_empty(RUN_ID)
@@ -33,12 +38,10 @@ class DirectGrid(Grid):
         """Return the replies to messages."""
 
     def set_run(self, run: Run) -> None:
-        """Take over a run's description."""
         self._run = run
 
     @property
     def run(self) -> Run:
-        """The run's description."""
         return self._run
 
     def create_message(
@@ -49,24 +52,20 @@ class DirectGrid(Grid):
         group_id: str,
         ttl: float | None = None,
     ) -> Message:
-        """Return a message, as Flower's own grids do."""
         return Message(content, dst_node_id, message_type, ttl=ttl, group_id=group_id)
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
-        """Deliver messages and keep the replies to be pulled."""
         messages = list(messages)
         for reply in self.send_and_receive(messages):
             self._replies[reply.metadata.reply_to_message_id] = reply
         return [message.metadata.message_id for message in messages]
 
     def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        """Return the replies to these messages, once."""
         return [self._replies.pop(i) for i in message_ids if i in self._replies]
 
     def send_and_receive(
         self, messages: Iterable[Message], *, timeout: float | None = None
     ) -> list[Message]:
-        """Deliver messages and return their replies."""
         messages = list(messages)
         for message in messages:
             message.metadata.__dict__["_message_id"] = uuid4().hex
@@ -77,12 +76,7 @@ class LocalGrid(DirectGrid):
     """Delivers messages by calling the ClientApp, one SuperNode after another.
 
     As in Flower, an exception in the ClientApp becomes an error reply, and what it had changed in
-    its context is dropped.
-
-    Args:
-        app: The ClientApp.
-        run_config: Settings of the run, as the ClientApp reads them.
-        supernodes: Number of SuperNodes to play.
+    its context is dropped. ``run_config`` are the flat settings of the run.
     """
 
     def __init__(self, app: ClientApp, run_config: Mapping[str, Any], supernodes: int = 1) -> None:
@@ -100,7 +94,6 @@ class LocalGrid(DirectGrid):
         }
 
     def get_node_ids(self) -> list[int]:
-        """Return the ids of all SuperNodes."""
         return list(self.contexts)
 
     def deliver(self, messages: list[Message], timeout: float | None) -> list[Message]:
@@ -129,3 +122,26 @@ def task_identity() -> Iterator[None]:
         yield
     finally:
         TaskIdentity._task_id, TaskIdentity._run_id, TaskIdentity._node_id = before
+
+
+def run_app(app_dir: Path, run_config: dict[str, Any], supernodes: int = 1) -> None:
+    """Run the Flower app in a directory to its end, with flat settings and so many SuperNodes.
+
+    Raises:
+        UserError: The settings cannot work.
+        Exception: Whatever the ServerApp raises.
+    """
+    project = tomllib.loads((app_dir / "pyproject.toml").read_text())
+    about = project["tool"]["flwr"]["app"]
+    components = about["components"]
+    sys.path.insert(0, str(app_dir))
+    try:
+        server_app = load_object(components["serverapp"], "serverapp")
+        client_app = load_object(components["clientapp"], "clientapp")
+    finally:
+        sys.path.remove(str(app_dir))
+    context = Context(RUN_ID, 0, {}, RecordDict(), run_config)
+    with task_identity():
+        grid = LocalGrid(client_app, run_config, supernodes)
+        grid.run.fab_id = f"{about['publisher']}/{project['project']['name']}"  # as Flower does
+        server_app(grid, context)

@@ -1,17 +1,38 @@
-"""The ServerApp: a run on the grid that Flower gives it."""
+"""The ServerApp: carries out a whole run on the grid that Flower gives it.
 
-from collections.abc import Mapping
+Each round is written down as it ends, and all there is to go on with at each checkpoint; whatever
+ends a run, its ``summary.json`` says so, for the command line to read.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
+import torch
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.exception import PrivacyBudgetExhausted
 
 from qmoe_fed.config import Config
-from qmoe_fed.federated.driver import carry_out, told
-from qmoe_fed.federated.federation import prepare
+from qmoe_fed.errors import UserError
+from qmoe_fed.federated.federation import Report, State, prepare
+from qmoe_fed.federated.flower.finish import finish
+from qmoe_fed.federated.flower.run import Run, checkpoint_interval, go_on, save_checkpoint
 from qmoe_fed.federated.flower.transport import FlowerTransport
 from qmoe_fed.federated.model import Model
+from qmoe_fed.results.checkpoint import alone, check_resumable
+from qmoe_fed.results.progress import Progress, say
+from qmoe_fed.results.run_directory import RunDirectory, new_directory, write_tensors
+from qmoe_fed.results.summary import spread
+
+DEFAULT_OUTPUT = "~/.qmoe_fed/runs"
+
+FIGURES = "qmoe_fed.results.figures"
 
 
 def server_app() -> ServerApp:
@@ -34,4 +55,123 @@ def run_federation(grid: Grid, settings: Mapping[str, Any]) -> Path:
     """
     with told(settings.get("output-dir")):
         model = Model(Config.from_flat(settings))
-        return carry_out(FlowerTransport(grid, model, prepare(model)), grid.run.fab_id)
+        transport = FlowerTransport(grid, model, prepare(model))
+        directory = _open_directory(model.config, grid.run.fab_id)
+    with alone(directory.path):
+        run = Run(transport, directory, State(model.initial_shared()), time.monotonic())
+        try:
+            _carry_out(run)
+        except BaseException as error:
+            _write_failure(directory, error, run.state.round)
+            run.write_shared()
+            raise
+    return directory.path
+
+
+@contextmanager
+def told(output_dir: object) -> Iterator[None]:
+    """Write down in ``output-dir`` why the block fails, unless it holds a run already."""
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(output_dir, str) and output_dir:
+            path = Path(output_dir).expanduser().absolute()
+            if not (path / "config.json").exists():
+                with suppress(UserError):
+                    _write_failure(RunDirectory(path), error, 0)
+        raise
+
+
+def _write_failure(directory: RunDirectory, error: BaseException, rounds: int) -> None:
+    name = type(error).__name__
+    content = {"status": "failed", "error": name, "reason": str(error) or name, "rounds": rounds}
+    directory.write_json("summary.json", content)
+
+
+def _open_directory(config: Config, app: str) -> RunDirectory:
+    """Make the directory of a run, or open that of the one to go on with."""
+    path = Path(config.results.output_dir).expanduser().absolute()
+    if not config.results.resume:
+        if not config.results.output_dir:
+            path = new_directory(Path(DEFAULT_OUTPUT).expanduser() / time.strftime("%Y%m%d-%H%M%S"))
+        directory = RunDirectory.create(path, config, app)
+        (path / "summary.json").unlink(missing_ok=True)  # of a run that could not start
+        return directory
+    recorded = Config.from_flat(check_resumable(path)["settings"]).to_flat()
+    free = ("resume", "output-dir")
+    if changed := [k for k, v in config.to_flat().items() if v != recorded[k] and k not in free]:
+        raise UserError(
+            f"the run in {path} goes on with the settings in its config.json; {changed[0]} is "
+            f"{recorded[changed[0]]!r} there and cannot be changed"
+        )
+    return RunDirectory(path)
+
+
+def _carry_out(run: Run) -> None:
+    run.transport.join()
+    if run.config.results.resume:
+        go_on(run)
+    projection = run.transport.projection.to_dict()
+    tensors = {name: torch.from_numpy(values) for name, values in projection.items()}
+    write_tensors(run.path / "projection.safetensors", tensors)
+    if run.config.results.figures:
+        # It takes seconds to import; meanwhile the hosts train and this process waits.
+        Thread(target=import_module, args=[FIGURES], daemon=True).start()
+    _run_rounds(run)
+    finish(run)
+    shutil.rmtree(run.path / "checkpoint", ignore_errors=True)
+
+
+def _run_rounds(run: Run) -> None:
+    """Run the rounds that are left, bringing ``run`` up to date and writing it down after each.
+
+    A privacy budget that the next round would exceed ends the rounds early, and so do errors of
+    all hosts before any round counted.
+    """
+    total, first = run.config.federation.num_server_rounds, run.state.round
+    every, progress = checkpoint_interval(run), Progress(total, first)
+    _write_down(run, progress, time.monotonic())
+    report = Report(False, {})
+    for number in range(first + 1, total + 1):
+        started = time.monotonic()
+        try:
+            run.state, report = run.transport.round(run.state)
+        except PrivacyBudgetExhausted as end:
+            run.status, run.reason = "stopped", str(end)
+            say(f"stopped before round {number}: {end}")
+            break
+        rejections = [vars(rejection) for rejection in report.rejections]
+        run.record = {"round": number, "train": report.metrics, "rejections": rejections}
+        due = every and (number % every == 0 or number == total)
+        if due and run.state.counted:
+            save_checkpoint(run)
+        _write_down(run, progress, started)
+        if report.hopeless and not run.state.counted:
+            break  # what fails everywhere will fail again
+    if not run.state.counted and run.status == "completed":
+        one = next((f" (client {r.client}: {r.reason})" for r in report.rejections), "")
+        raise RuntimeError(
+            f"not one round of training counted, of {run.state.round} tried{one}; "
+            "the log says of all clients why they were left out"
+        )
+
+
+def _write_down(run: Run, progress: Progress, started: float) -> None:
+    """Write down the last round, and score all clients and show it if that is due."""
+    number, scores = run.state.round, dict[str, dict[str, Any]]()
+    last = number == run.config.federation.num_server_rounds
+    if due := last or number % run.config.results.evaluate_every == 0:
+        run.table = run.transport.score(run.state)
+        scores = {
+            "accuracy": _describe(run.table.columns["accuracy"]),
+            "loss": _describe(run.table.columns["loss"], higher_is_better=False),
+        }
+    run.directory.add_round({**run.record, **scores, "seconds": time.monotonic() - started})
+    if due:
+        progress.show(number, scores)
+
+
+def _describe(values: torch.Tensor, higher_is_better: bool = True) -> dict[str, Any]:
+    """Return the spread of a metric over clients, and its deciles from the least to the most."""
+    deciles = torch.linspace(0, 1, 11, dtype=values.dtype)
+    return {**spread(values, higher_is_better), "deciles": values.quantile(deciles).tolist()}

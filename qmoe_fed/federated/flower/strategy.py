@@ -1,24 +1,25 @@
-"""The strategy of this project, as Flower wants it: the rules of a round behind messages."""
+"""The strategy of a run, as Flower wants it: ours, a user's, or one of Flower's own."""
 
+import inspect
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Any
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
 from torch import Tensor
 
-from qmoe_fed.config.plugins import AGGREGATORS, SERVER_STEPS, load_object
-from qmoe_fed.federated.flower.hosts import Hosts
-from qmoe_fed.federated.flower.messages import ROUND, cohort_messages, to_record, to_tensors
+from qmoe_fed.config import Config, StrategyConfig, load_object
+from qmoe_fed.config.settings import kebab, parse_options
+from qmoe_fed.errors import UserError
+from qmoe_fed.federated.build import ROUTER, check_chain, make_mechanisms, make_rules
+from qmoe_fed.federated.flower.messages import ROUND, Hosts, cohort_messages, to_record, to_tensors
 from qmoe_fed.federated.flower.replies import read_replies
-from qmoe_fed.federated.gate import Limits
-from qmoe_fed.federated.mechanism import Mechanism, Memory
+from qmoe_fed.federated.mechanism import Memory
 from qmoe_fed.federated.rules import (
-    Aggregator,
     Rules,
-    ServerStep,
     StepState,
     close_round,
     memory_of,
@@ -49,19 +50,10 @@ class RouterStrategy(Strategy):
     Args:
         hosts: Which node hosts which client.
         num_clients: Clients 0 … num_clients - 1 train.
-        seed: Seed of sampling and noise.
-        fraction_train: Share of the clients that train in a round, in (0, 1].
-        sampling: ``"fixed"`` or ``"poisson"``, see ``sample_clients``.
-        limits: What the gate lets pass.
-        quorum: Share of the sampled clients that must pass the gate for a round to count.
-        weighting: ``"uniform"``, or ``"examples"`` for the number of training samples.
-        aggregator: Turns updates ``(C, P)`` and weights ``(C,)`` into one update ``(P,)``; None
-            for the mean.
-        server_step: Turns the aggregate into a step; None to take it as it is.
-        mechanisms: Privacy mechanisms; their server halves run here.
         angles: Names of the parameters that are angles, shared or not: their updates, and their
             values after the step, are taken in (-π, π].
-        trained_by: Which of the numbers clients train, see ``Rules``.
+        rules: Whatever else ``Rules`` has, by its name: ``seed``, ``aggregator``, ``quorum`` …
+            They and ``num_clients`` become attributes.
 
     Attributes:
         rejections: The clients left out of the last round, and why.
@@ -72,51 +64,21 @@ class RouterStrategy(Strategy):
         hosts: Hosts,
         num_clients: int,
         *,
-        seed: int = 0,
-        fraction_train: float = 1.0,
-        sampling: str = "fixed",
-        limits: Limits = Limits(),  # noqa: B008 frozen
-        quorum: float = 0.5,
-        weighting: str = "uniform",
-        aggregator: Aggregator | None = None,
-        server_step: ServerStep | None = None,
-        mechanisms: Sequence[Mechanism] = (),
         angles: frozenset[str] = frozenset(),
-        trained_by: Callable[[Sequence[int]], Tensor] | None = None,
+        **rules: Any,
     ) -> None:
         self.hosts = hosts
-        self.num_clients = num_clients
-        self.seed = seed
-        self.fraction_train = fraction_train
-        self.sampling = sampling
-        self.limits = limits
-        self.quorum = quorum
-        self.weighting = weighting
-        self.aggregator = aggregator or load_object(AGGREGATORS["mean"], "aggregator")
-        self.server_step = server_step or load_object(SERVER_STEPS["plain"], "server step")()
-        self.mechanisms = tuple(mechanisms)
         self.angles = angles
-        self.trained_by = trained_by
+        # attributes of its own, which a derived class may read and change
+        vars(self).update(vars(Rules(num_clients, **rules)))
         self.rejections: list[Rejection] = []
         self._step_state: StepState | None = None
         self._round: _Round | None = None
 
     @property
     def rules(self) -> Rules:
-        """The rules of the next round, as the attributes are now."""
-        return Rules(
-            self.num_clients,
-            self.aggregator,
-            self.server_step,
-            self.seed,
-            self.fraction_train,
-            self.sampling,
-            self.limits,
-            self.quorum,
-            self.weighting,
-            self.mechanisms,
-            self.trained_by,
-        )
+        """How clients are chosen and what becomes of their updates, as the attributes are now."""
+        return Rules(**{item.name: vars(self)[item.name] for item in fields(Rules)})
 
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
@@ -141,20 +103,13 @@ class RouterStrategy(Strategy):
         Raises:
             UserError: The aggregator or a mechanism returned what is not an update.
         """
-        now = self._round
+        now, step = self._round, self._step_state
         if now is None or now.number != server_round:
             raise RuntimeError(f"aggregate_train({server_round}) without its configure_train")
         sampled = sum(map(len, now.asked.values()))
-        cohort, unread = read_replies(replies, now.asked, now.layout)
+        rows, unread = read_replies(replies, now.asked, now.layout)
         end = close_round(
-            self.rules,
-            server_round,
-            sampled,
-            cohort,
-            unread,
-            now.layout,
-            now.shared,
-            self._step_state,
+            self.rules, server_round, sampled, rows, unread, now.layout, now.shared, step
         )
         self._step_state, self.rejections = end.step, end.rejections
         for one in end.rejections:
@@ -175,16 +130,8 @@ class RouterStrategy(Strategy):
 
     def summary(self) -> None:
         """Log how the strategy is set up."""
-        logger.info(
-            "%d clients on %d hosts, fraction %g (%s), aggregator %s, step %s, mechanisms %s",
-            self.num_clients,
-            len(self.hosts.nodes),
-            self.fraction_train,
-            self.sampling,
-            self.aggregator,
-            self.server_step,
-            self.mechanisms,
-        )
+        clients, hosts = self.rules.num_clients, len(self.hosts.nodes)
+        logger.info("%d clients on %d hosts: %s", clients, hosts, self.rules)
 
     def state_dict(self) -> Memory:
         """Return what a resumed run needs besides the shared parameters: numbers and tensors.
@@ -192,8 +139,68 @@ class RouterStrategy(Strategy):
         A derived class defines this and ``load_state_dict`` itself, if only as ``state_dict =
         RouterStrategy.state_dict``; otherwise its runs make no checkpoints.
         """
-        return memory_of(self._step_state, self.mechanisms)
+        return memory_of(self._step_state, self.rules.mechanisms)
 
     def load_state_dict(self, state: Memory) -> None:
         """Go on from a saved state of a strategy with the same parts."""
-        self._step_state = recall(state, self.mechanisms)
+        self._step_state = recall(state, self.rules.mechanisms)
+
+
+def make_strategy(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strategy:
+    """Return the strategy a config names, after checking that its parts go together.
+
+    ``strategy`` is ``"router"`` or the import path of a class: one derived from ``RouterStrategy``
+    gets all settings and ``strategy-options`` as keyword arguments, any other Flower strategy
+    (e.g. ``"flwr.serverapp.strategy:FedMedian"``) ``fraction-train`` and ``strategy-options``.
+    Hosts and angles are as for ``RouterStrategy``.
+
+    Raises:
+        UserError: Something cannot be loaded, or settings cannot go together.
+    """
+    path = config.strategy.strategy
+    kind = RouterStrategy if path == ROUTER else load_object(path, "strategy")
+    if not (isinstance(kind, type) and issubclass(kind, Strategy)):
+        raise UserError(f"strategy = {path!r}: is not a class derived from Flower's Strategy")
+    options = parse_options("strategy-options", config.strategy.strategy_options)
+    if issubclass(kind, RouterStrategy):
+        arguments = {"hosts": hosts, "angles": angles, **vars(make_rules(config))}
+        if both := sorted(arguments.keys() & options.keys()):
+            raise UserError(f"strategy-options: {', '.join(both)} have settings of their own")
+    else:
+        _refuse_router_settings(config)
+        arguments = _flower_defaults(kind, config)
+    try:
+        return kind(**{**arguments, **options})
+    except (TypeError, ValueError) as error:
+        raise UserError(f"strategy = {path!r}: {error}") from error
+
+
+def _refuse_router_settings(config: Config) -> None:
+    """Refuse settings that only RouterStrategy would heed."""
+    mechanisms = make_mechanisms(config)
+    ours = {
+        kebab(item.name): getattr(config.strategy, item.name) == item.default
+        for item in fields(StrategyConfig)
+        if item.name not in ("strategy", "strategy_options")
+    }
+    ours["sampling"] = config.federation.sampling == "fixed"
+    ours["mechanisms"] = not any(m.runs_on_server for m in mechanisms)
+    if ignored := sorted(name for name, unchanged in ours.items() if not unchanged):
+        raise UserError(
+            f"strategy = {config.strategy.strategy!r} would ignore {', '.join(ignored)}: only "
+            "strategy = 'router' and classes derived from it heed these; Flower's own take "
+            "strategy-options"
+        )
+    check_chain(config, mechanisms)
+
+
+def _flower_defaults(kind: type[Strategy], config: Config) -> dict[str, object]:
+    wanted = {
+        "fraction_train": config.federation.fraction_train,
+        "fraction_evaluate": 0.0,
+        "min_train_nodes": 1,
+        "min_available_nodes": 1,
+    }
+    accepted = inspect.signature(kind).parameters
+    anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
+    return {name: value for name, value in wanted.items() if anything or name in accepted}

@@ -13,7 +13,6 @@ from flwr.serverapp import Grid
 
 from qmoe_fed import rng
 from qmoe_fed.federated.flower.grid import DirectGrid
-from qmoe_fed.federated.flower.hosts import Hosts
 from qmoe_fed.federated.flower.messages import (
     ARRAYS,
     CLIENT,
@@ -21,6 +20,7 @@ from qmoe_fed.federated.flower.messages import (
     LOSS,
     METRICS,
     ROUND,
+    Hosts,
     arrays_of,
     clients_of,
     cohort_messages,
@@ -33,13 +33,8 @@ FIRST = 1  # Flower takes node id 0 for no node
 class VirtualGrid(DirectGrid):
     """A grid of one virtual node per client, on top of a grid of hosts, for one round.
 
-    Args:
-        grid: The grid of hosts.
-        hosts: Who hosts whom.
-        num_clients: Number of virtual nodes.
-        seed: Flower's strategies sample nodes with Python's global generator, which is therefore
-            seeded from this and the round whenever they ask which nodes there are.
-        server_round: The round.
+    Flower's strategies sample nodes with Python's global generator, which is therefore seeded, from
+    seed and round, whenever they ask which nodes there are.
     """
 
     def __init__(
@@ -50,7 +45,6 @@ class VirtualGrid(DirectGrid):
         self.seed, self.round = seed, server_round
 
     def get_node_ids(self) -> list[int]:
-        """Return one id per client."""
         random.seed(int(rng.generator(self.seed, "flower", 0, self.round).integers(2**32)))
         return list(range(FIRST, FIRST + self.num_clients))
 

@@ -10,14 +10,7 @@ from matplotlib.figure import Figure
 
 from qmoe_fed.data import shape_of
 from qmoe_fed.errors import UserError
-from qmoe_fed.results.figures import (
-    decision_regions,
-    expert_load,
-    expert_regions,
-    label_distribution,
-    learning_curves,
-    unseen_clients,
-)
+from qmoe_fed.results.figures import charts, maps
 from qmoe_fed.results.figures.style import save
 from qmoe_fed.results.load import Run, load_run
 from qmoe_fed.results.progress import say
@@ -52,14 +45,14 @@ def draw_all(path: str | Path) -> list[Path]:
 def pictures(run: Run) -> dict[str, Callable[[Run], Figure]]:
     """Return how to draw each picture that such a run can have."""
     possible: dict[str, Callable[[Run], Figure]] = {
-        "learning-curves": learning_curves.draw,
-        "expert-load": expert_load.draw,
-        "label-distribution": label_distribution.draw,
+        "learning-curves": charts.learning_curves,
+        "expert-load": charts.expert_load,
+        "label-distribution": charts.label_distribution,
     }
     if run.unseen:
-        possible["unseen-clients"] = unseen_clients.draw
+        possible["unseen-clients"] = charts.unseen_clients
     if shape_of(run.config).features == 2:
-        possible["decision-regions"] = decision_regions.draw
+        possible["decision-regions"] = maps.decision_regions
         if run.config.federation.share in ("router", "all"):
-            possible["expert-regions"] = expert_regions.draw
+            possible["expert-regions"] = maps.expert_regions
     return possible

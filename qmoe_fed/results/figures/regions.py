@@ -27,14 +27,7 @@ def lattice(bounds: Bounds) -> Floats:
 
 
 def paint(ax: Axes, weights: Floats, colors: Colors, bounds: Bounds) -> None:
-    """Fill axes with colours, mixed at each point of the lattice by its weights.
-
-    Args:
-        ax: The axes.
-        weights: Non-negative with sum 1, shape ``(R², n)``.
-        colors: Shape ``(n, 3)``.
-        bounds: Of the lattice.
-    """
+    """Fill axes with colours ``(n, 3)``, mixed at each point of the lattice by ``(R², n)`` weights."""
     mixed = (weights @ colors).clip(0, 1).reshape(RESOLUTION, RESOLUTION, 3)
     ax.imshow(mixed, origin="lower", extent=bounds, interpolation="bilinear", aspect="auto")
     for axis in (ax.xaxis, ax.yaxis):
@@ -44,10 +37,7 @@ def paint(ax: Axes, weights: Floats, colors: Colors, bounds: Bounds) -> None:
 def draw_regions(ax: Axes, predict: Callable[[Floats], Floats], bounds: Bounds) -> None:
     """Draw what a classifier decides: class colours mixed by probability, and the borders.
 
-    Args:
-        ax: The axes.
-        predict: Maps points ``(B, 2)`` to class probabilities ``(B, C)``.
-        bounds: The part of the plane to draw.
+    ``predict`` maps points ``(B, 2)`` to class probabilities ``(B, C)``.
     """
     points = lattice(bounds)
     probabilities = predict(points)
@@ -61,15 +51,9 @@ def draw_regions(ax: Axes, predict: Callable[[Floats], Floats], bounds: Bounds) 
 def draw_samples(
     ax: Axes, points: Floats, classes: NDArray[np.int64], count: int, marker: str, size: float
 ) -> None:
-    """Draw samples in the colours of their classes.
+    """Draw samples at points ``(B, 2)`` in the colours of their classes ``(B,)``, of ``count``.
 
-    Args:
-        ax: The axes.
-        points: Shape ``(B, 2)``.
-        classes: Shape ``(B,)``.
-        count: Number of classes.
-        marker: Matplotlib's name of the marker.
-        size: Its width in points.
+    The size is that of the marker, in points.
     """
     colors = class_colors(count)[classes]
     x, y = points.T

@@ -4,6 +4,7 @@ Only matplotlib's objects are used, no pyplot and no global settings: pictures m
 thread and look the same beside any other use of matplotlib.
 """
 
+from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,18 @@ def draw_grid(ax: Axes) -> None:
     """Draw faint horizontal lines behind the curves of axes."""
     ax.grid(axis="y", color="0.9", linewidth=THIN)
     ax.set_axisbelow(True)
+
+
+def draw_band(
+    ax: Axes, x: Sequence[float], low: Colors, high: Colors, color: str, label: str | None = None
+) -> None:
+    """Fill the space between two curves faintly."""
+    ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0, label=label)
+
+
+def add_legend(owner: Axes | Figure, **place: Any) -> None:
+    """Add a legend without a frame; ``place`` and what else, as for matplotlib's."""
+    owner.legend(fontsize=SMALL, title_fontsize=SMALL, frameon=False, **place)
 
 
 def add_colorbar(figure: FigureBase, colors: ScalarMappable, label: str, **place: Any) -> None:

@@ -1,7 +1,11 @@
-"""What a few clients decide, and the samples they learnt from and are tested on."""
+"""Pictures of the input plane: what clients decide there, and which expert is responsible."""
+
+import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -10,20 +14,25 @@ from numpy.typing import NDArray
 from qmoe_fed.data import ClientData, Samples
 from qmoe_fed.errors import UserError
 from qmoe_fed.results.figures import style
-from qmoe_fed.results.figures.label_distribution import count_labels, skew_order
-from qmoe_fed.results.figures.order import evenly_spaced
+from qmoe_fed.results.figures.charts import count_labels, evenly_spaced, skew_order
 from qmoe_fed.results.figures.plane import Plane
-from qmoe_fed.results.figures.regions import Floats, draw_regions, draw_samples
+from qmoe_fed.results.figures.regions import Floats, draw_regions, draw_samples, lattice, paint
 from qmoe_fed.results.load import Run
 
-ROWS, COLUMNS = 2, 3  # at most
+ROWS, COLUMNS = 2, 3  # of clients, at most
 LEGEND_COLUMNS = 7
 MOST_CANDIDATES = 1000  # clients among whom those drawn are chosen
 
 TRAIN, TEST, WRONG = ("o", 2.5), ("^", 4.0), ("o", 6.0)  # marker, its width in points
 
+MOST_EXPERTS = 16
+"""Experts with a panel of their own; if there are more, those used most in the plane."""
 
-def draw(run: Run) -> Figure:
+MOST_CLIENTS, SAMPLES = 75, 4
+"""Clients some of whose samples show where the data lie, and how many of each."""
+
+
+def decision_regions(run: Run) -> Figure:
     """Draw the decision regions of up to six clients, from one extreme of label skew to the other.
 
     Raises:
@@ -40,15 +49,9 @@ def draw(run: Run) -> Figure:
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for row, (ax, client) in enumerate(zip(panels, clients, strict=True)):
         _draw_client(ax, run, int(client), data.select(slice(row, row + 1)), plane)
-    figure.legend(
-        handles=_legend([str(label) for label in labels]),
-        loc="outside lower center",
-        ncols=LEGEND_COLUMNS,
-        fontsize=style.SMALL,
-        frameon=False,
-        handletextpad=0.2,
-        columnspacing=1.2,
-    )
+    handles = _legend([str(label) for label in labels])
+    spacing = {"ncols": LEGEND_COLUMNS, "handletextpad": 0.2, "columnspacing": 1.2}
+    style.add_legend(figure, handles=handles, loc="outside lower center", **spacing)
     return figure
 
 
@@ -77,26 +80,22 @@ def _draw_client(ax: Axes, run: Run, client: int, data: ClientData, plane: Plane
     points, classes = _points(data.test, plane)
     draw_samples(ax, points, classes, count, *TEST)
     wrong = predict(points).argmax(1) != classes
-    marker, size = WRONG
-    x, y = points[wrong].T
-    ax.scatter(
-        x, y, s=size**2, c="none", marker=marker, edgecolors=style.BLACK, linewidths=style.THIN
-    )
+    (marker, size), (x, y) = WRONG, points[wrong].T
+    ax.scatter(x, y, s=size**2, c="none", marker=marker, ec=style.BLACK, lw=style.THIN)
     title = f"client {client}: accuracy {100 * (1 - wrong.mean()):.1f}%"
     style.dress(ax, title, *plane.axes)
     ax.label_outer()
 
 
 def _points(samples: Samples, plane: Plane) -> tuple[Floats, NDArray[np.int64]]:
-    """Return the points and classes of one client's samples."""
+    """Return the points and classes of samples, those of all clients together."""
     return plane.points(samples.x[samples.mask].numpy()), samples.y[samples.mask].numpy()
 
 
 def _legend(labels: list[str]) -> list[Line2D]:
     def handle(label: str, marker: str, size: float, fill: str, edge: str = "none") -> Line2D:
-        return Line2D(
-            [], [], ls="", marker=marker, ms=size, mfc=fill, mec=edge, mew=style.THIN, label=label
-        )
+        look: dict[str, Any] = {"mfc": fill, "mec": edge, "mew": style.THIN}
+        return Line2D([], [], ls="", marker=marker, ms=size, label=label, **look)
 
     colors = map(to_hex, style.class_colors(len(labels)))
     return [
@@ -105,3 +104,37 @@ def _legend(labels: list[str]) -> list[Line2D]:
         handle("test sample", *TEST, style.GREY),
         handle("misclassified", *WRONG, "none", style.BLACK),
     ]
+
+
+def expert_regions(run: Run) -> Figure:
+    """Draw the experts' colours mixed by their weights, and each expert's weight by itself."""
+    plane = Plane.of(run)
+    weights = run.routing(plane.inputs(lattice(plane.bounds)))
+    count = weights.shape[1]
+    colors = style.expert_colors(count)
+    shown = np.sort(weights.mean(0).argsort()[::-1][:MOST_EXPERTS])
+    columns = math.ceil(math.sqrt(len(shown)))
+    rows = math.ceil(len(shown) / columns)
+
+    figure = style.new_figure(style.PAGE, 0.7 + plane.height(0.42 * style.PAGE))
+    left, right = figure.subfigures(1, 2, squeeze=False).ravel()
+    whole = left.subplots()
+    paint(whole, weights, colors, plane.bounds)
+    clients = evenly_spaced(run.config.federation.num_clients, MOST_CLIENTS)
+    points, _ = _points(run.data(clients).test.first(SAMPLES), plane)
+    whole.scatter(*points.T, s=3, c=style.BLACK, linewidths=0)
+    style.dress(whole, "experts mixed by weight; dots: test samples", *plane.axes)
+
+    panels = right.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
+    for ax, i in zip(panels, shown, strict=False):
+        own, white = weights[:, [i]], np.ones((1, 3))
+        paint(ax, np.hstack([own, 1 - own]), np.vstack([colors[[i]], white]), plane.bounds)
+        style.dress(ax, f"expert {i}")
+    for ax in panels[len(shown) - columns : len(shown)]:
+        ax.tick_params(labelbottom=True)
+    for ax in panels[len(shown) :]:
+        ax.remove()
+    beside = list(panels[: len(shown)])
+    greys = ScalarMappable(cmap="Greys")
+    style.add_colorbar(right, greys, "P(expert | x)", ax=beside, pad=0.02)
+    return figure

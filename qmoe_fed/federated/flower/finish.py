@@ -7,32 +7,45 @@ import torch
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import shape_of
-from qmoe_fed.federated.run import Run
+from qmoe_fed.errors import UserError
+from qmoe_fed.federated.flower.run import Run
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.learning.routing import imbalance, mutual_information
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.summary import headline_size, print_summary, spread
 
+KINDS = ("shared", "scratch", "random")
+
 
 def finish(run: Run) -> None:
-    """Test unseen clients, save the experts, write and print the summary, draw the pictures."""
-    config, directory, transport = run.transport.model.config, run.directory, run.transport
+    """Test unseen clients, save the experts, write and print the summary, draw the pictures.
+
+    Raises:
+        UserError: A host could not save its experts.
+    """
+    config, transport = run.config, run.transport
     run.write_shared()
-    unseen = _score_unseen(run)
+    unseen: dict[str, Any] = {}
+    if config.federation.num_unseen_clients:
+        table, sizes = transport.unseen(run.state), config.unseen.sample_sizes
+        _write_table(run, "unseen.json", table)
+        unseen = {
+            kind: {str(m): spread(table.columns[f"{kind}-{m}"]) for m in sizes} for kind in KINDS
+        }
     # label distributions of the clients are in it: a private run does not ask
     cells = None if config.privacy.mechanisms else transport.routing(run.state)
     routing = routing_summary(config, run.table, cells)
-    transport.save_experts(directory.path / "experts")
+    if fault := transport.tell("query.save", {"folder": str(run.path / "experts")}):
+        raise UserError(f"a host could not save its experts: {fault}")
     _write_table(run, "clients.json", run.table)
     summary = _summary(run, unseen, routing)
-    summary["wall_seconds"] = time.monotonic() - run.started
-    directory.write_json("summary.json", summary)
+    run.directory.write_json("summary.json", summary)
     print_summary(summary)
     if config.results.figures:
         from qmoe_fed.results.figures import draw_all  # matplotlib only where it is used
 
-        draw_all(directory.path)
-    say(f"results: {directory.path}")
+        draw_all(run.path)
+    say(f"results: {run.path}")
 
 
 def routing_summary(
@@ -57,26 +70,13 @@ def routing_summary(
     return {**described, "class_information": class_information}
 
 
-def _score_unseen(run: Run) -> dict[str, Any]:
-    """Return the accuracy of unseen clients: kind → number of labelled samples → spread."""
-    config = run.transport.model.config
-    if not config.federation.num_unseen_clients:
-        return {}
-    table = run.transport.unseen(run.state)
-    _write_table(run, "unseen.json", table)
-    return {
-        kind: {str(m): spread(table.columns[f"{kind}-{m}"]) for m in config.unseen.sample_sizes}
-        for kind in ("shared", "scratch", "random")
-    }
-
-
 def _write_table(run: Run, name: str, table: ClientTable) -> None:
     columns = {"client": table.clients, **table.columns}
     run.directory.write_columns(name, {key: v.tolist() for key, v in columns.items()})
 
 
 def _summary(run: Run, unseen: dict[str, Any], routing: dict[str, float | None]) -> dict[str, Any]:
-    model, config = run.transport.model, run.transport.model.config
+    model, config = run.transport.model, run.config
     accuracy = spread(run.table.columns["accuracy"])
     headline = str(headline_size(config.unseen.sample_sizes))
     epsilon = run.record.get("train", {}).get("epsilon")
@@ -87,22 +87,21 @@ def _summary(run: Run, unseen: dict[str, Any], routing: dict[str, float | None])
         "rounds_counted": run.state.counted,
         "clients": config.federation.num_clients,
         "unseen_clients": config.federation.num_unseen_clients,
-        "supernodes": run.transport.hosts,
+        "supernodes": len(run.transport.hosts.nodes),
         "share": config.federation.share,
         "seed": config.federation.seed,
         "router_parameters": sum(p.numel() for p in model.module.router.parameters()),
         # a client's update has the form of what it is sent
         "bytes_up_per_client_round": sum(v.nbytes for v in run.state.shared.values()),
-        "accuracy_mean": accuracy["mean"],
-        "accuracy_std": accuracy["std"],
-        "accuracy_worst10": accuracy["worst10"],
+        **{f"accuracy_{name}": value for name, value in accuracy.items()},
         "unseen_samples": int(headline) if unseen else None,
         **{
             f"unseen_accuracy_{kind}": unseen[kind][headline]["mean"] if unseen else None
-            for kind in ("shared", "scratch", "random")
+            for kind in KINDS
         },
         "unseen": unseen,
         **{f"routing_{name}": value for name, value in routing.items()},
         "epsilon": epsilon,
         "delta": None if epsilon is None else config.privacy.delta,
+        "wall_seconds": time.monotonic() - run.started,
     }

@@ -1,0 +1,181 @@
+"""A run under way: how far it has come, how that is saved, and how a run goes on from there.
+
+At a checkpoint every host writes what is private to its clients; the server writes the rest. A
+strategy or a mechanism that remembers something must be able to say what (``state_dict``), or
+there are no checkpoints: a run that went on without it would be another run, and its privacy a
+false promise.
+"""
+
+import logging
+import shutil
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from flwr.serverapp import strategy as flower
+from safetensors.torch import load_file
+from torch import Tensor
+
+from qmoe_fed.config import Config
+from qmoe_fed.errors import UserError
+from qmoe_fed.federated.federation import State
+from qmoe_fed.federated.flower.messages import ROUND
+from qmoe_fed.federated.flower.strategy import RouterStrategy
+from qmoe_fed.federated.flower.transport import FlowerTransport
+from qmoe_fed.federated.mechanism import Memory, group_of, grouped
+from qmoe_fed.federated.updates import ClientTable
+from qmoe_fed.results.checkpoint import SERVER, forget, make_current, next_folder, read_current
+from qmoe_fed.results.progress import say
+from qmoe_fed.results.run_directory import RunDirectory, write_tensors
+
+STATELESS = (
+    flower.Bulyan,
+    flower.FedAvg,
+    flower.FedMedian,
+    flower.FedProx,
+    flower.FedTrimmedAvg,
+    flower.Krum,
+    flower.MultiKrum,
+    flower.QFedAvg,
+)
+"""Flower's strategies that remember nothing from one round to the next."""
+
+logger = logging.getLogger("flwr")
+
+
+@dataclass
+class Run:
+    """A run under way.
+
+    Attributes:
+        transport: What carries it.
+        directory: Where it is written down.
+        state: Where its federation stands.
+        started: ``time.monotonic()`` at the start, less what it took to come to a checkpoint.
+        status: ``completed``, or ``stopped`` when a privacy budget ended the run early.
+        reason: Why it was stopped.
+        table: Scores of all clients after the last scored round.
+        record: What is written down of the last round, besides its scores; ``train`` is what the
+            strategy reported.
+    """
+
+    transport: FlowerTransport
+    directory: RunDirectory
+    state: State
+    started: float
+    status: str = "completed"
+    reason: str = ""
+    table: ClientTable = field(default_factory=ClientTable)
+    record: dict[str, Any] = field(default_factory=lambda: {"round": 0})
+
+    @property
+    def path(self) -> Path:
+        """The directory of the run."""
+        return self.directory.path
+
+    @property
+    def config(self) -> Config:
+        """The settings of the run."""
+        return self.transport.config
+
+    def write_shared(self) -> None:
+        """Write the shared parameters down."""
+        write_tensors(self.path / "shared.safetensors", self.state.shared)
+
+
+def checkpoint_interval(run: Run) -> int:
+    """Return after how many rounds a checkpoint is due; 0: never.
+
+    With privacy mechanisms it is every round, and the checkpoint is made before the new shared
+    parameters leave the server. A round that was released is therefore never run again: its noise
+    would be the same, and if other clients failed than at first, the difference would be theirs.
+    """
+    every = run.config.results.checkpoint_every
+    if every and (reason := _unsaved(run)):
+        say(f"no checkpoints, a run that is stopped cannot go on: {reason}")
+        return 0
+    return 1 if every and run.config.privacy.mechanisms else every
+
+
+def save_checkpoint(run: Run) -> None:
+    """Write down all of a run, after a round and before its scores, and make it current.
+
+    If a host cannot do its part, the log says so and the checkpoint before stays; with privacy
+    mechanisms there is none then, until the next.
+    """
+    state, folder = run.state, next_folder(run.path)
+    where = {"folder": str(folder), ROUND: state.round}
+    if fault := run.transport.tell("query.checkpoint", where):
+        logger.warning("no checkpoint after round %d: %s", state.round, fault)
+        if run.config.privacy.mechanisms:
+            forget(run.path)
+        return
+    memory = _memory(run)
+    kept = {k: v for k, v in memory.items() if isinstance(v, Tensor)}
+    tensors = grouped({"shared": state.shared, "table": run.table.columns, "strategy": kept})
+    write_tensors(folder / SERVER, {**tensors, "clients": run.table.clients})
+    content = {
+        "round": state.round,
+        "hosts": len(run.transport.hosts.nodes),
+        "counted": state.counted,
+        "record": run.record,
+        "columns": list(run.table.columns),
+        "strategy": {k: v for k, v in memory.items() if not isinstance(v, Tensor)},
+        "seconds": time.monotonic() - run.started,
+    }
+    make_current(run.path, folder, content)
+
+
+def go_on(run: Run) -> None:
+    """Bring hosts, strategy, run and directory to where the current checkpoint was made.
+
+    Raises:
+        UserError: Something of the checkpoint is missing.
+    """
+    folder, content = read_current(run.path)
+    number, tensors = content["round"], load_file(folder / SERVER)
+    where = {"folder": str(folder), ROUND: number, "hosts": content["hosts"]}
+    if fault := run.transport.tell("query.restore", where):
+        raise UserError(f"cannot go on after round {number}: {fault}")
+    memory: Memory = {**group_of(tensors, "strategy"), **content["strategy"]}
+    if type(run.transport.strategy) not in STATELESS:
+        run.transport.strategy.load_state_dict(memory)  # type: ignore[attr-defined]
+    device, shared = run.config.training.device, group_of(tensors, "shared")
+    ordered = {name: shared[name].to(device) for name in run.state.shared}
+    run.state = State(ordered, number, content["counted"])
+    columns = {name: tensors[f"table.{name}"] for name in content["columns"]}
+    run.table, run.record = ClientTable(tensors["clients"], columns), content["record"]
+    run.started -= content["seconds"]
+    run.directory.cut_rounds(number)
+    (run.path / "summary.json").unlink(missing_ok=True)
+    shutil.rmtree(run.path / "experts", ignore_errors=True)  # of other hosts, perhaps
+    say(f"going on after round {number}")
+
+
+def _unsaved(run: Run) -> str:
+    """Return why a checkpoint would lose something; empty if it would not.
+
+    A class that inherits ``state_dict`` may remember more than that knows of, so the class itself
+    has to define both halves.
+    """
+    strategy = run.transport.strategy
+    parts: list[object] = [] if type(strategy) in STATELESS else [strategy]
+    if isinstance(strategy, RouterStrategy):
+        parts += [one for one in strategy.rules.mechanisms if one.runs_on_server]
+    for part in parts:
+        if not {"state_dict", "load_state_dict"} <= vars(type(part)).keys():
+            return f"{type(part).__name__} does not define state_dict and load_state_dict"
+    _memory(run)
+    return ""
+
+
+def _memory(run: Run) -> Memory:
+    """Return what the strategy remembers."""
+    if type(run.transport.strategy) in STATELESS:
+        return {}
+    memory: Memory = run.transport.strategy.state_dict()  # type: ignore[attr-defined]
+    for name, value in memory.items():
+        if not isinstance(value, int | float | Tensor):
+            raise UserError(f"state_dict: {name} is {value!r}, expected a number or a tensor")
+    return memory
