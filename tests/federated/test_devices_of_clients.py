@@ -129,10 +129,10 @@ def names_in(messages):
 
 
 def test_nothing_of_the_devices_travels_or_is_stored(tmp_path):
-    plain, _ = federate(tmp_path / "plain")
+    plain, _ = federate(tmp_path / "plain", num_server_rounds=1)
     unequal = {"readout_error": "uniform(0, 0.1)", "shots": 50, "layers": "1..3"}
     noise = {key.replace("-", "_"): value for key, value in UNEQUAL.items()}
-    grid, folder = federate(tmp_path / "unequal", **noise, **unequal)
+    grid, folder = federate(tmp_path / "unequal", num_server_rounds=1, **noise, **unequal)
     assert names_in(grid.sent) == names_in(plain.sent)
     assert names_in(grid.received) == names_in(plain.received)
     files = {path.name for path in (tmp_path / "plain").rglob("*")}
