@@ -23,8 +23,8 @@ class Circuit:
         measured: Number of qubits read, counted from the first; 0 to n. -1 is all.
 
     Raises:
-        UserError: A wire does not exist, numbers of parameters have gaps, a state is embedded on wires
-            in use, or more qubits are measured than there are.
+        UserError: A wire does not exist, numbers of parameters have gaps, a state is embedded on
+            wires in use, or more qubits are measured than there are.
     """
 
     qubits: int

@@ -9,21 +9,29 @@ parameters of their own is one call, and ``torch.func.vmap`` works over it.
 """
 
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, reduce
+from itertools import pairwise
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qmoe_fed.circuits.chains import Chains
+from qmoe_fed.circuits.blocks import Form, Matrices
 from qmoe_fed.circuits.circuit import Circuit
+from qmoe_fed.circuits.fuse import Block, block
 from qmoe_fed.circuits.operations import Operation
-from qmoe_fed.circuits.schedule import in_chains, is_real, layers, primitives
+from qmoe_fed.circuits.schedule import AXES, Layer, is_real, layers, primitives
 from qmoe_fed.circuits.tables import Constant
+
+Chains = tuple[tuple[Operation, ...], ...]
+"""The gates on every wire."""
 
 GROUP = 4
 """Most qubits whose maps are multiplied out into one matrix."""
+
+MOST_TURNS = 6
+"""Most rotations in one table: it has 2^7 rows per matrix."""
 
 
 @cache
@@ -45,46 +53,82 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
         x: Features in radians, shape ``(..., B, circuit.features)``.
         theta: Shape ``(..., P)``.
     """
-    plan = _plan(circuit)
-    n = circuit.qubits
-    psi = _product_state(plan.first.vectors(x, theta)).to(plan.dtype(x))
-    if plan.maps is None:
-        return plan.entanglers[0](psi, -1)
-    maps = plan.maps.matrices(x, theta).to(psi.dtype)  # real maps may follow a complex embedding
-    maps = maps.unflatten(-3, (-1, n)).movedim(-4, -5)  # (..., layers, B or 1, n, 2, 2)
-    groups = maps.tensor_split(-(-n // GROUP), dim=-3)
-    blocks = [_kronecker(group) for group in groups]  # (..., layers, B or 1, 2^g, 2^g)
-    if plan.maps.of_x:
-        of_layers = zip(*(block.unbind(-4) for block in blocks), strict=True)
-        return _evolve(plan.entanglers, psi.unsqueeze(-2), of_layers).squeeze(-2)
-    of_layers = zip(*(block.squeeze(-3).unbind(-3) for block in blocks), strict=True)
-    if 2**n < psi.shape[-2]:
+    plan, given = _plan(circuit), (x, theta, x.new_empty(0))
+    dtype = x.dtype if is_real(circuit) else x.dtype.to_complex()
+    psi = _product_state(plan.first(*given), plan.first.of_x).to(dtype)
+    maps: dict[Chains, list[Tensor]] = {}  # of every layer, one of each group
+    if plan.shared:
+        units = plan.matrices.stacked(*given, len(plan.shared))
+        groups = [reduce(kron, units[a:b]).unbind(-3) for a, b in pairwise(plan.groups)]
+        maps |= zip(plan.shared, map(list, zip(*groups, strict=True)), strict=True)
+    for chains, matrices in plan.of_x.items():
+        each = matrices(*given)
+        each = [m if of_x else m.unsqueeze(-3) for m, of_x in zip(each, matrices.of_x, strict=True)]
+        maps[chains] = [reduce(kron, each[a:b]) for a, b in pairwise(plan.groups)]
+    if not plan.of_x and 2**circuit.qubits < psi.shape[-2]:
         # What follows the embedding is the same for every sample: multiply it out once.
-        basis = torch.eye(2**n, dtype=psi.dtype, device=psi.device)
-        return psi @ _evolve(plan.entanglers, basis, of_layers)
-    return _evolve(plan.entanglers, psi, of_layers)
+        basis = torch.eye(2**circuit.qubits, dtype=psi.dtype, device=psi.device)
+        return psi @ _evolve(plan, basis, maps)
+    return _evolve(plan, psi, maps)
 
 
 class _Plan:
     """What is known of a circuit before its angles."""
 
     def __init__(self, circuit: Circuit) -> None:
-        self.real = is_real(circuit)
-        first, *others = whole = layers(primitives(circuit), circuit.qubits, in_chains)
-        self.first = Chains(circuit, first.chains)
-        chains = [chain for layer in others for chain in layer.chains]
-        self.maps = Chains(circuit, chains) if chains else None
-        self.entanglers = [Entangler(circuit.qubits, layer.rest) for layer in whole]
+        n = circuit.qubits
+        form: Form = "real" if is_real(circuit) else "complex"
+        found = layers(primitives(circuit), n, longest=MOST_TURNS // 2)
+        self.first = Matrices(
+            circuit, _units(found[0].chains, _width(found[:1])), form, column=True
+        )
+        self.entanglers = [Entangler(n, layer.entanglers) for layer in found]
         if self.entanglers[-1].order is None:
             self.entanglers[-1].signs = None
-
-    def dtype(self, x: Tensor) -> torch.dtype:
-        return x.dtype if self.real else x.dtype.to_complex()
+        self.chains = [layer.chains for layer in found[1:]]
+        width = _width(found[1:])
+        units = {chains: _units(chains, width) for chains in self.chains}
+        self.shared = [c for c, own in units.items() if not any(unit.of_x for unit in own)]
+        count = -(-n // width)
+        self.groups = [*range(0, count, GROUP // width), count]  # first unit of each
+        self.matrices = Matrices(
+            circuit, [units[c][k] for k in range(count) for c in self.shared], form
+        )
+        self.of_x = {
+            c: Matrices(circuit, own, form) for c, own in units.items() if c not in self.shared
+        }
 
 
 @cache
 def _plan(circuit: Circuit) -> _Plan:
     return _Plan(circuit)
+
+
+def _width(chosen: Sequence[Layer]) -> int:
+    """Return how many wires one table may multiply out."""
+    turns = [sum(o.name in AXES for o in c) for layer in chosen for c in layer.chains]
+    longest = max(turns, default=0)
+    return min(GROUP, 2 ** int(np.log2(MOST_TURNS / max(longest, 1))))
+
+
+def _units(chains: Chains, width: int) -> list[Block]:
+    """Return the chains of neighbours as blocks, all of about the same size."""
+    n = len(chains)
+    bounds = np.linspace(0, n, -(-n // width) + 1).round().astype(int).tolist()
+    return [
+        block(range(a, b), [o for chain in chains[a:b] for o in chain]) for a, b in pairwise(bounds)
+    ]
+
+
+def _product_state(factors: list[Tensor], of_x: list[bool]) -> Tensor:
+    """Return the Kronecker product of columns, ``(..., B or 1, 2^n)``."""
+    rows = [f if own else f.unsqueeze(-3) for f, own in zip(factors, of_x, strict=True)]
+    while len(rows) > 1:
+        # in halves: the gradient of one outer product of halves needs no more large arrays
+        pairs = zip(rows[::2], rows[1::2], strict=False)
+        joined = [(a @ b.mT).flatten(-2).unsqueeze(-1) for a, b in pairs]
+        rows = joined + rows[len(rows) // 2 * 2 :]
+    return rows[0].squeeze(-1)
 
 
 class Entangler:
@@ -123,23 +167,23 @@ def permutation(
     return order, signs
 
 
-def _evolve(
-    entanglers: list[Entangler], psi: Tensor, layers: Iterable[tuple[Tensor, ...]]
-) -> Tensor:
-    """Apply everything after the first layer's maps to psi ``(..., A, 2^n)``.
-
-    A states share their maps: ``layers`` yields the matrices of the groups, ``(..., 2^g, 2^g)``.
-    """
+def _evolve(plan: _Plan, psi: Tensor, maps: dict[Chains, list[Tensor]]) -> Tensor:
+    """Apply everything after the first layer's maps to psi ``(..., A, 2^n)``."""
     turned = False  # (..., 2^n, A) instead of (..., A, 2^n)
-    for entangler, blocks in zip(entanglers, layers, strict=False):
+    for entangler, chains in zip(plan.entanglers, plan.chains, strict=False):
+        blocks = maps[chains]
+        if chains in plan.of_x:
+            psi = entangler(psi.mT if turned else psi, axis=-1).unsqueeze(-2)
+            psi, turned = _turn(psi, blocks, back=False).squeeze(-1), False
+            continue
         psi = entangler(psi, axis=-2 if turned else -1)
         psi = _turn(psi, blocks, back=turned)
         turned = not turned
-    psi = entanglers[-1](psi, axis=-2 if turned else -1)
+    psi = plan.entanglers[-1](psi, axis=-2 if turned else -1)
     return psi.mT if turned else psi
 
 
-def _turn(psi: Tensor, blocks: tuple[Tensor, ...], back: bool) -> Tensor:
+def _turn(psi: Tensor, blocks: Sequence[Tensor], back: bool) -> Tensor:
     """Multiply the axis of each group by its block: ``(..., A, 2^n)`` → ``(..., 2^n, A)``.
 
     Or the other way round, ``back``. Each product takes the axis from one end of the memory and
@@ -148,32 +192,21 @@ def _turn(psi: Tensor, blocks: tuple[Tensor, ...], back: bool) -> Tensor:
     """
     rows, columns = psi.shape[-2:]
     psi = psi.flatten(-2)
-    for block in blocks if back else reversed(blocks):
-        size = block.shape[-1]
+    for one in blocks if back else reversed(blocks):
+        size = one.shape[-1]
         if back:
-            psi = (psi.unflatten(-1, (size, -1)).mT @ block.mT).flatten(-2)
+            psi = (psi.unflatten(-1, (size, -1)).mT @ one.mT).flatten(-2)
         else:
-            psi = (block @ psi.unflatten(-1, (-1, size)).mT).flatten(-2)
+            psi = (one @ psi.unflatten(-1, (-1, size)).mT).flatten(-2)
     return psi.unflatten(-1, (columns, rows))
 
 
-def _kronecker(maps: Tensor) -> Tensor:
-    """Return the Kronecker product over axis -3: ``(..., g, r, c)`` → ``(..., r^g, c^g)``."""
-    *rest, right = maps.unbind(-3)
-    for factor in reversed(rest):  # from the right: the long axes stay innermost
-        outer = factor[..., :, None, :, None] * right[..., None, :, None, :]
-        right = outer.flatten(-4, -3).flatten(-2)
-    return right
-
-
-def _product_state(factors: Tensor) -> Tensor:
-    """Return the Kronecker product of vectors: ``(..., n, 2)`` → ``(..., 2^n)``."""
-    n, columns = factors.shape[-2], factors.unsqueeze(-1)
-    if n <= 2 * GROUP:
-        return _kronecker(columns)[..., 0]
-    # the gradient of one outer product of halves needs no more large arrays
-    left, right = columns.tensor_split(2, dim=-3)
-    return (_kronecker(left) @ _kronecker(right).mT).flatten(-2)
+def kron(left: Tensor, right: Tensor) -> Tensor:
+    """Return the Kronecker product of two stacks of square matrices."""
+    p, q = left.shape[-1], right.shape[-1]
+    left = left.reshape(*left.shape[:-2], p, 1, p, 1)
+    outer = left * right.reshape(*right.shape[:-2], 1, q, 1, q)
+    return outer.reshape(*outer.shape[:-4], p * q, p * q)
 
 
 def bits(qubits: int) -> NDArray[np.int64]:

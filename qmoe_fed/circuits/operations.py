@@ -55,6 +55,16 @@ class Angle:
         if any(number < 0 for number, _ in terms):
             raise UserError(f"angle {self}: features and parameters are numbered from 0")
 
+    @property
+    def of_x(self) -> "Angle":
+        """What in it depends on features."""
+        return Angle(features=self.features)
+
+    @property
+    def fixed(self) -> "Angle":
+        """What in it does not."""
+        return Angle(self.constant, parameters=self.parameters)
+
     def __add__(self, other: "Angle | float") -> "Angle":
         other = as_angle(other)
         return Angle(
@@ -79,9 +89,6 @@ class Angle:
     def __rsub__(self, other: float) -> "Angle":
         return -self + other
 
-    def __truediv__(self, divisor: float) -> "Angle":
-        return self * (1 / divisor)
-
     __radd__, __rmul__ = __add__, __mul__
 
 
@@ -104,11 +111,7 @@ def as_angle(value: Angle | float) -> Angle:
 class Gate:
     """A unitary on wires; made by ``gate``, ``unitary`` or ``amplitude_embedding``.
 
-    Attributes:
-        name: A name in ``GATES``, ``unitary`` or ``amplitude-embedding``.
-        wires: Numbers of qubits, the first one leading.
-        angles: What it turns by; the amplitudes of an embedding.
-        matrix: Of a ``unitary``.
+    ``angles`` are what it turns by, or the amplitudes of an embedding; ``matrix`` is of a unitary.
     """
 
     name: str
@@ -126,13 +129,7 @@ class Slot:
 
 @dataclass(frozen=True)
 class Channel:
-    """Noise on one wire; made by ``channel``.
-
-    Attributes:
-        name: A name in ``CHANNELS``.
-        wires: The wire.
-        strength: The channel's parameter in [0, 1], or a slot.
-    """
+    """Noise on one wire; made by ``channel``. Its strength is in [0, 1], or a slot."""
 
     name: str
     wires: tuple[int, ...]

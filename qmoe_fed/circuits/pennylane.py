@@ -120,7 +120,7 @@ def queue(
         elif operation.name == "unitary":
             qml.QubitUnitary(fixed_matrix(operation), wires=wires)
         else:
-            values = _linear(circuit, operation)(features, theta).flatten(0, -2)
+            values = torch.atleast_2d(_linear(circuit, operation)(features, theta)).flatten(0, -2)
             if operation.name == "amplitude-embedding":
                 qml.AmplitudeEmbedding(values, wires=wires, normalize=True)
             else:

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from qmoe_fed.circuits import general, kronecker, rotating_frame
+from qmoe_fed.circuits import general, kronecker, whole
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.noise import density, readout
 from qmoe_fed.circuits.tables import Constant
@@ -43,7 +43,7 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None = N
     if ideal.noisy:
         return density.run(circuit, x, theta, strengths)
     outcomes = read_out(ideal, amplitudes(ideal, x, theta), x)
-    return readout.apply(circuit, outcomes, readout.shrinkage(flips, outcomes, strengths))
+    return readout.apply(circuit, flips, outcomes, strengths)
 
 
 def check_inputs(
@@ -59,35 +59,36 @@ def check_inputs(
         raise UserError(f"{d} features: the circuit reads {circuit.features}")
     if theta.shape[-1] != circuit.parameters:
         raise UserError(f"{theta.shape[-1]} parameters: the circuit has {circuit.parameters}")
-    if strengths is None:
-        strengths = x.new_zeros(0)
-    if strengths.shape[-1] != circuit.strengths:
+    given = 0 if strengths is None else strengths.shape[-1]
+    if given != circuit.strengths:
         raise UserError(
-            f"{strengths.shape[-1]} strengths of noise: the circuit has slots for "
-            f"{circuit.strengths}"
+            f"{given} strengths of noise: the circuit has slots for {circuit.strengths}"
         )
+    strengths = x.new_zeros(0) if strengths is None else strengths
     return x if d == circuit.features else x[..., : circuit.features], theta.to(dtype), strengths
 
 
 def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     """Return the state of a circuit without channels by the fastest method for it.
 
-    Args and result as ``general.amplitudes``, but signs or phases may differ.
+    Args and result as ``general.amplitudes``, but phases may differ, and (Re, Im) may stand
+    side by side.
     """
-    if rotating_frame.fits(circuit):
-        return rotating_frame.amplitudes(circuit, x, theta)
+    if (few := whole.of_circuit(circuit)) is not None:
+        return few(x, theta, x)
     if kronecker.fits(circuit):
         return kronecker.amplitudes(circuit, x, theta)
     return general.amplitudes(circuit, x, theta)
 
 
 def read_out(circuit: Circuit, psi: Tensor, x: Tensor) -> Tensor:
-    """Return probabilities or expectations ``(..., B, outputs)`` of states ``(..., B or 1, 2^n)``."""
-    parts = torch.view_as_real(psi) if psi.is_complex() else psi
+    """Return probabilities or expectations ``(..., B, outputs)`` of states ``(..., B or 1, 2^n)``.
+
+    Instead of complex amplitudes there may be twice as many real ones, (Re, Im) of each.
+    """
+    parts = torch.view_as_real(psi).flatten(-2) if psi.is_complex() else psi
     probabilities = parts * parts  # its gradient is faster than that of square()
-    if psi.is_complex():
-        probabilities = probabilities.sum(-1)
-    if circuit.measured < circuit.qubits:
+    if probabilities.shape[-1] > 2**circuit.measured:
         probabilities = probabilities.unflatten(-1, (2**circuit.measured, -1)).sum(-1)
     if circuit.readout == "expval":
         probabilities = probabilities @ _z_signs(circuit.measured)(x)

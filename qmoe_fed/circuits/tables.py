@@ -24,21 +24,25 @@ def outside(make: Callable[[], Made]) -> Made:
 
 
 class Constant:
-    """An array that comes as a tensor of the precision and on the device of another one.
-
-    The array is kept, not the tensor: one made under torch.func.grad must not outlive it.
-    """
+    """An array that comes as a tensor of the precision and on the device of another one."""
 
     def __init__(self, values: NDArray[np.generic]) -> None:
-        whole = not np.issubdtype(values.dtype, np.inexact)
-        self.double = np.ascontiguousarray(values)
-        small = np.complex64 if np.iscomplexobj(values) else np.float32
-        self.single = self.double if whole else self.double.astype(small)
+        self.values = np.ascontiguousarray(values)
+        self.made: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def __call__(self, like: Tensor) -> Tensor:
-        """Return it for a real tensor or a complex one; it is itself real or complex as it is."""
-        single = like.dtype in (torch.float32, torch.complex64)
-        return torch.from_numpy(self.single if single else self.double).to(like.device)
+        """Return it for a real tensor or a complex one; it is itself real, complex or whole."""
+        key = like.dtype, like.device
+        if key not in self.made:
+            self.made[key] = outside(lambda: self._make(*key))
+        return self.made[key]
+
+    def _make(self, dtype: torch.dtype, device: torch.device) -> Tensor:
+        tensor = torch.from_numpy(self.values)
+        if np.issubdtype(self.values.dtype, np.inexact):
+            real = dtype if dtype.is_floating_point else dtype.to_real()
+            tensor = tensor.to(real.to_complex() if tensor.is_complex() else real)
+        return tensor.to(device)
 
 
 class Linear:
@@ -59,7 +63,7 @@ class Linear:
         mix: NDArray[np.float64] | None = None,
     ) -> None:
         of_x, of_theta = np.zeros((features, len(angles))), np.zeros((parameters, len(angles)))
-        constant = np.array([[angle.constant for angle in angles]])
+        constant = np.array([angle.constant for angle in angles])
         for column, angle in enumerate(angles):
             for j, factor in angle.features:
                 of_x[j, column] = factor
@@ -68,19 +72,28 @@ class Linear:
         mixed = [part if mix is None else part @ mix for part in (of_x, of_theta, constant)]
         self.x, self.theta, self.constant = (Constant(m) if m.any() else None for m in mixed)
         self.zeros = Constant(np.zeros_like(mixed[2]))
+        self.of_x = self.x is not None
 
     def __call__(self, x: Tensor, theta: Tensor) -> Tensor:
-        """Return the combinations, ``(..., B, m)``, or ``(..., 1, m)`` if x is not in them.
+        """Return the combinations, ``(..., B, m)``, or ``(..., m)`` if x is not in them.
 
         Args:
             x: Features, ``(..., B, features)``.
             theta: Parameters, ``(..., P)``.
         """
-        terms = []
-        if self.theta is not None:
-            terms.append(theta.unsqueeze(-2) @ self.theta(x))
+        total = None if self.theta is None else theta @ self.theta(x)
         if self.x is not None:
-            terms.append(x @ self.x(x))
+            embedded = x @ self.x(x)
+            if total is None:
+                total = embedded
+            else:
+                total = embedded + (total if total.dim() == 1 else total.unsqueeze(-2))
         if self.constant is not None:
-            terms.append(self.constant(x))
-        return sum(terms[1:], terms[0]) if terms else self.zeros(x)
+            constant = self.constant(x)
+            total = constant if total is None else total + constant
+        return self.zeros(x) if total is None else total
+
+
+def waves(angles: Tensor) -> Tensor:
+    """Return (cos, sin) of angles: ``(..., F)`` → ``(..., 2F)``."""
+    return torch.cat([angles.cos(), angles.sin()], -1)

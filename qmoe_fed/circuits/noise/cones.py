@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cache
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.operations import Channel, Operation, Slot
+from qmoe_fed.circuits.operations import Channel, Operation
 from qmoe_fed.circuits.schedule import primitives
 
 Wires = tuple[int, ...]
@@ -29,11 +29,6 @@ class Part:
     qubits: Wires
     strings: tuple[int, ...]
     operations: tuple[Operation, ...]
-
-    @cached_property
-    def slots(self) -> bool:
-        """Whether some strength is given only when the circuit is run."""
-        return any(isinstance(o, Channel) and isinstance(o.strength, Slot) for o in self.operations)
 
 
 def observables(circuit: Circuit) -> list[Wires]:

@@ -7,13 +7,20 @@ import torch
 from torch import Tensor
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.noise import density_frame, pauli, readout
-from qmoe_fed.circuits.noise.cones import observables, parts
+from qmoe_fed.circuits.frames import segments
+from qmoe_fed.circuits.fuse import slotted
+from qmoe_fed.circuits.noise import pauli, readout
+from qmoe_fed.circuits.noise.cones import Part, observables, parts
 from qmoe_fed.circuits.tables import Constant
+from qmoe_fed.circuits.whole import Whole
 from qmoe_fed.errors import UserError
 
-MOST_QUBITS = 12
+MOST_QUBITS_IN_ALL = 12
 """Most qubits that may bear on an observable: it takes 4^12 coefficients, and as many a gate."""
+
+MOST_QUBITS, MOST_QUBITS_AT_ANY_STRENGTH, MULTIPLIED_OUT = 4, 3, 2
+"""Most qubits for constant matrices, of 16^n entries; where strengths are given later; and for all
+between embeddings multiplied out."""
 
 
 def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor:
@@ -39,27 +46,35 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor
     rest, flips = readout.split(circuit)
     values = []
     for part in parts(rest):
-        if len(part.qubits) > MOST_QUBITS:
+        if len(part.qubits) > MOST_QUBITS_IN_ALL:
             raise UserError(
                 f"{len(part.qubits)} of {circuit.qubits} qubits bear on what is measured: under "
-                f"noise at most {MOST_QUBITS} can be simulated. Take fewer qubits or layers, or "
-                "measure fewer"
+                f"noise at most {MOST_QUBITS_IN_ALL} can be simulated. Take fewer qubits or "
+                "layers, or measure fewer"
             )
-        method = density_frame if density_frame.fits(part) else pauli
-        values.append(method.expectations(circuit, part, x, theta, strengths))
-    whole = values[0] if len(values) == 1 else torch.cat(values, -1)
-    return _read(circuit, whole, readout.shrinkage(flips, x, strengths), x.shape[-2])
-
-
-def _read(circuit: Circuit, values: Tensor, shrink: Tensor | None, samples: int) -> Tensor:
-    """Return the readout given the expectations ``(..., B or 1, M)`` of the observables."""
-    if shrink is not None:
-        values = values * (shrink if circuit.readout == "expval" else readout.of_products(shrink))
+        multiplied = _whole(circuit, part)
+        if multiplied is None:
+            values.append(pauli.expectations(circuit, part, x, theta, strengths))
+        else:
+            values.append(multiplied(x, theta, strengths))
+    read = values[0] if len(values) == 1 else torch.cat(values, -1)
     if circuit.readout == "probs":
-        values = values @ _shares(circuit)(values) + 1 / circuit.outputs
-    if values.shape[-2] == samples:
-        return values
-    return values.expand(*values.shape[:-2], samples, -1)
+        read = read @ _shares(circuit)(read) + 1 / circuit.outputs
+    if read.shape[-2] < x.shape[-2]:
+        read = read.expand(*read.shape[:-2], x.shape[-2], -1)
+    return readout.apply(circuit, flips, read, strengths)
+
+
+@cache
+def _whole(circuit: Circuit, part: Part) -> Whole | None:
+    """Return the part as constant matrices and phases, if its qubits are few."""
+    n = len(part.qubits)
+    most = MOST_QUBITS_AT_ANY_STRENGTH if any(map(slotted, part.operations)) else MOST_QUBITS
+    if n > most or any(o.name == "amplitude-embedding" for o in part.operations):
+        return None
+    by_phases = n > MULTIPLIED_OUT or len(segments(part.operations, False)) > 1
+    readout = np.eye(4**n)[:, list(part.strings)]
+    return Whole(circuit, n, part.operations, "pauli", by_phases, readout)
 
 
 @cache

@@ -1,4 +1,4 @@
-"""Expectations under noise in the Pauli basis, gate by gate, for any number of qubits.
+"""Expectations under noise in the Pauli basis, block by block, for any number of qubits.
 
 Either the observables travel backwards through the circuit (Heisenberg's picture), and the cost
 does not depend on the number of samples, or the states travel forwards (Schrödinger's). What is
@@ -6,25 +6,25 @@ fewer travels; with re-uploading the circuit differs from sample to sample, and 
 Everything broadcasts over leading dimensions, and ``torch.func.vmap`` works over it.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, reduce
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from qmoe_fed.circuits.blocks import Matrices
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.general import Applied, evolve, fuse, multiply_out
+from qmoe_fed.circuits.fuse import gather
+from qmoe_fed.circuits.general import Prepared, after_embedding, applications, evolve, reorder
 from qmoe_fed.circuits.noise.cones import Part
-from qmoe_fed.circuits.noise.start import Start
-from qmoe_fed.circuits.noise.transfer import constant, rotation
-from qmoe_fed.circuits.operations import Gate, Operation
-from qmoe_fed.circuits.schedule import AXES, Role, layers
-from qmoe_fed.circuits.tables import Constant, Linear, outside
+from qmoe_fed.circuits.operations import Angle, Gate, Operation
+from qmoe_fed.circuits.schedule import of_x
+from qmoe_fed.circuits.tables import Constant, Linear
+from qmoe_fed.circuits.transfer import PAULI
 
-Steps = tuple[Operation, ...]
-"""Constant operations that follow each other on one or two wires, numbered among themselves."""
+MOST_WIRES, MOST_TURNS = 3, 3
+"""Of a block: its matrix has 4^(2·3) entries, its table 3^3 rows."""
 
 
 def expectations(
@@ -42,65 +42,59 @@ def expectations(
     Returns:
         Shape ``(..., B or 1, len(part.strings))``.
     """
-    plan, width = _plan(circuit, part), len(part.qubits)
-    strings = torch.tensor(part.strings, dtype=torch.int64, device=x.device)
-    # Larger blocks pass over the states less often and save memory. Multiplied out for every
-    # sample, they pay only beside large states.
-    blocks = fuse(plan.gates(x, theta, strengths), 2 if plan.of_x and width <= 6 else 3, 4)
-    if plan.of_x or len(strings) > x.shape[-2]:
-        axis = -2 if plan.of_x else -3
-        states = plan.start.coefficients(x, theta).unsqueeze(axis)
-        return evolve(states, blocks, 4).squeeze(axis)[..., strings]
-    backwards = [(wires, matrix.mT) for wires, matrix in reversed(blocks)]
-    observables = evolve(one_hot(strings, 4**width).to(x), backwards, 4).squeeze(-3)
-    states, numbers = plan.start.nonzero(x, theta)
-    return states @ observables[..., numbers].mT
+    plan, strings = _plan(circuit, part), len(part.strings)
+    blocks = applications(plan.blocks, plan.matrices(x, theta, strengths))
+    if any(plan.matrices.of_x) or strings > x.shape[-2]:
+        return evolve(plan.start(x, theta), blocks, 4)[..., plan.strings(x)]
+    backwards = [(wires, matrix.mT, own) for wires, matrix, own in reversed(blocks)]
+    observables = evolve(one_hot(plan.strings(x), 4 ** len(part.qubits)).to(x), backwards, 4)
+    if plan.prepared.embeddings:
+        return plan.start(x, theta) @ observables.mT
+    return _product(plan.heads(x, theta)) @ observables[..., plan.numbers(x)].mT
 
 
 class _Plan:
     """What is known of a part before its angles and strengths."""
 
     def __init__(self, circuit: Circuit, part: Part) -> None:
-        gates = [o for o in part.operations if isinstance(o, Gate)]
-        prepared = [gate for gate in gates if gate.name == "amplitude-embedding"]
-        others = [o for o in part.operations if o not in prepared]
-        taken = {wire for gate in prepared for wire in gate.wires}
-        found = layers(others, len(part.qubits), _role)
-        chains = [list(layer.chains) for layer in found]
-        heads: list[Gate | None] = []  # the first rotation of each qubit, if it embeds x
-        for wire, chain in enumerate(chains[0]):
-            head = chain[0] if chain and wire not in taken else None
-            heads.append(head if isinstance(head, Gate) and _of_x(head) else None)
-            chains[0][wire] = chain[1:] if heads[-1] else chain
-        self.start = Start(circuit, heads, prepared)
-        self.of_x = any(_of_x(o) for of_wires in chains for chain in of_wires for o in chain)
-        self.layers = [
-            (_groups(circuit, of_wires), _joined(layer.rest))
-            for of_wires, layer in zip(chains, found, strict=True)
-        ]
-        self.constants = {steps for _, rest in self.layers for _, steps in rest}
-        for groups, _ in self.layers:
-            self.constants |= {i for g in groups for i in g.items if not isinstance(i, _Turns)}
-        self.made: dict[Steps, Constant] | None = None if part.slots else outside(self._make)
+        n = len(part.qubits)
+        self.prepared = Prepared(circuit, n, part.operations)
+        heads = {} if self.prepared.embeddings else _heads(part.operations)
+        first = set(map(id, heads.values()))  # others may be equal
+        rest = [o for o in after_embedding(part.operations) if id(o) not in first]
+        self.blocks = gather(rest, MOST_WIRES, MOST_TURNS)
+        self.matrices = Matrices(circuit, self.blocks, "pauli")
+        self.strings = Constant(np.array(part.strings, np.int64))
+        # State 0 turned about y has coefficients of 1, X and Z: 1, a sine and a cosine. Turned
+        # about x it has -Y instead of X.
+        about_x = [j in heads and heads[j].name == "RX" for j in range(n)]
+        angles = [heads[j].angles[0] if j in heads else Angle() for j in range(n)]
+        turned = [-a if flip else a for a, flip in zip(angles, about_x, strict=True)]
+        self.angles = Linear(turned, circuit.features, circuit.parameters)
+        digits = [np.array([0, 2 if flip else 1, 3]) for flip in about_x]
+        numbers = np.zeros(1, np.int64)
+        for own in digits:
+            numbers = (4 * numbers[:, None] + own).ravel()
+        self.numbers = Constant(numbers)
+        self.spread = Constant(np.eye(4)[np.array(digits)])
 
-    def _make(self) -> dict[Steps, Constant]:
-        like = torch.empty((), dtype=torch.float64)
-        none = like.new_empty(0)
-        return {s: Constant(_multiplied(s, like, none).numpy()) for s in self.constants}
+    def heads(self, x: Tensor, theta: Tensor) -> Tensor:
+        """Return the coefficients of every qubit that may not be zero, ``(..., B or 1, n, 3)``."""
+        angles = self.angles(x, theta)
+        angles = angles if self.angles.of_x else angles.unsqueeze(-2)
+        return torch.stack([torch.ones_like(angles), angles.sin(), angles.cos()], -1)
 
-    def gates(self, x: Tensor, theta: Tensor, strengths: Tensor) -> list[Applied]:
-        """Return all gates and channels after the first rotations, in order."""
-        if self.made is None:
-            matrices = {steps: _multiplied(steps, x, strengths) for steps in self.constants}
-        else:
-            matrices = {steps: made(x) for steps, made in self.made.items()}
-        gates: list[Applied] = []
-        for groups, rest in self.layers:
-            for group in groups:
-                whole = group.matrices(x, theta, matrices)
-                gates += [((w,), whole[..., i, :, :]) for i, w in enumerate(group.wires)]
-            gates += [(wires, matrices[steps]) for wires, steps in rest]
-        return gates
+    def start(self, x: Tensor, theta: Tensor) -> Tensor:
+        """Return all coefficients at the start, ``(..., B or 1, 4^n)``."""
+        if not self.prepared.embeddings:
+            factors = self.heads(x, theta).unsqueeze(-2) @ self.spread(x)
+            return _product(factors.squeeze(-2))
+        psi, n = self.prepared(x, theta), self.prepared.qubits
+        pairs = (psi.unsqueeze(-1) * psi.unsqueeze(-2)).flatten(-2)
+        pairs = reorder(pairs, list(range(2 * n)), [k for j in range(n) for k in (j, j + n)], 2).to(
+            psi.dtype.to_complex()
+        )
+        return evolve(pairs, [((j,), _TRACES(pairs), False) for j in range(n)], 4).real
 
 
 @cache
@@ -108,86 +102,25 @@ def _plan(circuit: Circuit, part: Part) -> _Plan:
     return _Plan(circuit, part)
 
 
-@dataclass(frozen=True, eq=False)
-class _Turns:
-    """Rotations of several wires about one axis."""
-
-    axis: str
-    angles: Linear
+_TRACES = Constant(np.stack([pauli.T.ravel() for pauli in PAULI.values()]))
 
 
-@dataclass(frozen=True, eq=False)
-class _Group:
-    """Chains of the same kinds of operations on several wires, one item after the other."""
-
-    wires: list[int]
-    items: list[_Turns | Steps]
-
-    def matrices(self, x: Tensor, theta: Tensor, constants: dict[Steps, Tensor]) -> Tensor:
-        """Return their transfer matrices, ``(..., B or 1, len(wires) or 1, 4, 4)``."""
-        whole: Tensor | None = None
-        for item in self.items:
-            if isinstance(item, _Turns):
-                matrix = rotation(item.axis, item.angles(x, theta))
-            else:
-                matrix = constants[item].unsqueeze(-3)
-            whole = matrix if whole is None else matrix @ whole
-        assert whole is not None
-        return whole.expand(*whole.shape[:-3], len(self.wires), 4, 4)
-
-
-def _groups(circuit: Circuit, chains: Sequence[Steps]) -> list[_Group]:
-    """Return the chains of all wires that have one, those of the same kinds together."""
-    kinds: dict[tuple[object, ...], list[int]] = {}
-    for wire, chain in enumerate(chains):
-        if chain:
-            kinds.setdefault(tuple(map(_kind, chain)), []).append(wire)
-    groups = []
-    for wires in kinds.values():
-        items: list[_Turns | Steps] = []
-        for step in zip(*(chains[wire] for wire in wires), strict=True):
-            if step[0].name in AXES:
-                angles = [o.angles[0] for o in step if isinstance(o, Gate)]
-                linear = Linear(angles, circuit.features, circuit.parameters)
-                items.append(_Turns(AXES[step[0].name], linear))
-            else:
-                items.append((_at(step[0], (0,)),))
-        groups.append(_Group(wires, items))
-    return groups
-
-
-def _kind(operation: Operation) -> object:
-    return operation.name if operation.name in AXES else _at(operation, (0,))
-
-
-def _role(operation: Operation) -> Role:
-    if operation.name in AXES:
-        return "chain"
-    return "follow" if len(operation.wires) == 1 else "rest"
-
-
-def _of_x(operation: Operation) -> bool:
-    return isinstance(operation, Gate) and any(angle.features for angle in operation.angles)
-
-
-def _at(operation: Operation, wires: tuple[int, ...]) -> Operation:
-    return replace(operation, wires=wires)
-
-
-def _joined(operations: Sequence[Operation]) -> list[tuple[tuple[int, ...], Steps]]:
-    """Return constant operations with those on fewer wires that follow each joined to it."""
-    runs: list[tuple[tuple[int, ...], list[Operation]]] = []
+def _heads(operations: tuple[Operation, ...]) -> dict[int, Gate]:
+    """Return the first operation on each wire, if it turns by features about x or y."""
+    firsts: dict[int, Operation] = {}
     for operation in operations:
-        if runs and set(operation.wires) <= set(runs[-1][0]):
-            runs[-1][1].append(operation)
-        else:
-            runs.append((operation.wires, [operation]))
-    return [
-        (wires, tuple(_at(o, tuple(map(wires.index, o.wires))) for o in run)) for wires, run in runs
-    ]
+        for wire in operation.wires:
+            firsts.setdefault(wire, operation)
+    return {
+        wire: operation
+        for wire, operation in firsts.items()
+        if isinstance(operation, Gate) and of_x(operation) and operation.name in ("RX", "RY")
+    }
 
 
-def _multiplied(steps: Steps, like: Tensor, strengths: Tensor) -> Tensor:
-    """Return the product of constant operations, ``(..., 1, 4^w, 4^w)``."""
-    gates = [(step.wires, constant(step, like, strengths)) for step in steps]
-    return gates[0][1] if len(gates) == 1 else multiply_out(steps[0].wires, gates, 4)[1]
+def _product(factors: Tensor) -> Tensor:
+    """Return the coefficients of a product state: ``(..., n, k)`` → ``(..., k^n)``."""
+    return reduce(
+        lambda left, right: (left[..., :, None] * right[..., None, :]).flatten(-2),
+        factors.unbind(-2),
+    )

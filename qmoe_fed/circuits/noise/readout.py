@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.general import evolve, product_state
 from qmoe_fed.circuits.operations import Channel, Operation, Slot
 
 Flips = tuple[tuple[float | Slot, ...], ...]
@@ -37,40 +36,26 @@ def split(circuit: Circuit) -> tuple[Circuit, Flips]:
     return replace(circuit, operations=tuple(reversed(kept))), tuple(map(tuple, flips))
 
 
-def shrinkage(flips: Flips, like: Tensor, strengths: Tensor) -> Tensor | None:
-    """Return the factor of each measured ⟨Z⟩, ``(..., 1, measured)``; None if all are 1.
+def apply(circuit: Circuit, flips: Flips, outcomes: Tensor, strengths: Tensor) -> Tensor:
+    """Return what is read with errors, given what is read without, ``(..., B, outputs)``.
 
     Args:
+        circuit: Says what is read.
         flips: As ``split`` returns them.
-        like: A tensor whose dtype and device the result has.
+        outcomes: What is read without errors.
         strengths: Of the slots, ``(..., S)``.
     """
-    if not any(flips):
-        return None
-    strengths = strengths.to(like)
-    one = torch.ones((), dtype=like.dtype, device=like.device)
-    factors = []
-    for of_wire in flips:
-        factor = one
+    columns = list(outcomes.unbind(-1)) if circuit.readout == "expval" else []
+    for wire, of_wire in enumerate(flips):
+        factor: Tensor | float = 1.0
         for p in of_wire:
-            factor = factor * (1 - 2 * (strengths[..., p.number] if isinstance(p, Slot) else p))
-        factors.append(factor)
-    return torch.stack(torch.broadcast_tensors(*factors), -1).unsqueeze(-2)
-
-
-def of_products(shrink: Tensor) -> Tensor:
-    """Return the factors of all products of Z but the empty one: ``(..., m)`` → ``(..., 2^m - 1)``."""
-    return product_state(torch.stack([torch.ones_like(shrink), shrink], -1))[..., 1:]
-
-
-def apply(circuit: Circuit, outcomes: Tensor, shrink: Tensor | None) -> Tensor:
-    """Return what is read with errors, given what is read without, ``(..., B, outputs)``."""
-    if shrink is None:
-        return outcomes
-    if circuit.readout == "expval":
-        return outcomes * shrink
-    confusion = torch.stack([1 + shrink, 1 - shrink, 1 - shrink, 1 + shrink], -1) / 2
-    of_wires = confusion.unflatten(-1, (2, 2)).unbind(-3)
-    return evolve(outcomes.unsqueeze(-2), [((j,), m) for j, m in enumerate(of_wires)], 2).squeeze(
-        -2
-    )
+            at = strengths[..., p.number, None].to(outcomes) if isinstance(p, Slot) else p
+            factor = factor * (1 - 2 * at)
+        if columns:
+            columns[wire] = columns[wire] * factor
+        elif of_wire:
+            bits = outcomes.unflatten(-1, (2**wire, 2, -1))
+            even = (bits + bits.flip(-2)) / 2
+            shrink = factor if isinstance(factor, float) else factor[..., None, None, None]
+            outcomes = (even + (bits - even) * shrink).flatten(-3)
+    return torch.stack(columns, -1) if columns else outcomes

@@ -27,7 +27,7 @@ def lattice(bounds: Bounds) -> Floats:
 
 
 def paint(ax: Axes, weights: Floats, colors: Colors, bounds: Bounds) -> None:
-    """Fill axes with colours ``(n, 3)``, mixed at each point of the lattice by ``(R², n)`` weights."""
+    """Fill axes with colours ``(n, 3)``, mixed at each lattice point by weights ``(R², n)``."""
     mixed = (weights @ colors).clip(0, 1).reshape(RESOLUTION, RESOLUTION, 3)
     ax.imshow(mixed, origin="lower", extent=bounds, interpolation="bilinear", aspect="auto")
     for axis in (ax.xaxis, ax.yaxis):
