@@ -8,7 +8,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,9 @@ from torch.func import functional_call
 from qmoe_fed.config import Config
 from qmoe_fed.data import ClientData, Projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
-from qmoe_fed.models import Mixture, Parameters, build_model
+from qmoe_fed.learning.devices import client_layers
+from qmoe_fed.learning.routing import ROUTER
+from qmoe_fed.models import Mixture, Parameters, build_model, device_strengths
 from qmoe_fed.results.checkpoint import exists
 from qmoe_fed.results.run_directory import read_json, read_lines, read_tensors
 
@@ -76,9 +78,17 @@ class Run:
 
     @cached_property
     def model(self) -> Mixture:
-        """A module for one client; its own parameters are not the trained ones."""
+        """A module for one client; its own parameters are not the trained ones.
+
+        It has exact probabilities where the run had finite shots, and no noise where each client
+        had its own.
+        """
+        return self._build()
+
+    def _build(self, layers: int = 0) -> Mixture:
         shape = shape_of(self.config)
-        return build_model(self.config.model, shape.features, shape.classes)
+        exact = replace(self.config.model, shots=0, shot_gradients="exact")
+        return build_model(exact, shape.features, shape.classes, layers).eval()
 
     @cached_property
     def complete(self) -> NDArray[np.int64]:
@@ -122,27 +132,37 @@ class Run:
         Raises:
             UserError: As ``parameters``; or the inputs have the wrong shape.
         """
-        return _output(self.model, self.parameters(client), self._angles(x)).softmax(-1).numpy()
+        model, parameters = self._device(client)
+        return _output(model, parameters, self._angles(x)).softmax(-1).numpy()
+
+    def _device(self, client: int) -> tuple[Mixture, Parameters]:
+        """Return the module of a client's own depth, and its parameters and strengths of noise."""
+        parameters, config = self.parameters(client), self.config
+        (layers,) = client_layers(config, [client])
+        model = self._build(layers) if len(config.model.depths) > 1 else self.model
+        strengths = device_strengths(config.model, config.federation.seed, [client])
+        return model, {**parameters, **{name: rows[0] for name, rows in strengths.items()}}
 
     def routing(self, x: ArrayLike, client: int | None = None) -> NDArray[np.float32]:
         """Return the router's weights for each expert, shape ``(B, N)``.
 
         Args:
             x: Raw inputs, shape ``(B, D)``.
-            client: Whose router, where clients do not share one.
+            client: Whose router, on whose device; needed where clients do not share one. None: the
+                shared router without the noise and limits of any device in particular.
 
         Raises:
             UserError: As ``predict``; or no client is named and the router is not shared.
         """
-        parameters = self.shared if client is None else self.parameters(client)
-        names = [name for name, _ in self.model.router.named_parameters()]
-        if not parameters.keys() >= {f"router.{name}" for name in names}:
+        model, parameters = (self.model, self.shared) if client is None else self._device(client)
+        needed = {name for name in self._names if name.startswith(ROUTER)}
+        if not parameters.keys() >= needed:
             raise UserError(
                 "the clients of this run keep their routers to themselves; say whose is meant: "
                 "routing(x, client=0)"
             )
-        router = {name: parameters[f"router.{name}"] for name in names}
-        return _output(self.model.router, router, self._angles(x)).numpy()
+        router = {n.removeprefix(ROUTER): v for n, v in parameters.items() if n.startswith(ROUTER)}
+        return _output(model.router, router, self._angles(x)).numpy()
 
     def data(self, clients: Sequence[int] | NDArray[np.int64]) -> ClientData:
         """Return the samples of some clients, made anew from the settings.

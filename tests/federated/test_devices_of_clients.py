@@ -129,10 +129,10 @@ def names_in(messages):
 
 
 def test_nothing_of_the_devices_travels_or_is_stored(tmp_path):
-    plain, _ = federate(tmp_path / "plain")
+    plain, _ = federate(tmp_path / "plain", num_server_rounds=1)
     unequal = {"readout_error": "uniform(0, 0.1)", "shots": 50, "layers": "1..3"}
     noise = {key.replace("-", "_"): value for key, value in UNEQUAL.items()}
-    grid, folder = federate(tmp_path / "unequal", **noise, **unequal)
+    grid, folder = federate(tmp_path / "unequal", num_server_rounds=1, **noise, **unequal)
     assert names_in(grid.sent) == names_in(plain.sent)
     assert names_in(grid.received) == names_in(plain.received)
     files = {path.name for path in (tmp_path / "plain").rglob("*")}
@@ -182,3 +182,13 @@ def test_the_noisy_moons_are_fifty_unequal_devices():
     strengths = Model(config).devices(range(50))["router.strengths"]
     assert config.federation.num_clients == 50
     assert len(set(strengths.flatten().tolist())) == 50
+
+
+def test_unequal_devices_are_those_of_pennylane():
+    few = {**UNEQUAL, **DEEP, "readout-error": "uniform(0, 0.2)", "num-clients": 3}
+    few |= {"num-unseen-clients": 0, "test-samples": 3, "seed": 4}
+    mixed = {"circuit-engine": "pennylane:default.mixed", "execution": "serial"}
+    ours, oracle = (Federation(Config.from_flat({**SMALL, **few, **m})) for m in ({}, mixed))
+    assert len(set(client_layers(ours.config, range(3)))) > 1
+    scores, columns = (federation.score(federation.init()).columns for federation in (ours, oracle))
+    torch.testing.assert_close(scores, columns, atol=1e-5, rtol=0)

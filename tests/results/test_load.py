@@ -34,11 +34,15 @@ def test_predictions_are_those_of_the_mixture_on_disk(finished: Run, run_path: P
         assert finished.predict(client, x) == pytest.approx(expected.numpy(), abs=1e-5)
 
 
+DEVICES = {"noise_channel": "bit-flip", "noise_strength": "uniform(0, 0.3)", "layers": "1..3"}
+
+
+@pytest.mark.parametrize("devices", [{}, DEVICES], ids=["same devices", "unequal devices"])
 @pytest.mark.parametrize("share", ["router", "experts", "all", "none"])
 def test_predictions_score_what_the_federation_reported(
-    share: str, federate: Callable[..., Path]
+    share: str, devices: dict[str, str], federate: Callable[..., Path]
 ) -> None:
-    run = load_run(federate(share=share, num_server_rounds=1, num_unseen_clients=0))
+    run = load_run(federate(share=share, num_server_rounds=1, num_unseen_clients=0, **devices))
     assert run.complete.tolist() == list(range(7))
     for client in range(7):
         x, y = raw_test_inputs(run, client)
@@ -46,6 +50,16 @@ def test_predictions_score_what_the_federation_reported(
         assert accuracy == pytest.approx(run.clients["accuracy"][client])
         load = [run.clients[f"load-{i}"][client] for i in range(4)]
         assert run.routing(x, client).mean(0) == pytest.approx(load, abs=1e-5)
+
+
+def test_a_run_with_few_shots_predicts_with_exact_probabilities(
+    federate: Callable[..., Path],
+) -> None:
+    settings = {"shots": 2, "shot_gradients": "parameter-shift", "num_server_rounds": 1}
+    run = load_run(federate(**settings, num_unseen_clients=0))
+    weights = run.routing([[0.5, 0.25]])
+    assert weights.sum() == pytest.approx(1)
+    assert not np.isclose(2 * weights, (2 * weights).round(), atol=1e-3).all()
 
 
 def test_lists_are_inputs(finished: Run) -> None:
