@@ -74,10 +74,8 @@ class Angle:
         )
 
     def __mul__(self, factor: float) -> "Angle":
-        features, parameters = (
-            _sum(tuple((number, c * factor) for number, c in terms))
-            for terms in (self.features, self.parameters)
-        )
+        both = self.features, self.parameters
+        features, parameters = (_sum(tuple((i, c * factor) for i, c in terms)) for terms in both)
         return Angle(self.constant * factor, features, parameters)
 
     def __neg__(self) -> "Angle":
@@ -241,9 +239,8 @@ FIXED: dict[str, NDArray[np.float64]] = {
 
 def _sum(*sums: Terms) -> Terms:
     total: dict[int, float] = {}
-    for terms in sums:
-        for number, factor in terms:
-            total[number] = total.get(number, 0.0) + factor
+    for number, factor in (term for terms in sums for term in terms):
+        total[number] = total.get(number, 0.0) + factor
     return tuple(sorted((number, factor) for number, factor in total.items() if factor))
 
 
