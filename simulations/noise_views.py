@@ -23,15 +23,12 @@ from qmoe_fed.experiments.views.tables import NONE, Table, make_tables, only, pe
 from qmoe_fed.results.figures import style
 
 HERE = Path(__file__).parent
-PUBLISHED = read_published(HERE / "published.toml", "noise")
 GRID = tomllib.loads((HERE / "noise.toml").read_text())
-NOTEBOOK = read_published(HERE / "published.toml", "notebook")
+PUBLISHED, NOTEBOOK = (read_published(HERE / "published.toml", n) for n in ("noise", "notebook"))
 TABLE_II = [n.rows["error"] for n in PUBLISHED.values() if "error" in n.rows and not n.minus]
 LOSS = 0.10  # of accuracy since no noise: the second criterion of breakdown
-LABELS = {"quantum": "quantum", "reuploading": "re-uploading"}
-CLEAN, NOISY, MAIN = "trained-clean", "trained-noisy", "depolarizing"
-KINDS = {CLEAN: "trained without noise", NOISY: "trained under the noise"}
-PLACES = {"gate": "after every gate", "notebook": "after the embedding and at the end"}
+CLEAN, MAIN = "trained-clean", "depolarizing"
+LABELS, KINDS, PLACES = (GRID["labels"][name] for name in ("models", "protocols", "placements"))
 STRENGTH = "depolarizing p (PennyLane: ⟨Z⟩ × (1 - 4p/3))"
 COLORS = style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE, style.ORANGE
 READINGS: dict[str, float] = {"p": 1.0, "λ": depolarizing_from_qiskit(1.0)}
@@ -43,8 +40,7 @@ class Noise:
     def __init__(self, rows: pd.DataFrame, seed: int) -> None:
         linear = rows["model"] == "linear"
         self.linear, self.seed = rows[linear], seed
-        rows = rows[~linear]
-        rows = rows.assign(shots=rows["shots"].astype(int))
+        rows = rows[~linear].astype({"shots": int})
         self.notebook = only(rows, model="notebook")
         order = ["model", "protocol", "shots"]  # the paper's circuit first, trained without noise
         rows = rows[rows["model"] != "notebook"].sort_values(order, kind="stable")
@@ -104,15 +100,13 @@ def _wide(curve: pd.DataFrame) -> pd.DataFrame:
 def tables(study: Noise) -> list[Table]:
     """Return all tables."""
 
-    def below(curve: pd.DataFrame) -> str:
+    def shown(curve: pd.DataFrame, point: Callable[[pd.DataFrame], Breakdown]) -> str:
         linear = curve["model"].iloc[0] == "linear"
-        return NONE if linear else study.below_linear(curve).text(curve["strength"].max())
+        return NONE if linear else point(curve).text(curve["strength"].max())
 
-    def loses(curve: pd.DataFrame) -> str:
-        linear = curve["model"].iloc[0] == "linear"
-        return NONE if linear else study.loses(curve).text(curve["strength"].max())
-
-    found = make_tables(GRID["tables"], study.grouped, below=below, loses=loses)
+    points = {"below": study.below_linear, "loses": study.loses}
+    columns = {name: partial(shown, point=point) for name, point in points.items()}
+    found = make_tables(GRID["tables"], study.grouped, **columns)
     return [*found, *(_table_ii(study, protocol) for protocol in KINDS), _notebook(study)]
 
 
@@ -136,11 +130,7 @@ def _table_ii(study: Noise, protocol: str) -> Table:
         f"Paper's Table II (depolarizing after every gate) beside ours, {KINDS[protocol]}",
         found,
         "; ".join(f"lr {rate:g}, {name}" for rate, name, _ in cases),
-        "The paper's error rate read as PennyLane's p (⟨Z⟩ × (1 - 4p/3)) or as Qiskit's λ "
-        "(⟨Z⟩ × (1 - λ), p = 3λ/4); breakdown points are in the unit of their reading. Accuracies "
-        "and points in %: mean ± half the 95% prediction interval of one more run, which is what "
-        "a number printed without a spread is. A number agrees if it lies in that interval, a "
-        "breakdown point if it lies in its bootstrap interval.",
+        GRID["notes"]["table-ii"],
     )
 
 
@@ -150,15 +140,13 @@ def _notebook(study: Noise) -> Table:
     for number in NOTEBOOK.values():
         (line,) = lines(number, training, [lambda frame: frame], run=True)
         own = only(test, **number.rows)["accuracy"]
-        about = f"ours on test samples {percent(own, run=True)}"
-        found.append(Line(number, line.ours, line.found, about))
+        on_test = f"ours on test samples {percent(own, run=True)}"
+        found.append(Line(number, line.ours, line.found, on_test))
     return comparison(
         "The notebook on noise beside ours, trained under the noise",
         found,
         "training samples",
-        "Their circuit, their placement (each wire after the embedding and at the end), learning "
-        "rate 0.05, 20 epochs. Accuracy in %; ours: mean ± half the 95% prediction interval of one "
-        "more run, by which the number for the training samples is judged.",
+        GRID["notes"]["notebook"],
     )
 
 

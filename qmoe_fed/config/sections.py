@@ -1,8 +1,7 @@
 """The sections of a run's settings: their defaults, and what each value may be.
 
-Every setting has one flat kebab-case name (``num-clients``), the same in a TOML file, in
-``flwr run --run-config`` and in the ``config.json`` beside a result. The sections group them for
-the code that reads them; they are not part of the name.
+Every setting has one flat kebab-case name (``num-clients``), the same in a TOML file, in ``flwr run
+--run-config`` and in ``config.json``. The sections group them for the code; no name has them in it.
 """
 
 import math
@@ -158,13 +157,12 @@ class ModelConfig(Section):
             "a range of layers": len(self.depths) > 1,
             "circuit": self.circuit != "layered",
         }
-        if self.router != "quantum" and any(asked.values()):
-            what = ", ".join(name for name, given in asked.items() if given)
+        what = ", ".join(name for name, given in asked.items() if given)
+        if self.router != "quantum" and what:
             raise UserError(f"router = {self.router!r}: {what} needs router = 'quantum'")
         if self.noise_channel == "none" and self.strengths.high > 0:
-            channels = ", ".join(CHANNELS)
             given = f"noise-strength = {self.noise_strength!r}"
-            raise UserError(f"{given} needs a noise-channel: one of {channels}")
+            raise UserError(f"{given} needs a noise-channel: one of {', '.join(CHANNELS)}")
         if self.noisy and self.circuit_engine not in ("statevector", "pennylane:default.mixed"):
             raise UserError(
                 f"circuit-engine = {self.circuit_engine!r} cannot simulate noise; use "
@@ -172,11 +170,8 @@ class ModelConfig(Section):
             )
         if self.shot_gradients != "exact" and not self.shots:
             raise UserError(f"shot-gradients = {self.shot_gradients!r} needs shots above 0")
-        layered = ("ry", "cz", True)
-        if (
-            self.circuit != "layered"
-            and (self.embedding, self.entangler, self.reuploading) != layered
-        ):
+        described = self.embedding, self.entangler, self.reuploading
+        if self.circuit != "layered" and described != ("ry", "cz", True):
             raise UserError(
                 f"circuit = {self.circuit!r} would ignore embedding, entangler and reuploading: "
                 "they describe circuit = 'layered'"
