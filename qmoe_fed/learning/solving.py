@@ -22,7 +22,7 @@ from qmoe_fed.models import Mixture, Parameters
 from qmoe_fed.models.solve import CENTRE, answer, solve, targets, to_experts
 
 RIDGE, SLOPE, SCALE, PRIOR = "fit.log_ridge", "fit.ridge_slope", "fit.log_scale", "fit.prior"
-"""Names of the fit's parameters: log λ₈, slope and log s ``()``, W₀ ``(N, D + 1, C)``."""
+"""Names of the fit's parameters: log λ₈, slope and log s ``()``, W₀ ``(N, C, D + 1)``."""
 
 
 EXPERTS = ("experts.weight", "experts.bias")
@@ -63,7 +63,7 @@ class Solve:
             SCALE: torch.full((replicas,), START_SCALE).log(),
         }
         if prior:
-            fit[PRIOR] = torch.zeros(replicas, experts, features + 1, self.classes)
+            fit[PRIOR] = torch.zeros(replicas, experts, self.classes, features + 1)
         return fit
 
     def ridge(self, parameters: Parameters, counts: Tensor) -> Tensor:
@@ -98,10 +98,10 @@ class Solve:
         inputs = step.x - CENTRE
         found = self._solve(routing, inputs, step.y, support, parameters)
         scale = parameters[SCALE].exp()[:, None, None]
-        logits = scale * answer(routing, inputs, found).to(scale)
-        losses = cross_entropy(logits.flatten(0, 1), step.y.flatten(), reduction="none")
+        logits = scale * answer(routing, inputs, found).mT.to(scale)  # (K, C, B), as it lies
+        losses = cross_entropy(logits, step.y, reduction="none")
         query = step.mask & ~support
-        return (losses.view(query.shape) * query).sum(1) / query.sum(1).clamp(min=1)
+        return (losses * query).sum(1) / query.sum(1).clamp(min=1)
 
     def _solve(
         self, routing: Tensor, inputs: Tensor, y: Tensor, mask: Tensor, parameters: Parameters

@@ -12,7 +12,8 @@ it: a closed-form base learner in the sense of Bertinetto et al. ("Meta-learning
 differentiable closed-form solvers", 2019), variable projection (Golub & Pereyra, 1973).
 
 Leading dimensions are independent replicas. N experts, D inputs of an expert, C classes, M samples;
-a solution W has shape ``(..., N, D + 1, C)``, the last input being the constant 1.
+a solution W has shape ``(..., N, C, D + 1)``, the last input being the constant 1. Inside, samples
+come last: sums over experts then run along whole rows.
 """
 
 import math
@@ -32,8 +33,8 @@ As λ → 0 the solution is the one of least squares that lies nearest to the pr
 
 
 def targets(y: Tensor, classes: int) -> Tensor:
-    """Return the centred class indicators [class = c] − 1/C, ``(..., M, C)``, float64."""
-    return one_hot(y, classes).double() - 1 / classes
+    """Return the centred class indicators [class = c] − 1/C, ``(..., M, C)``, float32."""
+    return one_hot(y, classes).float() - 1 / classes
 
 
 def solve(
@@ -44,42 +45,34 @@ def solve(
     ridge: Tensor,
     prior: Tensor | None = None,
 ) -> Tensor:
-    """Return the experts W, ``(..., N, D + 1, C)``, float64.
+    """Return the experts W, ``(..., N, C, D + 1)``, float64.
 
-    Solves the primal (N(D + 1) unknowns) or the dual (M unknowns), whichever is smaller. Always
-    finite for finite arguments: without samples W is the prior.
+    Solves the primal (N(D + 1) unknowns) or the dual (M unknowns), whichever is smaller, in
+    float64; derivatives are in the precision of the routing. Finite
+    for finite arguments; without samples W is the prior.
 
     Args:
         routing: P(expert i | x), ``(..., M, N)``.
         x: Centred inputs of the experts, ``(..., M, D)``.
         y: Targets, ``(..., M, C)``, as ``targets`` returns them.
         mask: Weight of each sample, non-negative, ``(..., M)``; booleans will do.
-        ridge: λ > 0, ``(...)``.
-        prior: W₀, ``(..., N, D + 1, C)``; None for zero.
+        ridge: λ ≥ 0, ``(...)``.
+        prior: W₀, ``(..., N, C, D + 1)``; None for zero.
     """
-    experts, features = routing.shape[-1], x.shape[-1] + 1
-    wide = pad(x.double(), (0, 1), value=1.0)
-    root = mask.to(wide).sqrt().unsqueeze(-1)
-    share = root * routing.double()
-    goal = y if prior is None else y - answer(routing, x, prior)
-    if experts * features <= x.shape[-2]:
-        phi = (share.unsqueeze(-1) * wide.unsqueeze(-2)).flatten(-2)
-        flat = _regularised_solve(phi.mT @ phi, phi.mT @ (root * goal), ridge)
-        change = flat.unflatten(-2, (experts, features))
-    else:
-        kernel = (share @ share.mT) * (wide @ wide.mT)
-        dual = _regularised_solve(kernel, root * goal, ridge)
-        change = _from_dual(share, wide, dual)
+    kind = routing.dtype
+    wide, root = _wide(x.to(kind)), mask.to(kind).sqrt().unsqueeze(-2)
+    share, goal = root * _samples_last(routing), root * _samples_last(y.to(kind))
+    if prior is not None:
+        goal = goal - _answers(share, wide, prior.to(kind))
+    solver = _primal if share.shape[-2] * wide.shape[-2] <= wide.shape[-1] else _dual
+    change = solver(share, wide, goal, ridge[..., None, None, None])
     return change if prior is None else prior + change
 
 
 def answer(routing: Tensor, x: Tensor, solution: Tensor) -> Tensor:
-    """Return φ(x)W, ``(..., M, C)``, float64, with arguments as for ``solve``."""
-    experts, features, classes = solution.shape[-3:]
-    by_input = solution.transpose(-3, -2).flatten(-2)  # (..., D + 1, N·C)
-    slopes, bias = by_input.split((features - 1, 1), -2)
-    outputs = (x.double() @ slopes.double() + bias).unflatten(-1, (experts, classes))
-    return (routing.double().unsqueeze(-2) @ outputs).squeeze(-2)
+    """Return φ(x)W, ``(..., M, C)``, in the precision of the routing; arguments as for ``solve``."""
+    kind = routing.dtype
+    return _answers(_samples_last(routing), _wide(x.to(kind)), solution.to(kind)).mT
 
 
 def to_experts(solution: Tensor, scale: Tensor, centre: float = CENTRE) -> tuple[Tensor, Tensor]:
@@ -88,31 +81,75 @@ def to_experts(solution: Tensor, scale: Tensor, centre: float = CENTRE) -> tuple
     A mixture with them gives the class scores s·φ(x − centre)W for inputs x that are not centred.
 
     Args:
-        solution: W, ``(..., N, D + 1, C)``.
+        solution: W, ``(..., N, C, D + 1)``.
         scale: s, ``(...)``.
         centre: What was subtracted from the inputs.
     """
     scaled = scale[..., None, None, None] * solution
-    weight, bias = scaled[..., :-1, :].mT, scaled[..., -1, :]
+    weight, bias = scaled[..., :-1], scaled[..., -1]
     return weight.float(), (bias - centre * weight.sum(-1)).float()
 
 
-def _regularised_solve(gram: Tensor, right: Tensor, ridge: Tensor) -> Tensor:
-    """Return (G + λI)⁻¹ b, float64, for G ``(..., F, F)`` and b ``(..., F, C)``.
+def _primal(share: Tensor, wide: Tensor, goal: Tensor, ridge: Tensor) -> Tensor:
+    """Return W for features ``√m P`` ``(..., N, M)`` and ``[x, 1]`` ``(..., D + 1, M)``.
 
-    The factor is not differentiated: one step of refinement against it, which is differentiated,
-    has the derivatives of the solution and spares those of Cholesky's.
+    Neither Φ nor Cholesky's factor is differentiated: at the solution W = W + A⁻¹(Φᵀ(Y − ΦW) − λW),
+    and with W and A on the right held fixed that has the derivatives of the solution.
     """
-    trace = gram.detach().diagonal(dim1=-2, dim2=-1).sum(-1)
-    strength = ridge.to(gram) + FLOOR * trace
-    matrix = gram + torch.diag_embed(strength.unsqueeze(-1).expand(gram.shape[:-1]))
-    factor = torch.linalg.cholesky_ex(matrix.detach()).L
-    found = torch.cholesky_solve(right.detach(), factor)
-    return found + torch.cholesky_solve(right - matrix @ found, factor)
+    fixed, inputs, right = (v.detach().double() for v in (share, wide, goal))
+    phi = (fixed.unsqueeze(-2) * inputs.unsqueeze(-3)).flatten(-3, -2)
+    factor, ridge = _factor(phi @ phi.mT, ridge)
+
+    def inverse(moments: Tensor) -> Tensor:
+        flat = torch.cholesky_solve(moments.transpose(-3, -2).flatten(-2).mT, factor)
+        return flat.mT.unflatten(-1, (share.shape[-2], wide.shape[-2])).transpose(-3, -2)
+
+    found = inverse(_moments(fixed, inputs, right))
+    residual = goal - _answers(share, wide, found.to(share.dtype))
+    slack = inverse(_moments(share, wide, residual) - ridge * found)
+    return found + (slack - slack.detach())
 
 
-def _from_dual(share: Tensor, wide: Tensor, dual: Tensor) -> Tensor:
-    """Return W = Φᵀα, without Φ: ``(..., N, D + 1, C)``."""
-    experts, classes = share.shape[-1], dual.shape[-1]
-    spread = (share.unsqueeze(-1) * dual.unsqueeze(-2)).flatten(-2)  # (..., M, N·C)
-    return (wide.mT @ spread).unflatten(-1, (experts, classes)).transpose(-3, -2)
+def _dual(share: Tensor, wide: Tensor, goal: Tensor, ridge: Tensor) -> Tensor:
+    """Return what ``_primal`` does, as Φᵀα with (ΦΦᵀ + λI)α = Y; differentiated as there."""
+    fixed, inputs, right = (v.detach().double() for v in (share, wide, goal))
+    factor, ridge = _factor((fixed.mT @ fixed) * (inputs.mT @ inputs), ridge)
+    found = torch.cholesky_solve(right.mT, factor).mT
+    near = found.to(share.dtype)
+    residual = goal - _answers(share, wide, _moments(share, wide, near)) - ridge.squeeze(-1) * found
+    slack = torch.cholesky_solve(residual.mT, factor).mT
+    step = _moments(share, wide, near + (slack - slack.detach()).to(share.dtype))
+    return _moments(fixed, inputs, found) + (step - step.detach())
+
+
+def _factor(gram: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:
+    """Return Cholesky's factor of G + λI, and λ ``(..., 1, 1, 1)``, not below what float64 needs.
+
+    Of what is not finite there is no factor, and no error that would stop the other replicas.
+    """
+    trace = gram.diagonal(dim1=-2, dim2=-1).sum(-1)
+    ridge = ridge.double() + FLOOR * trace[..., None, None, None]
+    shift = ridge.detach()[..., 0, 0].expand(gram.shape[:-1])
+    return torch.linalg.cholesky_ex(gram + torch.diag_embed(shift)).L, ridge
+
+
+def _samples_last(values: Tensor) -> Tensor:
+    """Return ``(..., M, F)`` as ``(..., F, M)``, laid out like that in memory."""
+    return values.mT.contiguous()
+
+
+def _wide(x: Tensor) -> Tensor:
+    """Return [x, 1] with samples last, ``(..., D + 1, M)``."""
+    return pad(_samples_last(x), (0, 0, 0, 1), value=1.0)
+
+
+def _answers(share: Tensor, wide: Tensor, solution: Tensor) -> Tensor:
+    """Return ΦW, ``(..., C, M)``, without Φ."""
+    outputs = solution.flatten(-3, -2) @ wide
+    return (share.unsqueeze(-2) * outputs.unflatten(-2, solution.shape[-3:-1])).sum(-3)
+
+
+def _moments(share: Tensor, wide: Tensor, values: Tensor) -> Tensor:
+    """Return Φᵀv for v ``(..., C, M)``, in the shape of a solution, without Φ."""
+    spread = share.unsqueeze(-2) * values.unsqueeze(-3)
+    return (spread.flatten(-3, -2) @ wide.mT).unflatten(-2, spread.shape[-3:-1])
