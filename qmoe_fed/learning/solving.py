@@ -17,20 +17,21 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from qmoe_fed.data import Samples
+from qmoe_fed.learning.replicas import join, rows_of
 from qmoe_fed.learning.routing import routing_weights
 from qmoe_fed.models import Mixture, Parameters
 from qmoe_fed.models.solve import CENTRE, answer, solve, targets, to_experts
 
 RIDGE, SLOPE, SCALE, PRIOR = "fit.log_ridge", "fit.ridge_slope", "fit.log_scale", "fit.prior"
-"""Names of the fit's parameters: log λ₈, slope and log s ``()``, W₀ ``(N, C, D + 1)``."""
+"""Names of the fit's parameters: log λ₈, slope and log s ``()``; W₀ √(D / 2) ``(N, C, D + 1)``.
 
-
-EXPERTS = ("experts.weight", "experts.bias")
+So scaled, a step of Adam changes what the prior answers as much for 784 inputs as for two.
+"""
 
 REFERENCE = 8
 """Number of samples at which λ(n) = λ₈."""
 
-START_SCALE = 4.0
+START_RIDGE, START_SCALE = 1.0, 4.0
 
 MEMORY = 2**24
 """Numbers held at once for clients that are solved side by side (128 MiB)."""
@@ -41,33 +42,38 @@ class Solve:
     """How experts are solved.
 
     Attributes:
+        experts: Number of experts N.
+        features: Number of inputs D of an expert.
         classes: Number of classes C.
-        least: Smallest share of a step's samples that is its support: 0 where a prior answers for
-            no samples at all, else more.
-        most: Largest share, below 1.
+        prior: Whether there is a prior; else experts are solved toward zero.
+        most: Largest share of a step's samples that is its support, below 1. The smallest is 0
+            where a prior answers for no samples at all, else 1/8.
         reach: Number of samples above which λ stays as it is: the most that a step has shown.
+        angles: How many leading columns of a sample the router alone sees; the rest are the inputs
+            of the experts, centred. 0: both see all columns, which are angles.
     """
 
+    experts: int
+    features: int
     classes: int
-    least: float = 1 / 8
+    prior: bool = False
     most: float = 3 / 4
     reach: int = 32
+    angles: int = 0
 
-    def initial(
-        self, experts: int, features: int, prior: bool, replicas: int, ridge: float = 1.0
-    ) -> Parameters:
-        """Return the fit's parameters at the start, of K replicas: slope 0, s = 4, W₀ = 0."""
+    def initial(self, replicas: int) -> Parameters:
+        """Return the fit's parameters at the start, ``(K, *shape)``: λ = 1, s = 4, W₀ = 0."""
         fit = {
-            RIDGE: torch.full((replicas,), ridge).log(),
+            RIDGE: torch.full((replicas,), START_RIDGE).log(),
             SLOPE: torch.zeros(replicas),
             SCALE: torch.full((replicas,), START_SCALE).log(),
         }
-        if prior:
-            fit[PRIOR] = torch.zeros(replicas, experts, self.classes, features + 1)
+        if self.prior:
+            fit[PRIOR] = torch.zeros(replicas, self.experts, self.classes, self.features + 1)
         return fit
 
     def ridge(self, parameters: Parameters, counts: Tensor) -> Tensor:
-        """Return λ of replicas with so many samples, ``(K,)``."""
+        """Return λ of replicas that hold so many samples, ``(K,)``."""
         size = counts.clamp(min=1, max=self.reach) / REFERENCE
         return (parameters[RIDGE] + parameters[SLOPE] * size.log()).exp()
 
@@ -81,61 +87,78 @@ class Solve:
             active: Which samples are real and not padding, ``(K, B)``.
             draws: Uniform numbers in [0, 1), ``(K,)``; each becomes a share.
         """
-        size = ((self.least + (self.most - self.least) * draws) * active.sum(1)).floor()
+        least = 0.0 if self.prior else 1 / 8
+        size = ((least + (self.most - least) * draws) * active.sum(1)).floor()
         return active & (torch.arange(active.shape[1], device=active.device) < size[:, None])
 
     def loss(
-        self, routing: Tensor, parameters: Parameters, step: Samples, support: Tensor
+        self,
+        model: Mixture,
+        parameters: Parameters,
+        step: Samples,
+        draws: Tensor,
+        execution: str = "vmap",
     ) -> Tensor:
-        """Return the mean cross-entropy of each replica's query, ``(K,)``; its gradient is ours.
+        """Return the mean cross-entropy of each replica's query, ``(K,)``.
 
         Args:
-            routing: Routing weights of all samples of the step, ``(K, B, N)``.
-            parameters: Of the fit, ``(K, *shape)`` each; others are not looked at.
-            step: The samples of the step.
-            support: Which of them experts are solved on, ``(K, B)``.
+            model: A module for one replica, with linear experts; theirs are not used.
+            parameters: Of the router and the fit, ``(K, *shape)`` each.
+            step: The samples of the step, in random order.
+            draws: Uniform numbers in [0, 1), ``(K,)``, which part them.
+            execution: ``vmap`` or ``serial``: how the router is run.
         """
-        inputs = step.x - CENTRE
+        active = step.mask
+        support = self.support(active, draws)
+        routing, inputs = self._look(model, parameters, step.x, execution)
         found = self._solve(routing, inputs, step.y, support, parameters)
         scale = parameters[SCALE].exp()[:, None, None]
-        logits = scale * answer(routing, inputs, found).mT.to(scale)  # (K, C, B), as it lies
+        logits = scale * answer(routing, inputs, found).mT  # (K, C, B), as it lies in memory
         losses = cross_entropy(logits, step.y, reduction="none")
-        query = step.mask & ~support
+        query = active & ~support
         return (losses * query).sum(1) / query.sum(1).clamp(min=1)
+
+    @torch.no_grad()
+    def solved(
+        self, model: Mixture, parameters: Parameters, samples: Samples, execution: str = "vmap"
+    ) -> Parameters:
+        """Return the experts of K clients, solved on all their samples, as those of a mixture.
+
+        Args:
+            model: As for ``loss``.
+            parameters: As for ``loss``.
+            samples: The clients' samples; a client with none gets the prior.
+            execution: As for ``loss``.
+
+        Returns:
+            Weight ``(K, N, C, D)`` and bias ``(K, N, C)`` by their names in a mixture.
+        """
+        most, unknowns = samples.x.shape[1], self.experts * (self.features + 1)
+        each = most * (2 * self.features + min(most, unknowns) + self.experts * self.classes)
+        chunk = max(1, MEMORY // max(1, each))
+        centre, parts = 0.0 if self.angles else CENTRE, []
+        for start in range(0, len(samples.counts), chunk):
+            rows = slice(start, start + chunk)
+            own, part = rows_of(parameters, rows), samples.select(rows)
+            part = part.first(int(part.counts.max()))
+            routing, inputs = self._look(model, own, part.x, execution)
+            found = self._solve(routing, inputs, part.y, part.mask, own)
+            weight, bias = to_experts(found, own[SCALE].exp(), centre)
+            parts.append({"experts.weight": weight, "experts.bias": bias})
+        return join(parts)
+
+    def _look(
+        self, model: Mixture, parameters: Parameters, x: Tensor, execution: str
+    ) -> tuple[Tensor, Tensor]:
+        """Return the routing weights of samples and what their experts see, centred."""
+        if not self.angles:
+            return routing_weights(model, parameters, x, execution), x - CENTRE
+        angles, inputs = x[..., : self.angles], x[..., self.angles :]
+        return routing_weights(model, parameters, angles, execution), inputs
 
     def _solve(
         self, routing: Tensor, inputs: Tensor, y: Tensor, mask: Tensor, parameters: Parameters
     ) -> Tensor:
+        prior = parameters[PRIOR] * (2 / self.features) ** 0.5 if self.prior else None
         ridge = self.ridge(parameters, mask.sum(1))
-        goal = targets(y, self.classes)
-        return solve(routing, inputs, goal, mask, ridge, parameters.get(PRIOR))
-
-
-@torch.no_grad()
-def solved_experts(
-    fit: Solve, model: Mixture, parameters: Parameters, samples: Samples, execution: str = "vmap"
-) -> Parameters:
-    """Return the experts of K clients, solved on all their samples, as those of a mixture.
-
-    Args:
-        fit: How they are solved.
-        model: A module for one replica, with linear experts; theirs are not used.
-        parameters: Of the router and the fit, ``(K, *shape)`` each.
-        samples: The clients' samples; a client with none gets the prior.
-        execution: ``vmap`` or ``serial``: how the router is run.
-
-    Returns:
-        Weight ``(K, N, C, D)`` and bias ``(K, N, C)`` by their names in a mixture.
-    """
-    clients, most, features = samples.x.shape
-    experts = model.experts.bias.shape[0]
-    each = most * (2 * features + min(most, experts * (features + 1)) + experts * fit.classes)
-    chunk = max(1, MEMORY // max(1, each))
-    parts = []
-    for start in range(0, clients, chunk):
-        rows = slice(start, start + chunk)
-        own, part = {n: p[rows] for n, p in parameters.items()}, samples.select(rows)
-        routing = routing_weights(model, own, part.x, execution)
-        found = fit._solve(routing, part.x - CENTRE, part.y, part.mask, own)
-        parts.append(to_experts(found, own[SCALE].exp()))
-    return dict(zip(EXPERTS, (torch.cat(values) for values in zip(*parts, strict=True)), strict=True))
+        return solve(routing, inputs, targets(y, self.classes), mask, ridge, prior)

@@ -70,7 +70,7 @@ def solve(
 
 
 def answer(routing: Tensor, x: Tensor, solution: Tensor) -> Tensor:
-    """Return φ(x)W, ``(..., M, C)``, in the precision of the routing; arguments as for ``solve``."""
+    """Return φ(x)W, ``(..., M, C)``, in the precision of the routing; see ``solve``."""
     kind = routing.dtype
     return _answers(_samples_last(routing), _wide(x.to(kind)), solution.to(kind)).mT
 
