@@ -20,7 +20,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.nn.functional import one_hot, pad
+from torch.nn.functional import pad
 
 CENTRE = math.pi / 2
 """Middle of the range of an angle; centred angles are x − π/2."""
@@ -34,7 +34,8 @@ As λ → 0 the solution is the one of least squares that lies nearest to the pr
 
 def targets(y: Tensor, classes: int) -> Tensor:
     """Return the centred class indicators [class = c] − 1/C, ``(..., M, C)``, float32."""
-    return one_hot(y, classes).float() - 1 / classes
+    numbers = torch.arange(classes, device=y.device).unsqueeze(-1)
+    return ((numbers == y.unsqueeze(-2)).float() - 1 / classes).mT  # samples last in memory
 
 
 def solve(
@@ -100,13 +101,14 @@ def _primal(share: Tensor, wide: Tensor, goal: Tensor, ridge: Tensor) -> Tensor:
     phi = (fixed.unsqueeze(-2) * inputs.unsqueeze(-3)).flatten(-3, -2)
     factor, ridge = _factor(phi @ phi.mT, ridge)
 
-    def inverse(moments: Tensor) -> Tensor:
-        flat = torch.cholesky_solve(moments.transpose(-3, -2).flatten(-2).mT, factor)
+    def inverse(columns: Tensor) -> Tensor:
+        flat = torch.cholesky_solve(columns, factor)
         return flat.mT.unflatten(-1, (share.shape[-2], wide.shape[-2])).transpose(-3, -2)
 
-    found = inverse(_moments(fixed, inputs, right))
+    found = inverse(phi @ right.mT)
     residual = goal - _answers(share, wide, found.to(share.dtype))
-    slack = inverse(_moments(share, wide, residual) - ridge * found)
+    left = _moments(share, wide, residual) - ridge * found
+    slack = inverse(left.transpose(-3, -2).flatten(-2).mT)
     return found + (slack - slack.detach())
 
 
