@@ -72,8 +72,8 @@ def run(options: argparse.Namespace) -> int:
 
 def _run(app: "FlowerApp", settings: "RunSettings", options: argparse.Namespace) -> int:
     """Run an app and say why if it fails; return the exit status."""
-    from qmoe_fed.launch.processes import Stopped, stoppable
     from qmoe_fed.launch.superlink import RunFailed, run_on_superlink
+    from qmoe_fed.signals import Stopped, stoppable
 
     results = settings.output_dir
     try:

@@ -1,14 +1,11 @@
 """The command line of a study: where its settings come from, what it writes, how it ends."""
 
 import argparse
-import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Any, Generic, NoReturn, TypeVar
 
 import torch
@@ -22,6 +19,7 @@ from qmoe_fed.experiments.views.tables import Table
 from qmoe_fed.results.figures.style import save
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.run_directory import write_whole
+from qmoe_fed.signals import Stopped, stoppable
 
 
 @dataclass(frozen=True)
@@ -84,14 +82,14 @@ def main(study: Study[Settings], arguments: Sequence[str] | None = None) -> int:
     try:
         settings = _settings(study, arguments)
         torch.set_num_threads(1)  # the tensors are small, and there are processes for the cores
-        with _interruptible():
+        with stoppable():
             _run(study, settings)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt as stop:
+    except Stopped as stop:
         print("stopped; the same command goes on from here", file=sys.stderr)
-        return 128 + (stop.args[0] if stop.args else signal.SIGINT)
+        return 128 + stop.signal
     return 0
 
 
@@ -144,21 +142,3 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise UserError(f"{message} (see --help)")
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Let SIGTERM and SIGHUP be what Ctrl-C is, if they are not ignored."""
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt(number)
-
-    numbers = signal.SIGTERM, signal.SIGHUP
-    before = {n: h for n in numbers if (h := signal.getsignal(n)) != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, stop)
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)

@@ -9,39 +9,17 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 
 import psutil
 
+from qmoe_fed.signals import on_signals
+
 MARK = "QMOE_FED_SCRATCH"
 GRACE = 3.0  # seconds
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 LONGEST_PARENT = 24  # characters; Ray's sockets add 80, and a socket's path has at most 104
-
-
-class Stopped(BaseException):
-    """A signal asked this process to stop; ``signal`` is its number."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(signal.Signals(number).name)
-        self.signal = number
-
-
-@contextmanager
-def stoppable() -> Iterator[None]:
-    """Turn Ctrl-C, SIGTERM and SIGHUP into the exception ``Stopped``, so that all is cleaned up.
-
-    A signal that is ignored stays so: ``nohup`` works.
-    """
-
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise Stopped(number)
-
-    with _on_signal(stop):
-        yield
 
 
 @contextmanager
@@ -95,22 +73,10 @@ def end_all(directory: Path) -> None:
 
 
 @contextmanager
-def _on_signal(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
-    before = {n: h for n in STOP_SIGNALS if (h := signal.getsignal(n)) != signal.SIG_IGN}
-    for number in before:
-        signal.signal(number, handler)
-    try:
-        yield
-    finally:
-        for number, previous in before.items():
-            signal.signal(number, previous)
-
-
-@contextmanager
 def _later_signals() -> Iterator[None]:
     """Hold back signals until the block is done."""
     received: list[int] = []
-    with _on_signal(lambda number, frame: received.append(number)):
+    with on_signals(lambda number, frame: received.append(number)):
         yield
     for number in received[:1]:
         signal.raise_signal(number)

@@ -4,6 +4,7 @@ import pytest
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, load_clients
+from qmoe_fed.errors import UserError
 from qmoe_fed.experiments.measures.sharing import METHODS, shared
 from qmoe_fed.federated.model import Model
 from qmoe_fed.learning import evaluate, train
@@ -96,3 +97,17 @@ def test_pooling_takes_as_many_steps_as_a_client_takes():
 def test_the_share_of_the_settings_does_not_matter():
     for sharing in ("router", "random router"):
         assert outcome(sharing, share="none") == outcome(sharing)
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        {"noise_channel": "bit-flip", "noise_strength": "uniform(0, 0.1)"},
+        {"layers": "1..3"},
+        {"shots": 10},
+    ],
+    ids=lambda device: next(iter(device)),
+)
+def test_devices_that_differ_are_refused_by_ways_that_do_not_know_them(device):
+    with pytest.raises(UserError, match="on devices that are alike"):
+        outcome("random router", **device)

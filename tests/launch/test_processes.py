@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from qmoe_fed.launch import processes
-from qmoe_fed.launch.processes import MARK, Stopped, belonging_to, scratch_directory, stoppable
+from qmoe_fed.launch.processes import MARK, belonging_to, scratch_directory
+from qmoe_fed.signals import Stopped, stoppable
 
 SLEEP = "import time; print('up', flush=True); time.sleep(20)"
 DEAF = f"import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); {SLEEP}"

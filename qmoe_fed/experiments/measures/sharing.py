@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from qmoe_fed.config import Config
 from qmoe_fed.config.settings import Scalar
 from qmoe_fed.data import ClientData, Samples, fit_projection, load_clients
+from qmoe_fed.errors import UserError
 from qmoe_fed.experiments.cells import Measured, Row
 from qmoe_fed.federated import Federation, State
 from qmoe_fed.federated.model import Model
@@ -60,8 +61,17 @@ class Clients:
 
     @classmethod
     def of(cls, config: Config, share: str = "router") -> "Clients":
-        """Return the clients of a run that shares what ``share`` says."""
+        """Return the clients of a run that shares what ``share`` says.
+
+        Raises:
+            UserError: The run's clients are devices that differ.
+        """
         model, first = Model(_sharing(config, share)), config.federation.num_clients
+        if model.devices([0]) or len(config.model.depths) > 1:
+            raise UserError(
+                "ways of sharing are compared on devices that are alike: a noise-strength or "
+                "readout-error of each client, shots and a range of layers are for federations"
+            )
         newcomers = range(first, first + config.federation.num_unseen_clients)
         projection = fit_projection(config)
         data = load_clients(config, range(first), projection)
