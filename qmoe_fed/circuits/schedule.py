@@ -18,7 +18,8 @@ def primitives(circuit: Circuit) -> tuple[Operation, ...]:
 
     A controlled rotation by a is two rotations of the target, by a/2 and -a/2, between gates that
     turn the sign of the second one back if the control is 1. Rotations of a wire about one axis
-    that follow each other become one.
+    that follow each other become one. What the measured qubits cannot feel is left out, so that the
+    gradient of an angle without effect is 0 and not rounding noise, which Adam would magnify.
     """
     found: list[Operation] = []
     last: dict[int, int] = {}  # what acted last on a wire
@@ -32,7 +33,18 @@ def primitives(circuit: Circuit) -> tuple[Operation, ...]:
                 continue
         last |= dict.fromkeys(operation.wires, len(found))
         found.append(operation)
-    return tuple(found)
+    felt: list[Operation] = []
+    live, turned = set(range(circuit.measured)), set[int]()
+    for operation in reversed(found):
+        # observables are diagonal, and channels leave them so: phases change them after turns only
+        if not (turned if operation.name in ("RZ", "CZ") else live).isdisjoint(operation.wires):
+            live.update(operation.wires)
+            if isinstance(operation, Gate):
+                turned.update(operation.wires)
+            felt.append(operation)
+    # θ stays in the graph of a circuit of which nothing is read
+    trained = any(a.parameters for o in felt if isinstance(o, Gate) for a in o.angles)
+    return tuple(reversed(felt)) if trained else tuple(found)
 
 
 def _split(whole: Operation) -> Iterable[Operation]:
