@@ -1,11 +1,11 @@
 """The operations of a circuit in a form that engines share: few kinds of gates, in layers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.operations import Gate, Operation, fixed_matrix, gate
+from qmoe_fed.circuits.operations import Channel, Gate, Operation, fixed_matrix, gate
 
 AXES = {"RX": "x", "RY": "y", "RZ": "z"}
 CONTROLLED = {"CRX": ("RX", "CZ"), "CRY": ("RY", "CZ"), "CRZ": ("RZ", "CNOT")}
@@ -33,18 +33,34 @@ def primitives(circuit: Circuit) -> tuple[Operation, ...]:
                 continue
         last |= dict.fromkeys(operation.wires, len(found))
         found.append(operation)
-    felt: list[Operation] = []
-    live, turned = set(range(circuit.measured)), set[int]()
-    for operation in reversed(found):
-        # observables are diagonal, and channels leave them so: phases change them after turns only
-        if not (turned if operation.name in ("RZ", "CZ") else live).isdisjoint(operation.wires):
-            live.update(operation.wires)
-            if isinstance(operation, Gate):
-                turned.update(operation.wires)
-            felt.append(operation)
+    kept, _ = felt(found, set(range(circuit.measured)))
     # θ stays in the graph of a circuit of which nothing is read
-    trained = any(a.parameters for o in felt if isinstance(o, Gate) for a in o.angles)
-    return tuple(reversed(felt)) if trained else tuple(found)
+    trained = any(a.parameters for o in kept if isinstance(o, Gate) for a in o.angles)
+    return tuple(kept if trained else found)
+
+
+def felt(operations: Sequence[Operation], measured: Set[int]) -> tuple[list[Operation], set[int]]:
+    """Return the operations that Z of measured qubits can feel, and the qubits in them or measured.
+
+    A channel preserves the trace, so what follows the last use of a qubit that is not measured
+    changes nothing. Nor do CZ and RZ change operators that are diagonal, as those measured are
+    and, after every channel and CNOT, remain until another rotation comes.
+    """
+    cone, kept = set(measured), []
+    turned: set[int] = set()  # where operators may be no longer diagonal
+    for operation in reversed(operations):
+        wires = set(operation.wires)
+        if cone.isdisjoint(wires) or (operation.name in ("CZ", "RZ") and turned.isdisjoint(wires)):
+            continue
+        if operation.name == "CNOT" and not cone & {operation.wires[1]} | turned & wires:
+            continue  # Z of the control commutes with it
+        kept.append(operation)
+        cone |= wires
+        if operation.name == "CNOT":
+            turned |= wires if operation.wires[0] in turned else set()
+        elif operation.name not in ("CZ", "RZ") and not isinstance(operation, Channel):
+            turned |= wires
+    return kept[::-1], cone
 
 
 def _split(whole: Operation) -> Iterable[Operation]:

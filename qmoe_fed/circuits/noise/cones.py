@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.operations import Channel, Operation
-from qmoe_fed.circuits.schedule import primitives
+from qmoe_fed.circuits.operations import Operation
+from qmoe_fed.circuits.schedule import felt, primitives
 
 Wires = tuple[int, ...]
 
@@ -67,36 +67,18 @@ def _cost(part: Part) -> int:
 
 
 def light_cone(operations: tuple[Operation, ...], products: list[Wires]) -> Part:
-    """Leave out what observables cannot feel.
-
-    A channel preserves the trace, so what follows the last use of a qubit that is not measured
-    changes nothing. Nor do CZ and RZ change operators that are diagonal, as those measured are
-    and, after every channel and CNOT, remain until another rotation comes.
+    """Leave out what observables cannot feel, see ``felt``.
 
     Args:
         operations: All of them.
         products: For each observable, the qubits of its Z.
     """
-    cone = {j for product in products for j in product} or {0}
-    turned: set[int] = set()  # where operators may be no longer diagonal
-    felt = []
-    for operation in reversed(operations):
-        wires = set(operation.wires)
-        if cone.isdisjoint(wires) or (operation.name in ("CZ", "RZ") and turned.isdisjoint(wires)):
-            continue
-        if operation.name == "CNOT" and not cone & {operation.wires[1]} | turned & wires:
-            continue  # Z of the control commutes with it
-        felt.append(operation)
-        cone |= wires
-        if operation.name == "CNOT":
-            turned |= wires if operation.wires[0] in turned else set()
-        elif operation.name not in ("CZ", "RZ") and not isinstance(operation, Channel):
-            turned |= wires
+    kept, cone = felt(operations, {j for product in products for j in product} or {0})
     qubits = tuple(sorted(cone))
 
     def local(wires: Iterable[int]) -> Wires:
         return tuple(map(qubits.index, wires))
 
     strings = [sum(3 * 4 ** (len(qubits) - 1 - j) for j in local(product)) for product in products]
-    renumbered = [replace(o, wires=local(o.wires)) for o in reversed(felt)]
+    renumbered = [replace(o, wires=local(o.wires)) for o in kept]
     return Part(qubits, tuple(strings), tuple(renumbered))
