@@ -1,0 +1,97 @@
+"""Vectors as integers: clipped, scaled, rounded at random, and back."""
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from strategies.secure_sum.field import Source
+
+HEAD_ROOM = 12  # standard deviations of the noise on a sum that may not overflow
+
+
+@dataclass(frozen=True)
+class Block:
+    """Some neighbouring coordinates of the vectors.
+
+    The update is one block; a loss or a number of examples is a block of one.
+
+    Attributes:
+        size: How many coordinates.
+        clip: L2 norm to which a client's block is clipped, in the unit of the values.
+        bits: f: a value v becomes the integer 2^f · v, rounded.
+        noise: Standard deviation per coordinate, in the unit of the values, of all noise that
+            clients add to the integers together; 0 if none.
+    """
+
+    size: int
+    clip: float
+    bits: int = 24
+    noise: float = 0.0
+
+    @property
+    def limit(self) -> int:
+        """The largest absolute value of a client's integers, noise not counted."""
+        return math.floor(self.clip * 2.0**self.bits) + 1
+
+    @property
+    def head_room(self) -> int:
+        """What the noise on the sum may come to."""
+        return math.ceil(HEAD_ROOM * self.noise * 2.0**self.bits)
+
+    def largest(self, clients: int) -> int:
+        """Return a bound on the absolute value of the sum of so many clients' integers."""
+        return clients * self.limit + self.head_room
+
+
+def columns(blocks: Sequence[Block], clients: int) -> NDArray[np.int64]:
+    """Return ``Block.largest`` by coordinate, ``(d,)``."""
+    return np.repeat([b.largest(clients) for b in blocks], [b.size for b in blocks])
+
+
+def clip_rows(values: NDArray[np.float64], norm: float) -> NDArray[np.float64]:
+    """Return rows ``(k, d)``, those longer than ``norm`` shortened to it (L2)."""
+    largest = np.abs(values).max(axis=1, initial=0.0, keepdims=True)
+    unit = values / np.where(largest > 0, largest, 1.0)  # squares of large values would overflow
+    length = np.linalg.norm(unit, axis=1, keepdims=True)
+    inside = largest <= norm / np.maximum(length, 1.0)
+    return np.where(inside, values, unit * (norm / np.maximum(length, 1.0)))
+
+
+def quantise(
+    values: NDArray[np.float64], blocks: Sequence[Block], source: Source = os.urandom
+) -> NDArray[np.int64]:
+    """Return clipped values ``(k, d)`` times 2^f, each rounded up with its fraction's probability.
+
+    The rounding is unbiased. It draws from the operating system's generator.
+
+    Raises:
+        ValueError: A value is not finite, or the blocks do not have d coordinates.
+    """
+    if not np.isfinite(values).all():
+        raise ValueError("a value is not finite: leave such clients out before")
+    sizes = [block.size for block in blocks]
+    if values.shape[1] != sum(sizes):
+        raise ValueError(f"{values.shape[1]} coordinates, the blocks have {sum(sizes)}")
+    parts = np.split(values, np.cumsum(sizes)[:-1], axis=1)
+    rounded = [_rounded(v, block, source) for v, block in zip(parts, blocks, strict=True)]
+    return np.hstack(rounded)
+
+
+def _rounded(values: NDArray[np.float64], block: Block, source: Source) -> NDArray[np.int64]:
+    scaled = clip_rows(values, block.clip) * 2.0**block.bits
+    floor = np.floor(scaled)
+    bits = np.frombuffer(source(8 * values.size), dtype="<u8").reshape(values.shape)
+    up = (bits >> np.uint64(11)) * 2.0**-53 < scaled - floor
+    integers = floor.astype(np.int64) + up
+    # by construction, whatever the arithmetic of floating point does
+    return np.clip(integers, -block.limit, block.limit)
+
+
+def dequantise(sums: NDArray[np.int64], blocks: Sequence[Block]) -> NDArray[np.float64]:
+    """Return sums of integers ``(d,)`` in the unit of the values."""
+    scales = np.repeat([2.0**-block.bits for block in blocks], [block.size for block in blocks])
+    return sums * scales

@@ -1,0 +1,157 @@
+"""Who is who, and the keys that two clients agree on.
+
+A client has a signing key for good (Ed25519), whose public half the others know from their own
+config, and an agreement key for a run (X25519), which it signs and which the server hands round.
+Clients on one host are one trust domain: they check another client's signature once.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from strategies.secure_sum.settings import LABEL
+from strategies.secure_sum.wire import Refused, Wire, entry, ids_of, joined
+
+Roster = Mapping[int, bytes]
+"""Clients' public signing keys, 32 bytes each: a matter of trust, not of this protocol."""
+
+KEY, SIGNATURE = 32, 64
+_KEYS = {"publics": KEY, "signatures": SIGNATURE}
+
+
+@dataclass(frozen=True, eq=False)
+class Secrets:
+    """The private keys of a host's clients, by their ids; they never leave it.
+
+    Attributes:
+        signing: For good.
+        agreement: For one run, and not kept beyond it.
+    """
+
+    signing: Mapping[int, Ed25519PrivateKey]
+    agreement: Mapping[int, X25519PrivateKey]
+
+    @property
+    def clients(self) -> list[int]:
+        """Ids of the clients that live here."""
+        return list(self.signing)
+
+
+def new_identities(clients: Sequence[int]) -> dict[int, Ed25519PrivateKey]:
+    """Return new signing keys."""
+    return {client: Ed25519PrivateKey.generate() for client in clients}
+
+
+def roster_of(identities: Mapping[int, Ed25519PrivateKey]) -> dict[int, bytes]:
+    """Return the public halves of signing keys."""
+    return {client: key.public_key().public_bytes_raw() for client, key in identities.items()}
+
+
+def start(identities: Mapping[int, Ed25519PrivateKey], run: str) -> tuple[Secrets, Wire]:
+    """Return a host's keys for a run, new, and the message that introduces its clients."""
+    clients = sorted(identities)
+    agreement = {client: X25519PrivateKey.generate() for client in clients}
+    publics = {client: key.public_key().public_bytes_raw() for client, key in agreement.items()}
+    signed = [identities[c].sign(_introduction(run, c, publics[c])) for c in clients]
+    wire: Wire = {
+        "clients": np.asarray(clients, dtype="<u4").tobytes(),
+        "publics": b"".join(publics.values()),
+        "signatures": b"".join(signed),
+    }
+    return Secrets({client: identities[client] for client in clients}, agreement), wire
+
+
+def _introduction(run: str, client: int, public: bytes) -> bytes:
+    return LABEL + b" key" + client.to_bytes(4, "little") + public + run.encode()
+
+
+def join_keys(wires: Sequence[Wire], clients: int) -> Wire:
+    """Return all introductions as the one that the server hands round."""
+    return joined(wires, _KEYS, "clients", clients)
+
+
+def read_keys(wire: Wire, roster: Roster, run: str) -> dict[int, bytes]:
+    """Return clients' public agreement keys.
+
+    Raises:
+        Refused: One is not signed, for this run, by the client that the roster knows.
+    """
+    clients = ids_of(wire, "clients", max(roster, default=-1) + 1)
+    publics, signatures = (entry(wire, name, size) for name, size in _KEYS.items())
+    if not len(clients) == len(publics) == len(signatures):
+        raise Refused(f"{len(clients)} clients with {len(publics)} keys")
+    result, probe = {}, X25519PrivateKey.generate()
+    for client, public, signature in zip(clients, publics, signatures, strict=True):
+        result[client] = public.tobytes()
+        statement = _introduction(run, client, result[client])
+        if not is_signed(roster, client, signature.tobytes(), statement):
+            raise Refused(f"the key of client {client} is not signed by it for run {run!r}")
+        try:
+            probe.exchange(X25519PublicKey.from_public_bytes(result[client]))
+        except ValueError as error:  # a point of low order: anyone would know what is agreed on
+            raise Refused(f"client {client} introduces itself with a key that is none") from error
+    return result
+
+
+def is_signed(roster: Roster, client: int, signature: bytes, statement: bytes) -> bool:
+    """Return whether a client of the roster signed a statement."""
+    if client not in roster:
+        return False
+    try:
+        Ed25519PublicKey.from_public_bytes(roster[client]).verify(signature, statement)
+    except InvalidSignature:
+        return False
+    return True
+
+
+@dataclass(frozen=True, eq=False)
+class Channels:
+    """The keys between a host's clients and the rest, agreed on once per committee.
+
+    Attributes:
+        run: Name of the run.
+        secrets: The host's.
+        publics: Public agreement keys of all clients that have introduced themselves.
+    """
+
+    run: str
+    secrets: Secrets
+    publics: Mapping[int, bytes]
+    _agreed: dict[tuple[int, ...], tuple["Keys", "Keys"]] = field(default_factory=dict)
+
+    def agreed(self, committee: tuple[int, ...]) -> tuple["Keys", "Keys"]:
+        """Return the keys to send with and to receive with, of clients × members each.
+
+        Rows are this host's clients and this host's members; columns the members and all clients.
+        """
+        if committee not in self._agreed:
+            self._agreed.clear()  # an old committee's keys are of no use
+            loaded = {c: X25519PublicKey.from_public_bytes(p) for c, p in self.publics.items()}
+            known, here = [m for m in committee if m in loaded], self.secrets.agreement
+            self._agreed[committee] = (
+                {c: {m: self._key(c, m, here[c], loaded[m]) for m in known} for c in here},
+                {
+                    m: {c: self._key(c, m, here[m], loaded[c]) for c in loaded}
+                    for m in here
+                    if m in known
+                },
+            )
+        return self._agreed[committee]
+
+    def _key(
+        self, sender: int, receiver: int, own: X25519PrivateKey, other: X25519PublicKey
+    ) -> bytes:
+        ids = sender.to_bytes(4, "little") + receiver.to_bytes(4, "little")
+        info = LABEL + b" share" + ids + self.publics[sender] + self.publics[receiver]
+        derive = HKDF(algorithm=SHA256(), length=32, salt=None, info=info + self.run.encode())
+        return derive.derive(own.exchange(other))
+
+
+Keys = Mapping[int, Mapping[int, bytes]]
+"""AES keys by the own client and the other one; none for who has not introduced itself."""
