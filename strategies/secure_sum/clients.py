@@ -78,11 +78,12 @@ def share(
         parts = field.shares(secrets, settings.members, settings.threshold, settings.prime, source)
         raw, at = field.to_bytes(parts, settings.prime).tobytes(), 0
         for row, client in enumerate(clients[start : start + step], start):
+            own = keys.get(client, {})
             head, nonce = session.tag + id_bytes([client]), nonces[NONCE * row : NONCE * (row + 1)]
             for member, tail in zip(committee, tails, strict=True):
                 plain = raw[at : at + nbytes]
                 at += nbytes
-                key = keys[client].get(member)
+                key = own.get(member)
                 box = AESGCM(key).encrypt(nonce, plain, head + tail) if key else nothing
                 boxes.append(box)
     wire: Wire = {"clients": id_bytes(clients), "nonces": nonces, "boxes": b"".join(boxes)}

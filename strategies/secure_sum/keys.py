@@ -121,9 +121,9 @@ class Channels:
     """
 
     run: str
-    secrets: Secrets
+    secrets: Secrets = field(repr=False)
     publics: Mapping[int, bytes]
-    _agreed: dict[tuple[int, ...], tuple["Keys", "Keys"]] = field(default_factory=dict)
+    _agreed: dict[tuple[int, ...], tuple["Keys", "Keys"]] = field(default_factory=dict, repr=False)
 
     def agreed(self, committee: tuple[int, ...]) -> tuple["Keys", "Keys"]:
         """Return the keys to send with and to receive with, of clients × members each.
@@ -134,12 +134,13 @@ class Channels:
             self._agreed.clear()  # an old committee's keys are of no use
             loaded = {c: X25519PublicKey.from_public_bytes(p) for c, p in self.publics.items()}
             known, here = [m for m in committee if m in loaded], self.secrets.agreement
+            met = {c: key for c, key in here.items() if c in loaded}
             self._agreed[committee] = (
-                {c: {m: self._key(c, m, here[c], loaded[m]) for m in known} for c in here},
+                {c: {m: self._key(c, m, met[c], loaded[m]) for m in known} for c in met},
                 {
-                    m: {c: self._key(c, m, here[m], loaded[c]) for c in loaded}
-                    for m in here
-                    if m in known
+                    m: {c: self._key(c, m, met[m], loaded[c]) for c in loaded}
+                    for m in known
+                    if m in met
                 },
             )
         return self._agreed[committee]

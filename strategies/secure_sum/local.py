@@ -1,18 +1,24 @@
 """One attempt at a round, host by host in this process: what every transport has to carry."""
 
-from collections.abc import Callable, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qmoe_fed.federated.rules import TooFewClients
 from strategies.secure_sum import clients, keys, members, server
 from strategies.secure_sum.clients import Memory
+from strategies.secure_sum.field import Source
 from strategies.secure_sum.settings import Session
-from strategies.secure_sum.wire import Wire, ids_of
+from strategies.secure_sum.wire import Refused, Wire, ids_of
 
 Carry = Callable[[str, int, Wire], Wire | None]
-"""``(phase, host, message) -> message``: what arrives; None if nothing does."""
+"""``(phase, host, message) -> message``: what arrives; None if nothing does.
+
+Answers come in the phases of ``server``; what a host is asked with goes ``"to ‹phase›"``.
+"""
 
 
 def as_sent(phase: str, host: int, message: Wire) -> Wire | None:
@@ -28,13 +34,19 @@ class Party:
     roster: keys.Roster
     memory: Memory = Memory()  # noqa: RUF009 frozen
 
+    @property
+    def clients(self) -> list[int]:
+        """Ids of the clients that live there."""
+        return self.channels.secrets.clients
 
-def meet(groups: Sequence[Sequence[int]], run: str) -> list[Party]:
-    """Return hosts with some clients each, who have introduced themselves to each other."""
+
+def meet(groups: Sequence[Sequence[int]], run: str, absent: Sequence[int] = ()) -> list[Party]:
+    """Return hosts with some clients each; all but absent hosts have introduced themselves."""
     identities = [keys.new_identities(group) for group in groups]
     roster = {c: key for group in identities for c, key in keys.roster_of(group).items()}
     started = [keys.start(group, run) for group in identities]
-    wire = keys.join_keys([introduction for _, introduction in started], len(roster))
+    there = [wire for i, (_, wire) in enumerate(started) if i not in absent]
+    wire = keys.join_keys(there, len(roster))
     return [
         Party(keys.Channels(run, secrets, keys.read_keys(wire, roster, run)), roster)
         for secrets, _ in started
@@ -46,6 +58,7 @@ def attempt(
     session: Session,
     integers: Mapping[int, NDArray[np.int64]],
     carry: Carry = as_sent,
+    source: Source = os.urandom,
 ) -> tuple[list[int], NDArray[np.int64]]:
     """Return the survivors and the sum of their vectors.
 
@@ -54,45 +67,68 @@ def attempt(
         session: The attempt, as all see it.
         integers: Vectors ``(d,)`` by client.
         carry: The way there and back.
+        source: Random bytes for the shares; the operating system's, except in tests.
 
     Raises:
-        TooFewClients: Too few clients or members are left; nothing is revealed.
-        Refused: Someone cheats, or forgets.
+        TooFewClients: Too few clients or members are left, some because hosts refused to go on, for
+            reasons that are told; nothing is revealed.
+        Refused: What members sent is false.
     """
+    refusals: list[str] = []
+    held: dict[int, members.Held] = {}
+    listed: dict[int, members.Listed] = {}
 
-    def shared(host: Party) -> Wire:
-        own = {c: v for c, v in integers.items() if c in host.channels.secrets.signing}
-        wire, host.memory = clients.share(host.channels, session, own, host.memory)
+    def ask(
+        phase: str,
+        message: Wire | None,
+        those: Iterable[int],
+        answer: Callable[[int, Wire], Wire],
+        senders: int = 0,
+    ) -> Wire:
+        """Send hosts a message, their own if none is given, and return their answers, joined."""
+        good = []
+        for i in list(those):
+            mine = [m for m in session.committee if m in hosts[i].clients]
+            asked = server.deliver(session, shares, mine) if phase == "report" else message or {}
+            try:
+                if (there := carry(f"to {phase}", i, asked)) is None:
+                    continue
+                if (back := carry(phase, i, answer(i, there))) is None:
+                    continue
+                server.join(session, phase, [back], hosts[i].clients, senders)
+                good.append(back)
+            except Refused as reason:
+                refusals.append(f"host {i}: {reason}")
+        return server.join(session, phase, good, None, senders)
+
+    def share(i: int, _: Wire) -> Wire:
+        host = hosts[i]
+        own = {client: integers[client] for client in host.clients if client in integers}
+        wire, host.memory = clients.share(host.channels, session, own, host.memory, source)
         return wire
 
-    ways = list(enumerate(hosts))
+    def receive(i: int, wire: Wire) -> Wire:
+        report, held[i] = members.receive(hosts[i].channels, session, wire)
+        return report
 
-    def back(phase: str, number: int, wire: Wire) -> list[Wire]:
-        arrived = carry(phase, number, wire)
-        return [] if arrived is None else [arrived]
+    def agree(i: int, wire: Wire) -> Wire:
+        host = hosts[i]
+        echo, listed[i], host.memory = members.agree(host.channels, held[i], wire, host.memory)
+        return echo
 
-    sent = [w for i, host in ways for w in back("shares", i, shared(host))]
-    shares = server.join_shares(session.settings, sent)
-    held, reports = {}, []
-    for i, host in ways:
-        own = [m for m in session.committee if m in host.channels.secrets.signing]
-        for arrived in back("delivery", i, server.deliver(session, shares, own)) if own else []:
-            report, held[i] = members.receive(host.channels, session, arrived)
-            reports += back("report", i, report)
-    listed = server.survivors(session, shares, reports)
-    agreed, echoes = {}, []
-    for i in held:
-        for arrived in back("list", i, listed):
-            party = hosts[i]
-            echo, agreed[i], party.memory = members.agree(
-                party.channels, held[i], arrived, party.memory
-            )
-            echoes += back("echo", i, echo)
-    signed, releases = server.join_echoes(session, echoes), []
-    for i in agreed:
-        for arrived in back("echoes", i, signed):
-            party = hosts[i]
-            release, party.memory = members.release(party.roster, agreed[i], arrived, party.memory)
-            releases += back("release", i, release)
-    total = server.open_sum(session, listed, releases)
-    return ids_of(listed, "survivors", session.settings.clients), total
+    def release(i: int, wire: Wire) -> Wire:
+        host = hosts[i]
+        sums, host.memory = members.release(host.roster, listed[i], wire, host.memory)
+        return sums
+
+    try:
+        senders = [i for i, host in enumerate(hosts) if integers.keys() & set(host.clients)]
+        seated = [i for i, host in enumerate(hosts) if set(session.committee) & set(host.clients)]
+        shares = ask("shares", None, senders, share)
+        count = len(ids_of(shares, "clients", session.settings.clients))
+        survivors = server.survivors(session, shares, ask("report", None, seated, receive, count))
+        echoes = ask("echo", survivors, held, agree)
+        total = server.open_sum(session, survivors, ask("sums", echoes, listed, release))
+    except TooFewClients as few:
+        raise TooFewClients("; ".join([str(few), *refusals])) from few
+    return ids_of(survivors, "survivors", session.settings.clients), total

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -30,7 +31,7 @@ class Held:
     session: Session
     members: list[int]
     senders: list[int]
-    shares: field.Elements
+    shares: field.Elements = dataclass_field(repr=False)
     readable: NDArray[np.bool_]
 
 
@@ -72,7 +73,7 @@ def receive(channels: Channels, session: Session, wire: Wire) -> tuple[Wire, Hel
     settings, (_, keys) = session.settings, channels.agreed(session.committee)
     members = ids_of(wire, "members", settings.clients)
     senders = ids_of(wire, "senders", settings.clients)
-    if strangers := set(members) - keys.keys():
+    if strangers := set(members) - set(session.committee) & set(channels.secrets.clients):
         raise Refused(f"clients {sorted(strangers)} are not members of the committee here")
     nonces = entry(wire, "nonces", NONCE).tobytes()
     boxes = entry(wire, "boxes", settings.box).tobytes()
@@ -86,7 +87,7 @@ def receive(channels: Channels, session: Session, wire: Wire) -> tuple[Wire, Hel
     ]
     plain, nothing, at = [], bytes(size - TAG), 0
     for i, member in enumerate(members):
-        own, tail = keys[member], id_bytes([member])
+        own, tail = keys.get(member, {}), id_bytes([member])
         for j, sender, nonce, head in heads:
             box = boxes[at : at + size]
             at += size
@@ -152,7 +153,7 @@ def release(
     Args:
         roster: Whose signatures count.
         listed: From ``agree``.
-        echoes: From ``server.join_echoes``; not looked at if this host's settings trust the
+        echoes: From ``server.join``; not looked at if this host's settings trust the
             server to send everyone the same list.
         memory: What was answered before.
 

@@ -44,10 +44,8 @@ def committee_size(
     bad, lost = count(corrupt, clients), count(dropouts, clients)
     fewest = clients if clients <= ALL_MEMBERS else 2
     for members in range(fewest, min(clients, MOST_MEMBERS) + 1):
-        numbers = np.arange(members + 1)
-        # the least numbers of corrupt and of dropped members that are too improbable to count
-        too_many = int(np.sum(hypergeom.sf(numbers - 1, clients, bad, members) > SECURITY))
-        missing = int(np.sum(hypergeom.sf(numbers, clients, lost, members) > CORRECTNESS))
+        too_many = _too_improbable(clients, bad, members, SECURITY)
+        missing = _too_improbable(clients, lost, members, CORRECTNESS) - 1
         threshold = members - missing
         excess = 2 * threshold - members if malicious else threshold
         if threshold >= 2 and threshold >= too_many and excess >= too_many:
@@ -57,6 +55,12 @@ def committee_size(
         f"stands {bad} corrupt and {lost} dropped ones{' and a server that lies' * malicious}; "
         "assume fewer, or have more clients"
     )
+
+
+def _too_improbable(clients: int, marked: int, members: int, probability: float) -> int:
+    """Return the least k such that k or more of the members are marked with at most this."""
+    exactly = hypergeom.pmf(np.arange(members + 1), clients, marked, members)
+    return int((exactly[::-1].cumsum() > probability).sum())
 
 
 def least_survivors(contributors: int, clients: int, corrupt: float, dropouts: float) -> int:

@@ -1,10 +1,10 @@
 """The server's half: it carries what it cannot read, lists survivors, and opens their sum.
 
-All functions take the messages of hosts and are pure. What one message breaks, ``Refused``, a
-caller can blame on its host: each reader here can be called with that host's message alone.
+Four times hosts answer: with ``shares``, a ``report`` of what could be read, an ``echo`` of the
+list of survivors, and ``sums``. Each answer is accepted or refused alone, then they are joined.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,28 +14,48 @@ from strategies.secure_sum import field
 from strategies.secure_sum.clients import NONCE
 from strategies.secure_sum.fixed_point import columns
 from strategies.secure_sum.keys import SIGNATURE
-from strategies.secure_sum.settings import Session, Settings
+from strategies.secure_sum.settings import TAG, Session
 from strategies.secure_sum.wire import Refused, Wire, entry, id_bytes, ids_of, joined
 
 
-def join_shares(settings: Settings, wires: Sequence[Wire]) -> Wire:
-    """Return the clients' messages as one.
-
-    Raises:
-        Refused: One is malformed, or two speak for the same client.
-    """
-    sizes = {"nonces": NONCE, "boxes": settings.members * settings.box}
-    return joined(wires, sizes, "clients", settings.clients)
-
-
-def deliver(session: Session, shares: Wire, members: Sequence[int]) -> Wire:
-    """Return the message to a host with some members: the shares for them, from all clients.
+def join(
+    session: Session,
+    phase: str,
+    answers: Sequence[Wire],
+    there: Collection[int] | None = None,
+    senders: int = 0,
+) -> Wire:
+    """Return hosts' answers as one message, with a row per client or member, ascending.
 
     Args:
         session: The attempt.
-        shares: From ``join_shares``.
-        members: Ids of the committee's members on the host.
+        phase: ``"shares"``, ``"report"``, ``"echo"`` or ``"sums"``.
+        answers: The answers; to blame a host for its answer, join that one alone first.
+        there: Ids of the clients that they may speak for; None for all.
+        senders: How many clients' shares were delivered, where members report on them.
+
+    Raises:
+        Refused: An answer is malformed, or speaks for others than it may, or for one twice.
     """
+    settings = session.settings
+    by, allowed = "members", set(session.committee)
+    if phase == "shares":
+        by, allowed = "clients", set(range(settings.clients))
+    form = {
+        "shares": {"nonces": NONCE, "boxes": settings.members * settings.box},
+        "report": {"readable": -(-senders // 8)},
+        "echo": {"signatures": SIGNATURE},
+        "sums": {"sums": settings.box - TAG},
+    }
+    wire = joined(answers, form[phase], by, settings.clients)
+    allowed &= allowed if there is None else set(there)
+    if strangers := set(ids_of(wire, by, settings.clients)) - allowed:
+        raise Refused(f"{phase} for clients {sorted(strangers)}, who have no part in it there")
+    return wire
+
+
+def deliver(session: Session, shares: Wire, members: Sequence[int]) -> Wire:
+    """Return the message to a host with some members: the shares for them, from all clients."""
     settings, ordered = session.settings, sorted(members)
     boxes = entry(shares, "boxes", settings.box).reshape(-1, settings.members, settings.box)
     places = [session.committee.index(member) for member in ordered]
@@ -47,7 +67,7 @@ def deliver(session: Session, shares: Wire, members: Sequence[int]) -> Wire:
     }
 
 
-def survivors(session: Session, shares: Wire, reports: Sequence[Wire]) -> Wire:
+def survivors(session: Session, shares: Wire, report: Wire) -> Wire:
     """Return the list of survivors: clients whose shares all of as many members as can be hold.
 
     Members that read the fewest are left out as long as the list would be too short with them, so
@@ -55,76 +75,59 @@ def survivors(session: Session, shares: Wire, reports: Sequence[Wire]) -> Wire:
 
     Args:
         session: The attempt.
-        shares: From ``join_shares``.
-        reports: From ``members.receive``.
+        shares: All shares, joined.
+        report: All reports, joined.
 
     Raises:
         TooFewClients: There is no such list; nothing has been revealed.
-        Refused: A report is malformed.
     """
     settings = session.settings
-    senders = ids_of(shares, "clients", settings.clients)
-    sizes = {"readable": -(-len(senders) // 8)} if senders else {}
-    report = joined(reports, sizes, "members", settings.clients)
+    senders = np.array(ids_of(shares, "clients", settings.clients), dtype=np.int64)
     members = ids_of(report, "members", settings.clients)
-    if strangers := set(members) - set(session.committee):
-        raise Refused(f"clients {sorted(strangers)} are not on the committee")
-    if len(members) < settings.threshold or not senders:
+    if len(members) < settings.threshold or len(senders) < settings.least:
         raise TooFewClients(
-            f"secure-sum: {len(members)} members of the committee and {len(senders)} clients "
-            f"answered; {settings.threshold} and {settings.least} are needed"
+            f"secure-sum: shares of {len(senders)} clients came, and {len(members)} members read "
+            f"them; {settings.least} and {settings.threshold} are needed"
         )
-    bits = entry(report, "readable", sizes["readable"])
+    bits = entry(report, "readable", -(-len(senders) // 8))
     readable = np.unpackbits(bits, axis=1, count=len(senders)).astype(bool)
     ranked = readable[np.argsort(-readable.sum(1), kind="stable")]
     by_all = np.logical_and.accumulate(ranked, axis=0)  # row r: read by the r + 1 best members
     enough = by_all.sum(1) >= settings.least
     if not enough[settings.threshold - 1]:
         raise TooFewClients(
-            f"secure-sum: shares of {by_all[settings.threshold - 1].sum()} clients reached enough "
-            f"members of the committee; {settings.least} are needed"
+            f"secure-sum: shares of {by_all[settings.threshold - 1].sum()} clients could be read "
+            f"by {settings.threshold} members; {settings.least} are needed"
         )
-    listed = by_all[np.flatnonzero(enough)[-1]]
-    return {"survivors": id_bytes(np.array(senders)[listed].tolist())}
+    return {"survivors": id_bytes(senders[by_all[np.flatnonzero(enough)[-1]]].tolist())}
 
 
-def join_echoes(session: Session, echoes: Sequence[Wire]) -> Wire:
-    """Return the signatures under the list as one message to all hosts with members."""
-    return joined(echoes, {"signatures": SIGNATURE}, "members", session.settings.clients)
-
-
-def open_sum(session: Session, listed: Wire, releases: Sequence[Wire]) -> NDArray[np.int64]:
+def open_sum(session: Session, listed: Wire, sums: Wire) -> NDArray[np.int64]:
     """Return the sum ``(d,)`` of the survivors' integers.
 
     Args:
         session: The attempt.
         listed: From ``survivors``.
-        releases: From ``members.release``.
+        sums: All members' sums, joined.
 
     Raises:
-        TooFewClients: Fewer members than the threshold have answered; what they sent reveals
-            nothing.
-        Refused: The answers do not fit each other, or what comes out is more than the survivors
-            may have sent: a client's shares, or a member's sums, are false.
+        TooFewClients: They are fewer than the threshold, and reveal nothing.
+        Refused: They do not fit each other, or what comes out is more than the survivors may have
+            sent: a client's shares, or a member's sums, are false.
     """
     settings, prime = session.settings, session.settings.prime
-    size = settings.size * field.width(prime)
-    wire = joined(releases, {"sums": size}, "members", settings.clients)
-    members = ids_of(wire, "members", settings.clients)
-    if strangers := set(members) - set(session.committee):
-        raise Refused(f"clients {sorted(strangers)} are not on the committee")
+    members = ids_of(sums, "members", settings.clients)
     if len(members) < settings.threshold:
         raise TooFewClients(
-            f"secure-sum: {len(members)} members of the committee sent their sums, "
-            f"{settings.threshold} are needed"
+            f"secure-sum: {len(members)} members sent sums, {settings.threshold} are needed"
         )
-    sums = field.from_bytes(entry(wire, "sums", size), prime)
+    values = field.from_bytes(entry(sums, "sums", settings.box - TAG), prime)
     points = [session.committee.index(member) + 1 for member in members]
     try:
-        result = field.to_signed(field.interpolate(points, sums, settings.threshold, prime), prime)
+        elements = field.interpolate(points, values, settings.threshold, prime)
     except ValueError as error:
         raise Refused(f"secure-sum: {error}: a client or a member cheats") from error
-    number = len(ids_of(listed, "survivors", settings.clients))
+    result, number = field.to_signed(elements, prime), len(ids_of(listed, "survivors", 2**32))
     if (np.abs(result) > columns(settings.blocks, number)).any():
         raise Refused(f"secure-sum: {number} clients cannot have sent this sum: someone cheats")
     return result

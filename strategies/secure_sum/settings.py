@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qmoe_fed.errors import UserError
 from strategies.secure_sum.field import MOST_MEMBERS, PRIME, width
 from strategies.secure_sum.fixed_point import Block
+from strategies.secure_sum.wire import Refused
 
 LABEL = b"qmoe-fed secure sum 1"
 TAG = 16  # bytes that AES-GCM adds
@@ -31,6 +32,7 @@ class Settings:
         malicious: Whether members make sure of one list of survivors before they answer.
         randomness: What the committee is drawn from: public, fixed after the list of clients, and
             not the server's choice, who could else try until it likes the committee.
+        rounds: Rounds of the run; a server that may ask for any round may choose a committee.
         rounds_of_committee: For how many rounds a committee sits; 0 for all. It is not drawn anew
             for a new attempt: that its members open one sum per round, whatever the attempt, is
             what keeps two attempts from being compared.
@@ -48,6 +50,7 @@ class Settings:
     least: int
     malicious: bool = True
     randomness: str = ""
+    rounds: int = 10**6
     rounds_of_committee: int = 0
     prime: int = PRIME
 
@@ -103,12 +106,22 @@ class Session:
         round: From 1.
         attempt: From 0; a round that is run again is a new attempt.
         parameters: ``fingerprint`` of the global parameters that the party was given.
+
+    Raises:
+        Refused: There is no such round or attempt.
     """
 
     settings: Settings
     round: int
     attempt: int
     parameters: bytes
+
+    def __post_init__(self) -> None:
+        if not (1 <= self.round <= self.settings.rounds and self.attempt >= 0):
+            raise Refused(
+                f"round {self.round}, attempt {self.attempt}: expected a round from 1 to "
+                f"{self.settings.rounds} and an attempt from 0"
+            )
 
     @property
     def number(self) -> tuple[int, int]:

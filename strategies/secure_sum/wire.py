@@ -58,19 +58,17 @@ def joined(wires: Sequence[Wire], names: dict[str, int], by: str, clients: int) 
     Raises:
         Refused: A message is malformed, or two speak for the same client.
     """
-    parts = [
-        np.hstack(
-            [
-                np.asarray(ids_of(wire, by, clients), dtype="<u4").view(np.uint8).reshape(-1, 4),
-                *(entry(wire, name, size) for name, size in names.items()),
-            ]
-        )
-        for wire in wires
-    ]
+    parts = []
+    for wire in wires:
+        ids = np.asarray(ids_of(wire, by, clients), dtype="<u4").view(np.uint8).reshape(-1, 4)
+        columns = [ids, *(entry(wire, name, size) for name, size in names.items())]
+        if len({len(column) for column in columns}) > 1:
+            raise Refused(f"entries {[by, *names]} speak of different numbers of clients")
+        parts.append(np.hstack(columns))
     rows = np.concatenate(parts) if parts else np.zeros((0, 4 + sum(names.values())), np.uint8)
     rows = rows[np.argsort(rows[:, :4].copy().view("<u4")[:, 0], kind="stable")]
     edges = np.cumsum([4, *names.values()])[:-1]
-    columns = np.split(rows, edges, axis=1)
-    wire: Wire = {n: c.tobytes() for n, c in zip([by, *names], columns, strict=True)}
-    ids_of(wire, by, clients)
-    return wire
+    split = zip([by, *names], np.split(rows, edges, axis=1), strict=True)
+    result: Wire = {name: column.tobytes() for name, column in split}
+    ids_of(result, by, clients)
+    return result
