@@ -20,6 +20,7 @@ import federation
 import noise
 import roofline
 import router
+import secure_sum
 import startup
 import study
 import tables
@@ -33,6 +34,7 @@ QUICK: dict[str, Section] = {
     "roofline": lambda _: roofline.measure([(12, 32)], 0.5),
     "noise": lambda _: noise.measure([(2, 32), (4, 8)], 0.5),
     "scale": lambda _: federation.scale([1000]),
+    "secure sum": lambda _: secure_sum.measure([(50, 6, 0.1, True)]),
     "notebook": lambda data: [study.notebook(data, epochs=1, slice_size=32)],
     "seeds": lambda _: study.seeds_together(4, 0.5),
     "import": lambda _: [startup.imports(1)],
@@ -40,6 +42,8 @@ QUICK: dict[str, Section] = {
 
 SIZES = (2, 4, 6, 8, 12, 16)
 ROUNDS = [(50, 9), (200, 5), (1000, 3)]  # numbers of clients and of turns
+SUMS = [(n, 6, 0.1, lies) for n in (50, 1000) for lies in (False, True)]
+SUMS += [(50, 5000, 0.1, True), (10_000, 6, 0.1, False), (10_000, 6, 0.05, True)]
 
 FULL: dict[str, Section] = {
     "router, batch 32": lambda _: router.measure([(n, 32) for n in SIZES], 5),
@@ -52,6 +56,7 @@ FULL: dict[str, Section] = {
     ),
     "round": lambda _: (federation.against_flower(n, turns) for n, turns in ROUNDS),
     "scale": lambda _: federation.scale([1000, 10_000, 100_000], rounds=5),
+    "secure sum": lambda _: secure_sum.measure(SUMS),
     "two SuperNodes": lambda _: federation.on_supernodes([1000, 10_000, 100_000], rounds=5),
     "notebook": lambda data: [study.notebook(data, epochs=3, slice_size=128)],
     "seeds": lambda _: study.seeds_together(20, 5),

@@ -89,6 +89,13 @@ def test_rounds_grow_no_faster_than_the_number_of_clients(benchmark):
     assert seconds[1] < 2 * 8 * seconds[0]
 
 
+def test_a_secure_sum_costs_little_beside_the_keys(benchmark):
+    (row,) = benchmark("secure_sum").measure([(50, 6, 0.1, True)])
+    assert (row["members"], row["threshold"], row["bytes up"]) == (16, 11, 16 + 16 * (42 + 16))
+    seconds = row["seconds"]
+    assert seconds["round"]["median"] < seconds["keys, once"]["median"]
+
+
 def test_stock_clients_train_as_ours_do(benchmark, tmp_path):
     ours, theirs = [], []
     benchmark("our_federation").federate(4, 3, tmp_path, lambda t: ours.append({"theta": t}))
