@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from strategies.secure_sum import field
 from strategies.secure_sum.fixed_point import columns
-from strategies.secure_sum.keys import Channels
+from strategies.secure_sum.keys import Party
 from strategies.secure_sum.settings import TAG, Session
 from strategies.secure_sum.wire import Refused, Wire, id_bytes
 
@@ -35,7 +35,7 @@ class Memory:
 
 
 def share(
-    channels: Channels,
+    party: Party,
     session: Session,
     integers: dict[int, NDArray[np.int64]],
     memory: Memory,
@@ -43,16 +43,14 @@ def share(
 ) -> tuple[Wire, Memory]:
     """Share the vectors of some of a host's clients, each share encrypted to its member.
 
+    A share for a member that has not introduced itself is noughts.
+
     Args:
-        channels: The host's keys.
+        party: The host.
         session: The attempt, as this host sees it.
         integers: By client, vectors ``(d,)`` as ``quantise`` makes them, with noise or not.
-        memory: What was answered before.
+        memory: What was answered before; it comes back as it is from now on.
         source: Random bytes for the shares; the operating system's, except in tests.
-
-    Returns:
-        The message to the server, and the memory from now on. A share for a member that has not
-        introduced itself is noughts.
 
     Raises:
         Refused: This round and attempt, or a later one, was answered before.
@@ -68,7 +66,7 @@ def share(
     values = np.stack([integers[client] for client in clients])
     if (np.abs(values) > columns(settings.blocks, 1)).any():
         raise ValueError("a client's integers exceed what its blocks allow")
-    keys, _ = channels.agreed(committee)
+    keys, _ = party.agreed(committee)
     nonces = os.urandom(NONCE * len(clients))  # one per client: each member has its own key
     nothing, tails = bytes(settings.box), [id_bytes([member]) for member in committee]
     boxes: list[bytes] = []

@@ -37,14 +37,9 @@ class Block:
         """The largest absolute value of a client's integers, noise not counted."""
         return math.floor(self.clip * 2.0**self.bits) + 1
 
-    @property
-    def head_room(self) -> int:
-        """What the noise on the sum may come to."""
-        return math.ceil(HEAD_ROOM * self.noise * 2.0**self.bits)
-
     def largest(self, clients: int) -> int:
         """Return a bound on the absolute value of the sum of so many clients' integers."""
-        return clients * self.limit + self.head_room
+        return clients * self.limit + math.ceil(HEAD_ROOM * self.noise * 2.0**self.bits)
 
 
 def columns(blocks: Sequence[Block], clients: int) -> NDArray[np.int64]:
@@ -64,9 +59,7 @@ def clip_rows(values: NDArray[np.float64], norm: float) -> NDArray[np.float64]:
 def quantise(
     values: NDArray[np.float64], blocks: Sequence[Block], source: Source = os.urandom
 ) -> NDArray[np.int64]:
-    """Return clipped values ``(k, d)`` times 2^f, each rounded up with its fraction's probability.
-
-    The rounding is unbiased. It draws from the operating system's generator.
+    """Return clipped values ``(k, d)`` times 2^f, rounded up or down at random, unbiased.
 
     Raises:
         ValueError: A value is not finite, or the blocks do not have d coordinates.

@@ -6,9 +6,8 @@ Clients on one host are one trust domain: they check another client's signature 
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import numpy as np
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from strategies.secure_sum.settings import LABEL
-from strategies.secure_sum.wire import Refused, Wire, entry, ids_of, joined
+from strategies.secure_sum.wire import Refused, Wire, entry, id_bytes, ids_of, joined
 
 Roster = Mapping[int, bytes]
 """Clients' public signing keys, 32 bytes each: a matter of trust, not of this protocol."""
@@ -25,22 +24,58 @@ KEY, SIGNATURE = 32, 64
 _KEYS = {"publics": KEY, "signatures": SIGNATURE}
 
 
+Keys = Mapping[int, Mapping[int, bytes]]
+"""AES keys by the own client and the other one; none for who has not introduced itself."""
+
+
 @dataclass(frozen=True, eq=False)
-class Secrets:
-    """The private keys of a host's clients, by their ids; they never leave it.
+class Party:
+    """A host of clients: what it knows, and what never leaves it.
 
     Attributes:
-        signing: For good.
-        agreement: For one run, and not kept beyond it.
+        run: Name of the run.
+        signing: Private signing keys of its clients, by their ids.
+        agreement: Their private agreement keys: for one run, and not kept beyond it.
+        roster: Whose signatures count.
+        publics: Public agreement keys of the clients that have introduced themselves.
     """
 
-    signing: Mapping[int, Ed25519PrivateKey]
-    agreement: Mapping[int, X25519PrivateKey]
+    run: str
+    signing: Mapping[int, Ed25519PrivateKey] = field(repr=False)
+    agreement: Mapping[int, X25519PrivateKey] = field(repr=False)
+    roster: Roster = field(repr=False)
+    publics: Mapping[int, bytes] = field(default_factory=dict, repr=False)
+    _agreed: dict[tuple[int, ...], tuple[Keys, Keys]] = field(default_factory=dict, repr=False)
 
     @property
     def clients(self) -> list[int]:
-        """Ids of the clients that live here."""
-        return list(self.signing)
+        """Ids of the clients that live here, ascending."""
+        return sorted(self.signing)
+
+    def agreed(self, committee: tuple[int, ...]) -> tuple[Keys, Keys]:
+        """Return the keys to send with and to receive with, agreed on once per committee.
+
+        The former are of the clients here × members, the latter of the members here × clients.
+        """
+        if committee not in self._agreed:
+            self._agreed.clear()  # an old committee's keys are of no use
+            loaded = {c: X25519PublicKey.from_public_bytes(p) for c, p in self.publics.items()}
+            here = {c: key for c, key in self.agreement.items() if c in loaded}
+            known = [m for m in committee if m in loaded]
+            mine = [m for m in known if m in here]
+            self._agreed[committee] = (
+                {c: {m: self._key(c, m, here[c], loaded[m]) for m in known} for c in here},
+                {m: {c: self._key(c, m, here[m], loaded[c]) for c in loaded} for m in mine},
+            )
+        return self._agreed[committee]
+
+    def _key(
+        self, sender: int, receiver: int, own: X25519PrivateKey, other: X25519PublicKey
+    ) -> bytes:
+        ends = id_bytes([sender, receiver]) + self.publics[sender] + self.publics[receiver]
+        info = LABEL + b" share" + ends + self.run.encode()
+        derive = HKDF(algorithm=SHA256(), length=32, salt=None, info=info)
+        return derive.derive(own.exchange(other))
 
 
 def new_identities(clients: Sequence[int]) -> dict[int, Ed25519PrivateKey]:
@@ -53,27 +88,41 @@ def roster_of(identities: Mapping[int, Ed25519PrivateKey]) -> dict[int, bytes]:
     return {client: key.public_key().public_bytes_raw() for client, key in identities.items()}
 
 
-def start(identities: Mapping[int, Ed25519PrivateKey], run: str) -> tuple[Secrets, Wire]:
-    """Return a host's keys for a run, new, and the message that introduces its clients."""
+def start(
+    identities: Mapping[int, Ed25519PrivateKey], roster: Roster, run: str
+) -> tuple[Party, Wire]:
+    """Return a host with new keys for a run, and the message that introduces its clients."""
     clients = sorted(identities)
     agreement = {client: X25519PrivateKey.generate() for client in clients}
-    publics = {client: key.public_key().public_bytes_raw() for client, key in agreement.items()}
-    signed = [identities[c].sign(_introduction(run, c, publics[c])) for c in clients]
+    publics = [agreement[client].public_key().public_bytes_raw() for client in clients]
+    signed = [
+        identities[client].sign(_introduction(run, client, public))
+        for client, public in zip(clients, publics, strict=True)
+    ]
     wire: Wire = {
-        "clients": np.asarray(clients, dtype="<u4").tobytes(),
-        "publics": b"".join(publics.values()),
+        "clients": id_bytes(clients),
+        "publics": b"".join(publics),
         "signatures": b"".join(signed),
     }
-    return Secrets({client: identities[client] for client in clients}, agreement), wire
+    return Party(run, identities, agreement, roster), wire
 
 
 def _introduction(run: str, client: int, public: bytes) -> bytes:
-    return LABEL + b" key" + client.to_bytes(4, "little") + public + run.encode()
+    return LABEL + b" key" + id_bytes([client]) + public + run.encode()
 
 
 def join_keys(wires: Sequence[Wire], clients: int) -> Wire:
     """Return all introductions as the one that the server hands round."""
     return joined(wires, _KEYS, "clients", clients)
+
+
+def meet(party: Party, introductions: Wire) -> Party:
+    """Return a host that knows who has introduced itself.
+
+    Raises:
+        Refused: As ``read_keys``.
+    """
+    return replace(party, publics=read_keys(introductions, party.roster, party.run), _agreed={})
 
 
 def read_keys(wire: Wire, roster: Roster, run: str) -> dict[int, bytes]:
@@ -108,51 +157,3 @@ def is_signed(roster: Roster, client: int, signature: bytes, statement: bytes) -
     except InvalidSignature:
         return False
     return True
-
-
-@dataclass(frozen=True, eq=False)
-class Channels:
-    """The keys between a host's clients and the rest, agreed on once per committee.
-
-    Attributes:
-        run: Name of the run.
-        secrets: The host's.
-        publics: Public agreement keys of all clients that have introduced themselves.
-    """
-
-    run: str
-    secrets: Secrets = field(repr=False)
-    publics: Mapping[int, bytes]
-    _agreed: dict[tuple[int, ...], tuple["Keys", "Keys"]] = field(default_factory=dict, repr=False)
-
-    def agreed(self, committee: tuple[int, ...]) -> tuple["Keys", "Keys"]:
-        """Return the keys to send with and to receive with, of clients × members each.
-
-        Rows are this host's clients and this host's members; columns the members and all clients.
-        """
-        if committee not in self._agreed:
-            self._agreed.clear()  # an old committee's keys are of no use
-            loaded = {c: X25519PublicKey.from_public_bytes(p) for c, p in self.publics.items()}
-            known, here = [m for m in committee if m in loaded], self.secrets.agreement
-            met = {c: key for c, key in here.items() if c in loaded}
-            self._agreed[committee] = (
-                {c: {m: self._key(c, m, met[c], loaded[m]) for m in known} for c in met},
-                {
-                    m: {c: self._key(c, m, met[m], loaded[c]) for c in loaded}
-                    for m in known
-                    if m in met
-                },
-            )
-        return self._agreed[committee]
-
-    def _key(
-        self, sender: int, receiver: int, own: X25519PrivateKey, other: X25519PublicKey
-    ) -> bytes:
-        ids = sender.to_bytes(4, "little") + receiver.to_bytes(4, "little")
-        info = LABEL + b" share" + ids + self.publics[sender] + self.publics[receiver]
-        derive = HKDF(algorithm=SHA256(), length=32, salt=None, info=info + self.run.encode())
-        return derive.derive(own.exchange(other))
-
-
-Keys = Mapping[int, Mapping[int, bytes]]
-"""AES keys by the own client and the other one; none for who has not introduced itself."""

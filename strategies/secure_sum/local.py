@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,34 +27,30 @@ def as_sent(phase: str, host: int, message: Wire) -> Wire | None:
 
 
 @dataclass
-class Party:
-    """A host: keys of its clients, and what they have answered."""
+class Host:
+    """A host, and what it has answered."""
 
-    channels: keys.Channels
-    roster: keys.Roster
-    memory: Memory = Memory()  # noqa: RUF009 frozen
+    party: keys.Party
+    memory: Memory = field(default_factory=Memory)
 
     @property
     def clients(self) -> list[int]:
-        """Ids of the clients that live there."""
-        return self.channels.secrets.clients
+        """Ids of the clients that live there, ascending."""
+        return self.party.clients
 
 
-def meet(groups: Sequence[Sequence[int]], run: str, absent: Sequence[int] = ()) -> list[Party]:
+def meet(groups: Sequence[Sequence[int]], run: str, absent: Sequence[int] = ()) -> list[Host]:
     """Return hosts with some clients each; all but absent hosts have introduced themselves."""
     identities = [keys.new_identities(group) for group in groups]
     roster = {c: key for group in identities for c, key in keys.roster_of(group).items()}
-    started = [keys.start(group, run) for group in identities]
+    started = [keys.start(group, roster, run) for group in identities]
     there = [wire for i, (_, wire) in enumerate(started) if i not in absent]
     wire = keys.join_keys(there, len(roster))
-    return [
-        Party(keys.Channels(run, secrets, keys.read_keys(wire, roster, run)), roster)
-        for secrets, _ in started
-    ]
+    return [Host(keys.meet(party, wire)) for party, _ in started]
 
 
 def attempt(
-    hosts: Sequence[Party],
+    hosts: Sequence[Host],
     session: Session,
     integers: Mapping[int, NDArray[np.int64]],
     carry: Carry = as_sent,
@@ -104,21 +100,21 @@ def attempt(
     def share(i: int, _: Wire) -> Wire:
         host = hosts[i]
         own = {client: integers[client] for client in host.clients if client in integers}
-        wire, host.memory = clients.share(host.channels, session, own, host.memory, source)
+        wire, host.memory = clients.share(host.party, session, own, host.memory, source)
         return wire
 
     def receive(i: int, wire: Wire) -> Wire:
-        report, held[i] = members.receive(hosts[i].channels, session, wire)
+        report, held[i] = members.receive(hosts[i].party, session, wire)
         return report
 
     def agree(i: int, wire: Wire) -> Wire:
         host = hosts[i]
-        echo, listed[i], host.memory = members.agree(host.channels, held[i], wire, host.memory)
+        echo, listed[i], host.memory = members.agree(host.party, held[i], wire, host.memory)
         return echo
 
     def release(i: int, wire: Wire) -> Wire:
         host = hosts[i]
-        sums, host.memory = members.release(host.roster, listed[i], wire, host.memory)
+        sums, host.memory = members.release(host.party, listed[i], wire, host.memory)
         return sums
 
     try:

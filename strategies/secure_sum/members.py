@@ -1,8 +1,8 @@
 """The committee's half: members read shares, agree on who survived, and add."""
 
+import dataclasses
 import hashlib
 from dataclasses import dataclass, replace
-from dataclasses import field as dataclass_field
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from strategies.secure_sum import field
 from strategies.secure_sum.clients import NONCE, Memory
-from strategies.secure_sum.keys import SIGNATURE, Channels, Roster, is_signed
+from strategies.secure_sum.keys import SIGNATURE, Party, is_signed
 from strategies.secure_sum.settings import LABEL, TAG, Session
 from strategies.secure_sum.wire import Refused, Wire, entry, id_bytes, ids_of
 
@@ -31,7 +31,7 @@ class Held:
     session: Session
     members: list[int]
     senders: list[int]
-    shares: field.Elements = dataclass_field(repr=False)
+    shares: field.Elements = dataclasses.field(repr=False)
     readable: NDArray[np.bool_]
 
 
@@ -56,24 +56,24 @@ class Listed:
         return LABEL + b" list" + self.held.session.tag + named
 
 
-def receive(channels: Channels, session: Session, wire: Wire) -> tuple[Wire, Held]:
+def receive(party: Party, session: Session, wire: Wire) -> tuple[Wire, Held]:
     """Read the shares for a host's members; tell the server which could be read.
 
     A share that was changed on its way, replayed, made under other settings or for other global
     parameters cannot be read; neither can one by a client without a key.
 
     Args:
-        channels: The host's keys.
+        party: The host.
         session: The attempt, as this host sees it.
         wire: From ``server.deliver``.
 
     Raises:
         Refused: The message is malformed, or not for members here.
     """
-    settings, (_, keys) = session.settings, channels.agreed(session.committee)
+    settings, (_, keys) = session.settings, party.agreed(session.committee)
     members = ids_of(wire, "members", settings.clients)
     senders = ids_of(wire, "senders", settings.clients)
-    if strangers := set(members) - set(session.committee) & set(channels.secrets.clients):
+    if strangers := set(members) - set(session.committee) & set(party.clients):
         raise Refused(f"clients {sorted(strangers)} are not members of the committee here")
     nonces = entry(wire, "nonces", NONCE).tobytes()
     boxes = entry(wire, "boxes", settings.box).tobytes()
@@ -96,26 +96,22 @@ def receive(channels: Channels, session: Session, wire: Wire) -> tuple[Wire, Hel
             except (InvalidTag, KeyError):
                 readable[i, j] = False
                 plain.append(nothing)
-    raw = np.frombuffer(b"".join(plain), dtype=np.uint8).reshape(*readable.shape, -1)
-    shares = field.from_bytes(raw, settings.prime)
+    raw = np.frombuffer(b"".join(plain), dtype=np.uint8)
+    shares = field.from_bytes(raw.reshape(*readable.shape, size - TAG), settings.prime)
     readable &= (shares < settings.prime).all(-1)
-    report: Wire = {
-        "members": id_bytes(members),
-        "readable": np.packbits(readable, axis=1).tobytes(),
-    }
+    bits = np.packbits(readable, axis=1).tobytes()
+    report: Wire = {"members": id_bytes(members), "readable": bits}
     return report, Held(session, members, senders, shares, readable)
 
 
-def agree(
-    channels: Channels, held: Held, wire: Wire, memory: Memory
-) -> tuple[Wire, Listed, Memory]:
+def agree(party: Party, held: Held, wire: Wire, memory: Memory) -> tuple[Wire, Listed, Memory]:
     """Check a list of survivors, once per attempt, and sign it for the members that hold it all.
 
     Args:
-        channels: The host's keys.
+        party: The host.
         held: From ``receive``.
         wire: From ``server.survivors``.
-        memory: What was answered before.
+        memory: As for ``clients.share``.
 
     Raises:
         Refused: The list is shorter than this host's settings allow, names someone twice or who
@@ -139,23 +135,20 @@ def agree(
     if not able:
         raise Refused("the list names survivors whose shares no member here can read")
     listed = Listed(held, able, survivors)
-    signing = channels.secrets.signing
-    signatures = b"".join(signing[m].sign(listed.statement) for m in able)
+    signatures = b"".join(party.signing[m].sign(listed.statement) for m in able)
     echo: Wire = {"members": id_bytes(able), "signatures": signatures}
     return echo, listed, replace(memory, listed=session.number)
 
 
-def release(
-    roster: Roster, listed: Listed, echoes: Wire | None, memory: Memory
-) -> tuple[Wire, Memory]:
+def release(party: Party, listed: Listed, echoes: Wire, memory: Memory) -> tuple[Wire, Memory]:
     """Add the survivors' shares, once per round, if enough members have signed the same list.
 
     Args:
-        roster: Whose signatures count.
+        party: The host.
         listed: From ``agree``.
-        echoes: From ``server.join``; not looked at if this host's settings trust the
-            server to send everyone the same list.
-        memory: What was answered before.
+        echoes: All echoes, joined; not looked at if this host's settings trust the server to send
+            everyone the same list.
+        memory: As for ``clients.share``.
 
     Raises:
         Refused: Signatures are missing, or a sum of this round was opened before.
@@ -163,30 +156,26 @@ def release(
     held, session, settings = listed.held, listed.held.session, listed.held.session.settings
     if session.round <= memory.opened:
         raise Refused(f"round {session.round}: the sum of round {memory.opened} was opened")
-    if settings.malicious:
-        agreeing = _signers(roster, listed, echoes or {})
-        if agreeing < settings.threshold:
-            raise Refused(
-                f"{agreeing} members have signed this list of survivors, expected at least "
-                f"{settings.threshold}: others were told another one, or are gone"
-            )
+    if settings.malicious and (signed := _signers(party, listed, echoes)) < settings.threshold:
+        raise Refused(
+            f"{signed} members have signed this list of survivors, expected at least "
+            f"{settings.threshold}: others were told another one, or are gone"
+        )
     among = np.isin(held.senders, listed.survivors)
     rows = [held.members.index(member) for member in listed.members]
     sums = [field.total(held.shares[row, among], settings.prime) for row in rows]
-    wire: Wire = {
-        "members": id_bytes(listed.members),
-        "sums": field.to_bytes(np.stack(sums), settings.prime).tobytes(),
-    }
+    raw = field.to_bytes(np.stack(sums), settings.prime).tobytes()
+    wire: Wire = {"members": id_bytes(listed.members), "sums": raw}
     return wire, replace(memory, opened=session.round)
 
 
-def _signers(roster: Roster, listed: Listed, echoes: Wire) -> int:
+def _signers(party: Party, listed: Listed, echoes: Wire) -> int:
     """Return how many different members have signed the list."""
     session = listed.held.session
     members = ids_of(echoes, "members", session.settings.clients)
     signatures = entry(echoes, "signatures", SIGNATURE)
     return sum(
         member in session.committee
-        and is_signed(roster, member, signature.tobytes(), listed.statement)
+        and is_signed(party.roster, member, signature.tobytes(), listed.statement)
         for member, signature in zip(members, signatures, strict=False)
     )

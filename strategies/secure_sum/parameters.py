@@ -29,8 +29,8 @@ def committee_size(
     are hypergeometric. With X corrupt, the sum of t shares is out of their reach if X < t, and a
     server that lies cannot have two lists of survivors agreed on if X < 2t - m: two sets of t
     members then share an honest one. Both hold but with probability 2⁻⁴⁰; at least t members stay
-    but with probability 2⁻²⁰. Where that leaves a choice, t is the largest. It is at least 2: with
-    1, a share is the secret.
+    but with probability 2⁻²⁰. Who is corrupt must not depend on the draw. Where there is a
+    choice, t is the largest; it is at least 2, since with 1 a share is the secret.
 
     Args:
         clients: n, all that may be drawn.
@@ -68,12 +68,10 @@ def least_survivors(contributors: int, clients: int, corrupt: float, dropouts: f
 
     Args:
         contributors: How many clients send a vector in a round.
-        clients: n.
-        corrupt: As above: all corrupt clients may be among the survivors.
-        dropouts: As above.
+        clients: As for ``committee_size``, like the rest; all corrupt ones may be survivors.
 
     Raises:
-        UserError: What is left of such a sum without the corrupt clients' part is one vector.
+        UserError: Without the corrupt clients' part such a sum is one client's vector.
     """
     least = contributors - count(dropouts, contributors)
     if least - (bad := count(corrupt, clients)) < 2:

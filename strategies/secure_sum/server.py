@@ -43,7 +43,7 @@ def join(
         by, allowed = "clients", set(range(settings.clients))
     form = {
         "shares": {"nonces": NONCE, "boxes": settings.members * settings.box},
-        "report": {"readable": -(-senders // 8)},
+        "report": {"readable": max(1, -(-senders // 8))},
         "echo": {"signatures": SIGNATURE},
         "sums": {"sums": settings.box - TAG},
     }

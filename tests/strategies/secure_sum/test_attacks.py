@@ -140,24 +140,24 @@ def test_a_second_ask_is_refused_in_every_phase(parties):
     assert host.memory == Memory((5, 2), (5, 2), 5)
     for again in (now, session(5, 1), session(4, 9)):
         with pytest.raises(Refused, match="already shared in round 5, attempt 2"):
-            clients.share(host.channels, again, vectors([0]), host.memory)
-    _, held = members.receive(host.channels, now, kept["to report"])
+            clients.share(host.party, again, vectors([0]), host.memory)
+    _, held = members.receive(host.party, now, kept["to report"])
     with pytest.raises(Refused, match="already agreed to in round 5, attempt 2"):
-        members.agree(host.channels, held, kept["to echo"], host.memory)
+        members.agree(host.party, held, kept["to echo"], host.memory)
     with pytest.raises(Refused, match="the sum of round 5 was opened"):
-        members.agree(host.channels, held, kept["to echo"], Memory(opened=5))
-    _, listed, memory = members.agree(host.channels, held, kept["to echo"], before)
+        members.agree(host.party, held, kept["to echo"], Memory(opened=5))
+    _, listed, memory = members.agree(host.party, held, kept["to echo"], before)
     with pytest.raises(Refused, match="the sum of round 5 was opened"):
-        members.release(host.roster, listed, kept["to sums"], replace(memory, opened=5))
+        members.release(host.party, listed, kept["to sums"], replace(memory, opened=5))
 
 
 def test_a_client_given_other_parameters_is_not_in_the_sum(parties):
     integers, wires = vectors(), []
     for host in parties:
-        own = host.channels.secrets.clients
+        own = host.clients
         seen = session(parameters=b"for 3 only" if own == [3] else b"the same")
         values = {client: integers[client] for client in own}
-        wires.append(clients.share(host.channels, seen, values, host.memory)[0])
+        wires.append(clients.share(host.party, seen, values, host.memory)[0])
         host.memory = Memory()
     carry = lambda phase, host, wire: wires[host] if phase == "shares" else wire  # noqa: E731
     assert survivors_with(parties, carry) == [0, 1, 2, 4, 5, 6, 7]
@@ -167,7 +167,7 @@ def test_a_client_given_other_parameters_is_not_in_the_sum(parties):
     "changes", [{"threshold": 7}, {"least": 7}, {"malicious": False}, {"run": "b"}]
 )
 def test_the_clients_own_settings_count_and_not_the_others(parties, changes):
-    wire, _ = clients.share(parties[3].channels, session(**changes), vectors([3]), Memory())
+    wire, _ = clients.share(parties[3].party, session(**changes), vectors([3]), Memory())
     assert 3 not in survivors_with(parties, changing("shares", lambda _: wire, at=[3]))
 
 
@@ -234,7 +234,7 @@ def test_false_sums_and_false_shares_are_noticed(parties):
 def test_shares_that_are_no_elements_of_the_field_count_as_unreadable(parties, monkeypatch):
     over = np.full((1, N, 3), field.PRIME, dtype=np.uint64)
     monkeypatch.setattr(field, "shares", lambda *_: over)
-    wire, _ = clients.share(parties[3].channels, session(), vectors([3]), Memory())
+    wire, _ = clients.share(parties[3].party, session(), vectors([3]), Memory())
     monkeypatch.undo()
     assert 3 not in survivors_with(parties, changing("shares", lambda _: wire, at=[3]))
 
@@ -248,7 +248,7 @@ def test_strangers_on_the_committee_are_refused(parties):
         server.join(now, "report", [report], senders=N)
     delivery = {"members": id_bytes([stranger]), "senders": b"", "nonces": b"", "boxes": b""}
     with pytest.raises(Refused, match="not members of the committee here"):
-        members.receive(parties[stranger].channels, now, delivery)
+        members.receive(parties[stranger].party, now, delivery)
 
 
 def swapped_keys(wire):
@@ -260,8 +260,8 @@ def swapped_keys(wire):
 )
 def test_keys_that_their_owner_did_not_sign_are_refused(change):
     identities = keys.new_identities([0, 1, 2])
-    _, wire = keys.start(identities, "a")
     roster = keys.roster_of(identities)
+    _, wire = keys.start(identities, roster, "a")
     assert set(keys.read_keys(wire, roster, "a")) == {0, 1, 2}
     with pytest.raises(Refused, match=r"key of client . is not signed by it|ids below 3"):
         keys.read_keys(change(wire), roster, "a")
@@ -284,7 +284,7 @@ def test_every_pair_and_direction_has_its_own_key(parties):
     seen = {}
     committee = settings().committee(1)
     for host in parties:
-        to, of = host.channels.agreed(committee)
+        to, of = host.party.agreed(committee)
         for sender, row in to.items():
             for receiver, key in row.items():
                 assert seen.setdefault((sender, receiver), key) == key

@@ -124,6 +124,14 @@ def test_once_sums_are_out_no_attempt_opens_another(parties):
     assert local.attempt(parties, session(2), integers, losing({"shares": [3]}))[0] != ALL
 
 
+@pytest.mark.parametrize("phase", PHASES)
+def test_when_nobody_answers_the_round_is_lost(parties, phase):
+    with pytest.raises(TooFewClients, match=r"secure-sum: .* needed"):
+        local.attempt(parties, session(), vectors(), losing({phase: ALL}))
+    with pytest.raises(TooFewClients, match="shares of 0 clients came"):
+        local.attempt(parties, session(1, 1), {})
+
+
 def test_a_client_without_a_key_is_left_out():
     groups = [[client] for client in range(N)]
     late = local.meet(groups, "a", absent=[2])
@@ -168,7 +176,7 @@ def view(host, values, coefficients):
 
     def carry(phase, _, wire):
         if phase == "to report":
-            _, held = members.receive(host.channels, now, wire)
+            _, held = members.receive(host.party, now, wire)
             seen.extend(held.shares[0].ravel().tolist())
         if phase in {"report", "to echo", "sums"}:
             seen.append(tuple(wire.values()))
