@@ -66,9 +66,7 @@ def _horner(values: Elements, points: Elements, coefficient: Elements, prime: in
 
 
 def total(values: Elements, prime: int = PRIME) -> Elements:
-    """Return the sum of ``(n, …)`` over the first axis in the field."""
-    if not len(values):
-        return np.zeros(values.shape[1:], dtype=np.uint64)
+    """Return the sum of ``(n, …)``, n ≥ 1, over the first axis in the field."""
     while len(values) > 1:
         # 255 elements of 56 bits are less than 2⁶⁴
         starts = np.arange(0, len(values), 255)

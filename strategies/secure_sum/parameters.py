@@ -1,16 +1,12 @@
 """How many clients sit on the committee, and how many of them it takes."""
 
 import math
-from functools import cache
-
-import numpy as np
-from scipy.stats import hypergeom
+from itertools import accumulate
 
 from qmoe_fed.errors import UserError
 from strategies.secure_sum.field import MOST_MEMBERS
 
-SECURITY = 2.0**-40
-CORRECTNESS = 2.0**-20
+SECURITY, CORRECTNESS = 40, 20  # bits
 ALL_MEMBERS = 20  # up to so many clients, all are members
 
 
@@ -19,7 +15,6 @@ def count(share: float, clients: int) -> int:
     return math.ceil(share * clients - 1e-9)
 
 
-@cache
 def committee_size(
     clients: int, corrupt: float, dropouts: float, malicious: bool
 ) -> tuple[int, int]:
@@ -57,10 +52,14 @@ def committee_size(
     )
 
 
-def _too_improbable(clients: int, marked: int, members: int, probability: float) -> int:
-    """Return the least k such that k or more of the members are marked with at most this."""
-    exactly = hypergeom.pmf(np.arange(members + 1), clients, marked, members)
-    return int((exactly[::-1].cumsum() > probability).sum())
+def _too_improbable(clients: int, marked: int, members: int, bits: int) -> int:
+    """Return the least k such that k or more members are marked with at most 2^-bits."""
+    descending = range(members, -1, -1)
+    ways = accumulate(
+        math.comb(marked, k) * math.comb(clients - marked, members - k) for k in descending
+    )
+    rare = sum(tail << bits <= math.comb(clients, members) for tail in ways)
+    return members + 1 - rare
 
 
 def least_survivors(contributors: int, clients: int, corrupt: float, dropouts: float) -> int:

@@ -246,6 +246,9 @@ def test_strangers_on_the_committee_are_refused(parties):
     report = {"members": id_bytes([stranger]), "readable": b"\xff"}
     with pytest.raises(Refused, match="who have no part in it there"):
         server.join(now, "report", [report], senders=N)
+    seated = {"members": id_bytes([0]), "senders": id_bytes([1, 2]), "nonces": b"", "boxes": b""}
+    with pytest.raises(Refused, match="1 members and 2 senders, but other shares"):
+        members.receive(parties[0].party, session(), seated)
     delivery = {"members": id_bytes([stranger]), "senders": b"", "nonces": b"", "boxes": b""}
     with pytest.raises(Refused, match="not members of the committee here"):
         members.receive(parties[stranger].party, now, delivery)
@@ -269,6 +272,38 @@ def test_keys_that_their_owner_did_not_sign_are_refused(change):
         keys.read_keys(wire, roster, "b")
     with pytest.raises(Refused, match="key of client 0"):
         keys.read_keys(wire, keys.roster_of(keys.new_identities([0, 1, 2])), "a")
+
+
+def test_keys_of_strangers_and_half_a_message_are_refused():
+    identities = keys.new_identities([0, 1, 2])
+    roster = keys.roster_of(identities)
+    _, wire = keys.start(identities, roster, "a")
+    known = {client: roster[client] for client in (0, 2)}
+    with pytest.raises(Refused, match="key of client 1 is not signed by it"):
+        keys.read_keys(wire, known, "a")
+    with pytest.raises(Refused, match="3 clients with 2 keys"):
+        keys.read_keys({**wire, "publics": wire["publics"][:64]}, roster, "a")
+
+
+def test_what_a_client_sends_is_never_twice_the_same(parties):
+    party, zeros = parties[0].party, lambda size: bytes(size)
+    sent = [clients.share(party, session(), vectors([0]), Memory(), zeros)[0] for _ in range(2)]
+    assert sent[0]["nonces"] != sent[1]["nonces"]
+    assert sent[0]["boxes"] != sent[1]["boxes"]
+
+
+def test_nothing_secret_is_printed(parties):
+    host, held = parties[0], []
+
+    def carry(phase, number, wire):
+        if (phase, number) == ("to report", 0):
+            held.append(members.receive(host.party, session(), wire)[1])
+        return wire
+
+    survivors_with(parties, carry)
+    assert "_agreed" not in repr(host)
+    assert "PrivateKey" not in repr(host)
+    assert "shares" not in repr(held[0])
 
 
 def test_a_key_that_agrees_with_everyone_is_refused(monkeypatch):
