@@ -7,6 +7,7 @@ from strategies.secure_sum.fixed_point import Block
 from strategies.secure_sum.settings import Session, Settings
 
 N, SIZE = 8, 3
+ALL = list(range(N))
 
 
 def settings(**changes):
@@ -31,3 +32,25 @@ def sum_of(integers, clients):
 
 def hosts(groups=None):
     return local.meet(groups or [[client] for client in range(N)], "a")
+
+
+def changing(phase, change, at=ALL):
+    """Return the way on which a phase's messages to or from some hosts are changed."""
+    return lambda now, host, wire: change(wire) if now == phase and host in at else wire
+
+
+def flipped(name, bit=0):
+    def change(wire):
+        raw = bytearray(wire[name])
+        raw[bit // 8] ^= 1 << bit % 8
+        return {**wire, name: bytes(raw)}
+
+    return change
+
+
+def survivors_with(parties, carry, now=None):
+    """Run an attempt that must give the exact sum of whoever survives; return these."""
+    integers = vectors()
+    survivors, total = local.attempt(parties, now or session(), integers, carry)
+    assert total.tolist() == sum_of(integers, survivors)
+    return survivors

@@ -8,26 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from parties import N, hosts, session, sum_of, vectors
+from parties import ALL, N, hosts, session, sum_of, vectors
 
 from qmoe_fed.federated.rules import TooFewClients
 from strategies.secure_sum import local, members
 from strategies.secure_sum.clients import Memory
 from strategies.secure_sum.fixed_point import Block, dequantise, quantise
 from strategies.secure_sum.settings import Session, Settings
-
-ALL = list(range(N))
-
-
-@pytest.fixture(scope="module")
-def parties():
-    return hosts()
-
-
-@pytest.fixture(autouse=True)
-def _forget(parties):
-    for host in parties:
-        host.memory = Memory()
 
 
 def losing(lost):
@@ -89,8 +76,8 @@ LOST = st.dictionaries(st.sampled_from(PHASES), st.sets(st.integers(0, N - 1), m
 
 @given(LOST, st.integers(0, 2**32))
 @hypothesis_settings(max_examples=40, deadline=None)
-def test_whoever_is_lost_the_sum_is_exact_or_not_opened(parties, lost, seed):
-    for host in parties:
+def test_whoever_is_lost_the_sum_is_exact_or_not_opened(acquainted, lost, seed):
+    for host in acquainted:
         host.memory = Memory()
     values = np.random.default_rng(seed).normal(0, 1, (N, 3))
     now = session()
@@ -98,7 +85,7 @@ def test_whoever_is_lost_the_sum_is_exact_or_not_opened(parties, lost, seed):
     gone = set().union(*(lost.get(phase, set()) for phase in PHASES[1:]))
     there = [client for client in ALL if client not in lost.get("shares", set())]
     try:
-        survivors, total = local.attempt(parties, now, integers, losing(lost))
+        survivors, total = local.attempt(acquainted, now, integers, losing(lost))
     except TooFewClients:
         assert len(there) < 6 or len(gone) > 2
         return
