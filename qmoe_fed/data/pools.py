@@ -17,6 +17,9 @@ from qmoe_fed.errors import UserError
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
+PIXELS = {"digits": 64, "mnist": 784, "fashion-mnist": 784}
+"""Raw features of a sample."""
+
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),

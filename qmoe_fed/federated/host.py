@@ -17,7 +17,7 @@ from qmoe_fed.federated.unseen import fit_unseen
 from qmoe_fed.federated.updates import ClientTable, Cohort
 from qmoe_fed.learning import Scores
 from qmoe_fed.learning.optimizers import State
-from qmoe_fed.learning.replicas import rows_of
+from qmoe_fed.learning.replicas import join, rows_of
 from qmoe_fed.models import Parameters
 
 
@@ -139,6 +139,22 @@ class Host:
     def _zeros(self, like: State) -> State:
         count = len(self.clients)
         return {name: values.new_zeros(count, *values.shape[1:]) for name, values in like.items()}
+
+    def private(self, kept: Kept, shared: Parameters) -> Parameters:
+        """Return what belongs to the clients alone, one row each, with experts that are solved.
+
+        Empty if they share all they have.
+        """
+        if not self.model.solve:
+            return kept.local
+        parts = []
+        for model, ids in self.model.by_depth(self.clients):
+            rows = self._rows(ids)
+            replicas = model.replicas(shared, rows_of(kept.local, rows), ids)
+            mixtures = model.mixtures(replicas, self._own.select(rows).train)
+            parts.append({n: v for n, v in mixtures.items() if n.startswith("experts.")})
+        order = torch.tensor([c for _, ids in self.model.by_depth(self.clients) for c in ids])
+        return {**kept.local, **rows_of(join(parts), order.argsort())}
 
     def score(self, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
         """Score some of the clients: accuracy, loss, routing-entropy, load-i of each expert i."""

@@ -88,8 +88,8 @@ def score_clients(
         entropy of its routing weights ``(k,)``, in bits.
     """
     test, execution = data.test, model.config.training.execution
-    parameters = model.replicas(shared, local, clients)
     model.module.eval()
+    parameters = model.mixtures(model.replicas(shared, local, clients), data.train)
     scores = evaluate(model.module, parameters, test, execution)
     with torch.no_grad():
         weights = routing_weights(model.module, parameters, test.x, execution)

@@ -55,7 +55,7 @@ class Layout:
         """Return values ``(…, P)`` as parameters ``(…, *shape)``, float32."""
         parts = values.float().split(self.sizes, -1)
         return {
-            name: part.reshape(*values.shape[:-1], *shape)
+            name: part.reshape((*values.shape[:-1], *shape))
             for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
         }
 

@@ -88,7 +88,7 @@ class Run:
     def _build(self, layers: int = 0) -> Mixture:
         shape = shape_of(self.config)
         exact = replace(self.config.model, shots=0, shot_gradients="exact")
-        return build_model(exact, shape.features, shape.classes, layers).eval()
+        return build_model(exact, shape.features, shape.classes, layers, shape.inputs).eval()
 
     @cached_property
     def complete(self) -> NDArray[np.int64]:
@@ -133,7 +133,7 @@ class Run:
             UserError: As ``parameters``; or the inputs have the wrong shape.
         """
         model, parameters = self._device(client)
-        return _output(model, parameters, self._angles(x)).softmax(-1).numpy()
+        return _output(model, parameters, self._inputs(x)).softmax(-1).numpy()
 
     def _device(self, client: int) -> tuple[Mixture, Parameters]:
         """Return the module of a client's own depth, and its parameters and strengths of noise."""
@@ -162,7 +162,7 @@ class Run:
                 "routing(x, client=0)"
             )
         router = {n.removeprefix(ROUTER): v for n, v in parameters.items() if n.startswith(ROUTER)}
-        return _output(model.router, router, self._angles(x)).numpy()
+        return _output(model.router, router, model.parts(self._inputs(x))[0]).numpy()
 
     def data(self, clients: Sequence[int] | NDArray[np.int64]) -> ClientData:
         """Return the samples of some clients, made anew from the settings.
@@ -172,12 +172,12 @@ class Run:
         """
         return load_clients(self.config, np.asarray(clients).tolist(), self.projection)
 
-    def _angles(self, x: ArrayLike) -> Tensor:
+    def _inputs(self, x: ArrayLike) -> Tensor:
         inputs = np.asarray(x, np.float32)
         size = len(self.projection.mean)
         if inputs.ndim != 2 or inputs.shape[1] != size:
             raise UserError(f"x has shape {inputs.shape}: expected (samples, {size})")
-        return torch.from_numpy(self.projection.angles(inputs))
+        return torch.from_numpy(self.projection.inputs(inputs))
 
 
 @torch.no_grad()

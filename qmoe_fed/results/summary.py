@@ -35,6 +35,7 @@ def unseen_labels(share: str) -> dict[str, str]:
         return {"scratch": "own router, own experts"}
     given, rest = {
         "router": ("router", ", own experts"),
+        "prior": ("router and prior", ", own experts"),
         "experts": ("experts", ", own router"),
         "all": ("router and experts", ""),
     }[share]
