@@ -43,7 +43,14 @@ def mean_cross_entropy(
     model: Mixture, parameters: Parameters, step: Samples, _: Tensor, execution: str
 ) -> Tensor:
     """Return the mean cross-entropy over the samples of each replica, ``(K,)``."""
-    logits, active = apply(model, parameters, step.x, execution), step.mask
+    return cross_entropy_of(model, parameters, step, step.mask, execution)
+
+
+def cross_entropy_of(
+    model: Mixture, parameters: Parameters, step: Samples, active: Tensor, execution: str
+) -> Tensor:
+    """Return the mean cross-entropy over the samples marked True ``(K, B)``, ``(K,)``."""
+    logits = apply(model, parameters, step.x, execution)
     losses = cross_entropy(logits.flatten(0, 1), step.y.flatten(), reduction="none")
     return (losses.view(active.shape) * active).sum(1) / active.sum(1).clamp(min=1)
 
@@ -78,6 +85,7 @@ def train(
     server_round: int = 0,
     state: State | None = None,
     learning_rates: Tensor | None = None,
+    anchor: Parameters | None = None,
 ) -> Trained:
     """Train every replica on its own samples for ``local-epochs`` epochs.
 
@@ -93,6 +101,7 @@ def train(
         server_round: Round, or epoch of a study; keys the order of the samples.
         state: Optimiser state to go on with; None starts afresh.
         learning_rates: Of each replica, shape ``(K,)``; None for that of the settings.
+        anchor: What ``proximal-mu`` pulls to, ``(K, *shape)`` each; None for the initial ones.
     """
     if not task.trainable:
         return Trained(parameters, {}, torch.zeros(len(clients), device=samples.x.device))
@@ -103,6 +112,7 @@ def train(
         part_state = None if state is None else rows_of(state, rows)
         part = samples.select(rows)
         rates = None if learning_rates is None else learning_rates[rows]
+        held = None if anchor is None else rows_of(anchor, rows)
         parts.append(
             _train_chunk(
                 task,
@@ -112,6 +122,7 @@ def train(
                 server_round,
                 part_state,
                 rates,
+                held,
             )
         )
     if len(parts) == 1:
@@ -131,6 +142,7 @@ def _train_chunk(
     server_round: int,
     state: State | None,
     learning_rates: Tensor | None,
+    anchor: Parameters | None,
 ) -> Trained:
     settings, replicas = task.settings, len(clients)
     task.model.train()
@@ -138,7 +150,8 @@ def _train_chunk(
     optimizer = OPTIMIZERS[settings.optimizer]
     free = {n: p for n, p in parameters.items() if n in task.trainable}
     frozen = {n: p for n, p in parameters.items() if n not in task.trainable}
-    weights = start = ravel(free, replicas)
+    weights = ravel(free, replicas)
+    held = weights if anchor is None else ravel({name: anchor[name] for name in free}, replicas)
     decay, pull = _penalties(task, free)
     state = optimizer.init(weights) if state is None else state
     loss_sum = torch.zeros(replicas, device=weights.device)
@@ -154,7 +167,7 @@ def _train_chunk(
             routing = routing_weights(task.model, full, step.x, settings.execution)
             loss = loss + settings.load_balancing * balancing_loss(routing, active)
         (gradient,) = torch.autograd.grad(loss.sum(), inputs)
-        gradient = gradient + decay * weights + pull * (weights - start)
+        gradient = gradient + decay * weights + pull * (weights - held)
         change, new_state = optimizer.step(gradient, state, rate)
         present = active.any(1, keepdim=True)
         weights = torch.where(present, weights + change, weights)

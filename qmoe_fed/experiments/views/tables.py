@@ -1,6 +1,5 @@
 """Rows to tables, as a study's TOML file describes them, and how numbers read in them."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from textwrap import fill
@@ -88,16 +87,19 @@ class Column:
     ) -> str:
         """Return the cell of a group, which is ``about`` some values, among all rows."""
         own, about = only(group, **self.rows), {**about, **self.rows}
+        if own.empty:
+            return NONE
         if self.show in shows:
             return shows[self.show](own)
         values = own[self.of]
         if self.minus:
-            if self.minus.items() <= about.items():
+            other = only(frame, **{**about, **self.minus})
+            if self.minus.items() <= about.items() or other.empty:
                 return NONE
-            values = paired(own, only(frame, **{**about, **self.minus}), self.of)
+            values = paired(own, other, self.of)
         if self.show in ("mean", "first"):
             value = values.mean() if self.show == "mean" else values.iloc[0]
-            return NONE if math.isnan(value) else format(value, self.form)
+            return NONE if value != value else format(value, self.form)
         text = {"percent": percent, "difference": difference, "epochs": epochs}[self.show](values)
         return text.replace(" ± ", "±") if self.over else text
 
@@ -137,7 +139,9 @@ def _table(
     for names, group in rows.groupby([*by.values()], sort=False):
         values = dict(zip(by.values(), names, strict=True))
         heads = (f"{name:g}" if isinstance(name, float) else f"{name}" for name in names)
-        lines.append([*heads, *(c.text(group, rows, values, shows) for c in columns)])
+        cells = [c.text(group, rows, values, shows) for c in columns]
+        if set(cells) != {NONE}:
+            lines.append([*heads, *cells])
     header = [*by, *(column.name for column in columns)]
     return Table(title, header, lines, about.get("note", ""), len(by), about.get("printed", True))
 
