@@ -39,7 +39,7 @@ def make_rules(config: Config) -> Rules:
         seed=federation.seed,
         fraction_train=federation.fraction_train,
         sampling=federation.sampling,
-        limits=Limits(settings.max_update_norm, settings.max_weight),
+        limits=Limits(Model(config).max_update_norm, settings.max_weight),
         quorum=settings.quorum,
         weighting=settings.weighting,
         mechanisms=mechanisms,

@@ -157,13 +157,18 @@ class Host:
         return {**kept.local, **rows_of(join(parts), order.argsort())}
 
     def score(self, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
-        """Score some of the clients: accuracy, loss, routing-entropy, load-i of each expert i."""
+        """Score some of the clients: accuracy, loss, routing-entropy, load-i of each expert i.
+
+        And train-samples and test-samples, how many they have.
+        """
 
         def columns(model: Model, ids: Sequence[int]) -> dict[str, Tensor]:
             scores, load, entropy = self._scores(model, kept, shared, ids)
             loads = {f"load-{i}": column for i, column in enumerate(load.sum(-1).T)}
             names = {"accuracy": scores.accuracy, "loss": scores.loss, "routing-entropy": entropy}
-            return {**names, **loads}
+            own = self._own.select(self._rows(ids))
+            sizes = {"train-samples": own.train.counts, "test-samples": own.test.counts}
+            return {**names, **loads, **sizes}
 
         return self._table(clients, columns)
 

@@ -148,6 +148,11 @@ class Model:
         """How the shared parameters lie in a vector."""
         return Layout({name: self._shapes[name] for name in self.shared}, self.angles)
 
+    @property
+    def max_update_norm(self) -> float:
+        """The longest update that counts (L2), unless the settings say: 100, or 10 √P."""
+        return self.config.strategy.max_update_norm or max(100.0, 10 * self.layout.size**0.5)
+
     def initial(self, names: Sequence[str], clients: Sequence[int]) -> Parameters:
         """Return the initial values of some parameters, one row per client."""
         if not names:
