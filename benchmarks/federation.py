@@ -24,17 +24,12 @@ TOLERANCE = 1e-4  # radians
 
 @contextmanager
 def started(kind: str, clients: int, rounds: int) -> Iterator[Callable[[], Result]]:
-    """Start a federation in a process of its own; on leaving, end every process it started.
-
-    Args:
-        kind: As ``contender.py`` takes it.
-        clients: Number of clients.
-        rounds: How many rounds it will be asked for.
+    """Start a federation, of a kind as ``contender.py`` takes it; on leaving, end all it started.
 
     Yields:
-        A function that has it run its next round and returns what the round took: seconds
-        ``wall`` and ``cpu``, all its processes together, ``megabytes`` that the first of them has
-        held at most so far, and ``theta`` after the round.
+        A function that has it run its next round, of so many ``rounds`` at most, and returns what
+        it took: seconds ``wall`` and ``cpu``, all its processes together, ``megabytes`` that the
+        first of them has held at most so far, and ``theta`` after the round.
     """
     with scratch_directory() as folder, (folder / "log").open("w+") as log:
         program = [sys.executable, str(HERE / "contender.py")]

@@ -99,8 +99,5 @@ def _ry(a: Tensor) -> Tensor:
 
 
 def _rot(phi: Tensor, theta: Tensor, omega: Tensor) -> Tensor:
-    return _rz(omega) @ _ry(theta) @ _rz(phi)
-
-
-def _rz(a: Tensor) -> Tensor:
-    return torch.diag(torch.exp(0.5j * torch.stack([-a, a])))
+    before, after = (torch.exp(0.5j * torch.stack([-a, a])).diag() for a in (phi, omega))
+    return after @ _ry(theta) @ before

@@ -49,16 +49,13 @@ class RunFailed(Exception):
 def run_on_superlink(
     app: Path, overrides: Mapping[str, Scalar], output_dir: Path, supernodes: int, verbose: bool
 ) -> None:
-    """Run a Flower app as a Ray simulation and print what it prints.
+    """Run the Flower app in a directory as a Ray simulation and print what it prints.
 
     The whole log is kept as ``flower.log`` in the output directory, and after a failure that of
     the SuperLink as ``superlink.log``. No process is left behind, whatever happens.
 
     Args:
-        app: Directory of the app.
-        overrides: Settings that replace the app's own.
-        output_dir: Directory of the results, the same that the settings name.
-        supernodes: Number of SuperNodes to simulate.
+        overrides: Settings that replace the app's own, among them the ``output_dir``.
         verbose: Also print what Flower says about itself.
 
     Raises:
