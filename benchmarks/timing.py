@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from timeit import timeit
 from typing import Any
 
 import numpy as np
@@ -65,10 +66,7 @@ def interleave(
 
 
 def _timed(run: Callable[[], object], repeats: int) -> float:
-    before = time.process_time()
-    for _ in range(repeats):
-        run()
-    return (time.process_time() - before) / repeats
+    return timeit(run, timer=time.process_time, number=repeats) / repeats
 
 
 def spread(values: list[float]) -> Result:
