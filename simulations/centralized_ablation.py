@@ -15,7 +15,7 @@ from typing import Any
 from ablation_views import MODELS, SIZES, SWEEPS, described, draw, tables
 
 from qmoe_fed.config.settings import Tree, between, setting
-from qmoe_fed.data.download import cache_dir
+from qmoe_fed.data.pools import cache_dir
 from qmoe_fed.errors import UserError
 from qmoe_fed.experiments import command
 from qmoe_fed.experiments.cells import Cell

@@ -43,7 +43,7 @@ def test_the_router_is_many_times_faster_than_simulators_at_hand(benchmark):
 
 
 def test_noise_costs_much_less_than_density_matrices(benchmark):
-    row = next(benchmark("noise").measure([(6, 4)], 0.2))
+    row = next(benchmark("router").under_noise([(6, 4)], 0.2))
     assert slowdowns(row)["default.mixed"] > 10
 
 
@@ -91,12 +91,11 @@ def test_rounds_grow_no_faster_than_the_number_of_clients(benchmark):
 
 def test_stock_clients_train_as_ours_do(benchmark, tmp_path):
     ours, theirs = [], []
-    benchmark("our_federation").federate(4, 3, tmp_path, lambda t: ours.append({"theta": t}))
+    contender = benchmark("contender")
+    contender.ours(4, 3, tmp_path, lambda t: ours.append({"theta": t}))
     with task_identity():
         grid = LocalGrid(benchmark("stock_client").client, {}, supernodes=4)
-        benchmark("stock_flower").federate(
-            grid, "pennylane", 4, 3, tmp_path, lambda t: theirs.append({"theta": t})
-        )
+        contender.stock(grid, 4, 3, tmp_path, lambda t: theirs.append({"theta": t}))
     assert len(ours) == len(theirs) == 3
     check_equal = benchmark("federation").check_equal
     check_equal(ours, theirs)
