@@ -3,8 +3,8 @@
 import inspect
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import fields
+from typing import Any, NamedTuple
 
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
@@ -14,25 +14,17 @@ from torch import Tensor
 from qmoe_fed.config import Config, StrategyConfig, load_object
 from qmoe_fed.config.settings import kebab, parse_options
 from qmoe_fed.errors import UserError
+from qmoe_fed.federated import rules as server
 from qmoe_fed.federated.build import ROUTER, check_chain, make_mechanisms, make_rules
-from qmoe_fed.federated.flower.messages import ROUND, Hosts, cohort_messages, to_record, to_tensors
-from qmoe_fed.federated.flower.replies import read_replies
+from qmoe_fed.federated.flower import messages as wire
 from qmoe_fed.federated.mechanism import Memory
-from qmoe_fed.federated.rules import (
-    Rules,
-    StepState,
-    close_round,
-    memory_of,
-    open_round,
-    recall,
-)
+from qmoe_fed.federated.rules import Rules
 from qmoe_fed.federated.updates import Layout, Rejection
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Round:
+class _Round(NamedTuple):
     """What the server keeps between sending and aggregating."""
 
     number: int
@@ -61,18 +53,17 @@ class RouterStrategy(Strategy):
 
     def __init__(
         self,
-        hosts: Hosts,
+        hosts: wire.Hosts,
         num_clients: int,
         *,
         angles: frozenset[str] = frozenset(),
         **rules: Any,
     ) -> None:
-        self.hosts = hosts
-        self.angles = angles
+        self.hosts, self.angles = hosts, angles
         # attributes of its own, which a derived class may read and change
         vars(self).update(vars(Rules(num_clients, **rules)))
         self.rejections: list[Rejection] = []
-        self._step_state: StepState | None = None
+        self._step_state: server.StepState | None = None
         self._round: _Round | None = None
 
     @property
@@ -88,12 +79,11 @@ class RouterStrategy(Strategy):
         Raises:
             PrivacyBudgetExhausted: A mechanism ends the run before this round.
         """
-        sampled = open_round(self.rules, server_round)
+        asked = self.hosts.group(server.open_round(self.rules, server_round))
         layout = Layout({name: tuple(a.shape) for name, a in arrays.items()}, self.angles)
-        shared = layout.flat(to_tensors(arrays))
-        self._round = _Round(server_round, self.hosts.group(sampled), layout, shared)
-        settings = {**config, ROUND: server_round}
-        return cohort_messages(self.hosts, sampled, arrays, settings, MessageType.TRAIN)
+        self._round = _Round(server_round, asked, layout, layout.flat(wire.to_tensors(arrays)))
+        settings = {**config, wire.ROUND: server_round}
+        return wire.cohort_messages(asked, arrays, settings, MessageType.TRAIN)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -103,20 +93,20 @@ class RouterStrategy(Strategy):
         Raises:
             UserError: The aggregator or a mechanism returned what is not an update.
         """
-        now, step = self._round, self._step_state
-        if now is None or now.number != server_round:
+        if self._round is None or self._round.number != server_round:
             raise RuntimeError(f"aggregate_train({server_round}) without its configure_train")
-        sampled = sum(map(len, now.asked.values()))
-        rows, unread = read_replies(replies, now.asked, now.layout)
-        end = close_round(
-            self.rules, server_round, sampled, rows, unread, now.layout, now.shared, step
+        _, asked, layout, shared = self._round
+        rows, unread = wire.read_replies(replies, asked, layout)
+        sampled, step = sum(map(len, asked.values())), self._step_state
+        end = server.close_round(
+            self.rules, server_round, sampled, rows, unread, layout, shared, step
         )
         self._step_state, self.rejections = end.step, end.rejections
         for one in end.rejections:
             logger.warning("round %d: client %d left out: %s", server_round, one.client, one.reason)
         if end.fault:
             logger.warning("round %d does not count: %s", server_round, end.fault)
-        new = None if end.values is None else to_record(now.layout.parameters(end.values))
+        new = None if end.values is None else wire.to_record(layout.parameters(end.values))
         return new, MetricRecord(end.metrics)  # type: ignore[arg-type]
 
     def configure_evaluate(
@@ -139,14 +129,14 @@ class RouterStrategy(Strategy):
         A derived class defines this and ``load_state_dict`` itself, if only as ``state_dict =
         RouterStrategy.state_dict``; otherwise its runs make no checkpoints.
         """
-        return memory_of(self._step_state, self.rules.mechanisms)
+        return server.memory_of(self._step_state, self.rules.mechanisms)
 
     def load_state_dict(self, state: Memory) -> None:
         """Go on from a saved state of a strategy with the same parts."""
-        self._step_state = recall(state, self.rules.mechanisms)
+        self._step_state = server.recall(state, self.rules.mechanisms)
 
 
-def make_strategy(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strategy:
+def make_strategy(config: Config, hosts: wire.Hosts, angles: frozenset[str]) -> Strategy:
     """Return the strategy a config names, after checking that its parts go together.
 
     ``strategy`` is ``"router"`` or the import path of a class: one derived from ``RouterStrategy``
@@ -177,17 +167,14 @@ def make_strategy(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strat
 
 def _refuse_router_settings(config: Config) -> None:
     """Refuse settings that only RouterStrategy would heed."""
-    mechanisms = make_mechanisms(config)
-    ours = {
-        kebab(item.name): getattr(config.strategy, item.name) == item.default
-        for item in fields(StrategyConfig)
-        if item.name not in ("strategy", "strategy_options")
-    }
-    ours["sampling"] = config.federation.sampling == "fixed"
-    ours["mechanisms"] = not any(m.runs_on_server for m in mechanisms)
-    if ignored := sorted(name for name, unchanged in ours.items() if not unchanged):
+    given, mechanisms = config.strategy, make_mechanisms(config)
+    usual = vars(StrategyConfig(given.strategy, given.strategy_options))
+    ignored = [kebab(name) for name, value in vars(given).items() if value != usual[name]]
+    ignored += ["sampling"] if config.federation.sampling != "fixed" else []
+    ignored += ["mechanisms"] if any(m.runs_on_server for m in mechanisms) else []
+    if ignored:
         raise UserError(
-            f"strategy = {config.strategy.strategy!r} would ignore {', '.join(ignored)}: only "
+            f"strategy = {given.strategy!r} would ignore {', '.join(sorted(ignored))}: only "
             "strategy = 'router' and classes derived from it heed these; Flower's own take "
             "strategy-options"
         )
@@ -195,12 +182,9 @@ def _refuse_router_settings(config: Config) -> None:
 
 
 def _flower_defaults(kind: type[Strategy], config: Config) -> dict[str, object]:
-    wanted = {
-        "fraction_train": config.federation.fraction_train,
-        "fraction_evaluate": 0.0,
-        "min_train_nodes": 1,
-        "min_available_nodes": 1,
-    }
+    share = config.federation.fraction_train
+    wanted = {"fraction_train": share, "fraction_evaluate": 0.0}
+    wanted |= {"min_train_nodes": 1, "min_available_nodes": 1}
     accepted = inspect.signature(kind).parameters
     anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     return {name: value for name, value in wanted.items() if anything or name in accepted}
