@@ -91,11 +91,20 @@ def checkpoint_interval(run: Run) -> int:
     parameters leave the server. A round that was released is therefore never run again: its noise
     would be the same, and if other clients failed than at first, the difference would be theirs.
     """
-    every = run.config.results.checkpoint_every
-    if every and (reason := _unsaved(run)):
-        say(f"no checkpoints, a run that is stopped cannot go on: {reason}")
+    every, strategy = run.config.results.checkpoint_every, run.transport.strategy
+    if not every:
         return 0
-    return 1 if every and run.config.privacy.mechanisms else every
+    parts: list[object] = [] if type(strategy) in STATELESS else [strategy]
+    if isinstance(strategy, RouterStrategy):
+        parts += [one for one in strategy.rules.mechanisms if one.runs_on_server]
+    for kind in map(type, parts):
+        # a class that inherits both halves may remember more than they know of
+        if not {"state_dict", "load_state_dict"} <= vars(kind).keys():
+            reason = f"{kind.__name__} does not define state_dict and load_state_dict"
+            say(f"no checkpoints, a run that is stopped cannot go on: {reason}")
+            return 0
+    _memory(run)  # what cannot be written is refused before the first round
+    return 1 if run.config.privacy.mechanisms else every
 
 
 def save_checkpoint(run: Run) -> None:
@@ -121,7 +130,7 @@ def save_checkpoint(run: Run) -> None:
         "counted": state.counted,
         "record": run.record,
         "columns": list(run.table.columns),
-        "strategy": {k: v for k, v in memory.items() if not isinstance(v, Tensor)},
+        "strategy": {k: v for k, v in memory.items() if k not in kept},
         "seconds": time.monotonic() - run.started,
     }
     make_current(run.path, folder, content)
@@ -151,23 +160,6 @@ def go_on(run: Run) -> None:
     (run.path / "summary.json").unlink(missing_ok=True)
     shutil.rmtree(run.path / "experts", ignore_errors=True)  # of other hosts, perhaps
     say(f"going on after round {number}")
-
-
-def _unsaved(run: Run) -> str:
-    """Return why a checkpoint would lose something; empty if it would not.
-
-    A class that inherits ``state_dict`` may remember more than that knows of, so the class itself
-    has to define both halves.
-    """
-    strategy = run.transport.strategy
-    parts: list[object] = [] if type(strategy) in STATELESS else [strategy]
-    if isinstance(strategy, RouterStrategy):
-        parts += [one for one in strategy.rules.mechanisms if one.runs_on_server]
-    for part in parts:
-        if not {"state_dict", "load_state_dict"} <= vars(type(part)).keys():
-            return f"{type(part).__name__} does not define state_dict and load_state_dict"
-    _memory(run)
-    return ""
 
 
 def _memory(run: Run) -> Memory:
