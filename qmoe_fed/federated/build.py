@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import partial
 
 import torch
@@ -55,7 +54,7 @@ def make_aggregator(settings: StrategyConfig, cohort_size: int) -> Aggregator:
     Raises:
         UserError: Rounds are too small for it, it has no use for weights, or it cannot be loaded.
     """
-    name = settings.aggregator
+    name, given = settings.aggregator, vars(settings)
     rule: Aggregator = load_object(AGGREGATORS.get(name, name), "aggregator")
     if name not in AGGREGATORS:
         return rule
@@ -64,9 +63,8 @@ def make_aggregator(settings: StrategyConfig, cohort_size: int) -> Aggregator:
             f"weighting = {settings.weighting!r}: {name} does not use weights; "
             "set weighting = 'uniform' or aggregator = 'mean'"
         )
-    keywords = inspect.signature(rule).parameters.keys() & {f.name for f in fields(settings)}
-    if keywords:
-        rule = partial(rule, **{keyword: getattr(settings, keyword) for keyword in keywords})
+    if keywords := inspect.signature(rule).parameters.keys() & given.keys():
+        rule = partial(rule, **{keyword: given[keyword] for keyword in keywords})
     try:
         rule(torch.zeros(cohort_size, 1), torch.ones(cohort_size))
     except TooFewClients as error:
@@ -101,8 +99,7 @@ def make_mechanisms(config: Config) -> tuple[Mechanism, ...]:
 
 
 def _make(name: str, config: Config, options: dict[str, object]) -> Mechanism:
-    if name not in MECHANISMS:
-        named(*MECHANISMS)("mechanism", name)
+    named(*MECHANISMS)("mechanism", name)
     kind = load_object(MECHANISMS.get(name, name), "mechanism")
     if not (isinstance(kind, type) and issubclass(kind, Mechanism)):
         raise UserError(f"mechanism {name!r}: is not a class derived from strategies.Mechanism")

@@ -18,7 +18,7 @@ from torch import Tensor
 from qmoe_fed import rng
 from qmoe_fed.config.plugins import AGGREGATORS, SERVER_STEPS, load_object
 from qmoe_fed.errors import UserError, unknown
-from qmoe_fed.federated.mechanism import Mechanism, Memory, group_of, grouped, on_server
+from qmoe_fed.federated.mechanism import Mechanism, on_server
 from qmoe_fed.federated.updates import Cohort, Layout, Limits, Rejection, check_rows
 from qmoe_fed.models import wrap
 
@@ -42,11 +42,9 @@ class ServerStep(Protocol):
 
     def init(self, size: int) -> StepState:
         """Return the state before the first round, for ``size`` parameters."""
-        ...
 
     def apply(self, state: StepState, aggregate: Tensor) -> tuple[Tensor, StepState]:
         """Return the step to add to the parameters, ``(P,)``, and the next state."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -112,9 +110,8 @@ def open_round(rules: Rules, server_round: int) -> list[int]:
     """
     for mechanism in rules.mechanisms:
         mechanism.before_round(server_round)
-    return sample_clients(
-        rules.num_clients, rules.fraction_train, rules.sampling, rules.seed, server_round
-    )
+    fraction, sampling = rules.fraction_train, rules.sampling
+    return sample_clients(rules.num_clients, fraction, sampling, rules.seed, server_round)
 
 
 def close_round(
@@ -129,16 +126,12 @@ def close_round(
 ) -> Outcome:
     """Bring a round to its end: gate, mechanisms, aggregator, server step.
 
-    A round in which too few clients are left does not count: parameters and the state of the
-    server step stay as they are.
+    A round in which too few clients are left does not count.
 
     Args:
-        rules: How.
-        server_round: The round.
         sampled: How many clients were asked to train.
         cohort: The updates that came back, as they came.
         unread: Clients whose updates could not be read.
-        layout: How parameters lie in the updates.
         shared: The shared parameters that were sent out, ``(P,)`` float64.
         step: The state of the server step; None before the first round.
 
@@ -151,9 +144,9 @@ def close_round(
     if rules.trained_by:
         weights = weights.unsqueeze(1) * rules.trained_by(cohort.clients)
     cohort = replace(cohort, updates=updates, weights=weights)
-    fault, values = "", None
+    fault, values, accepted = "", None, len(cohort.clients)
     try:
-        _check_quorum(rules, len(cohort.clients), sampled)
+        _check_quorum(rules, accepted, sampled)
         aggregate = _aggregate(rules, server_round, cohort, layout.size)
         before = rules.server_step.init(layout.size) if step is None else step
         change, step = rules.server_step.apply(before, aggregate)
@@ -165,11 +158,11 @@ def close_round(
     left_out = {one.client for one in rejections} - set(cohort.clients)
     metrics: Metrics = {
         "clients-sampled": sampled,
-        "clients-accepted": len(cohort.clients),
+        "clients-accepted": accepted,
         "clients-rejected": sorted(left_out),
         "round-counted": int(values is not None),
     }
-    if cohort.clients:
+    if accepted:
         metrics["train-loss"] = cohort.losses.mean().item()
     for mechanism in rules.mechanisms:
         metrics.update(mechanism.metrics())
@@ -190,28 +183,13 @@ def _aggregate(rules: Rules, server_round: int, cohort: Cohort, size: int) -> Te
     def rest(cohort: Cohort) -> Tensor:
         return rules.aggregator(cohort.updates, cohort.weights)
 
-    aggregate = on_server(rules.mechanisms, cohort, rest, server_round, rules.seed)
-    is_tensor = isinstance(aggregate, Tensor)
-    if not (is_tensor and aggregate.shape == (size,) and aggregate.isfinite().all()):
+    update = on_server(rules.mechanisms, cohort, rest, server_round, rules.seed)
+    if not (isinstance(update, Tensor) and update.shape == (size,) and update.isfinite().all()):
         raise UserError(
             f"round {server_round}: aggregator {rules.aggregator} or a mechanism returned "
-            f"{aggregate!r}; expected a tensor of {size} finite numbers"
+            f"{update!r}; expected a tensor of {size} finite numbers"
         )
-    return aggregate
-
-
-def memory_of(step: StepState | None, mechanisms: Sequence[Mechanism]) -> Memory:
-    """Return what a server step and mechanisms remember, under flat names."""
-    spent = {f"mechanism.{i}": mechanism.state_dict() for i, mechanism in enumerate(mechanisms)}
-    return grouped({"step": dict(step or {}), **spent})
-
-
-def recall(memory: Memory, mechanisms: Sequence[Mechanism]) -> StepState | None:
-    """Restore what the mechanisms remember in place, and return the state of the server step."""
-    for i, mechanism in enumerate(mechanisms):
-        mechanism.load_state_dict(group_of(memory, f"mechanism.{i}"))
-    step = group_of(memory, "step")
-    return {name: torch.as_tensor(value) for name, value in step.items()} or None
+    return update
 
 
 def sample_size(num_clients: int, fraction: float) -> int:

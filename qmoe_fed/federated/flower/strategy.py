@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import fields
 from typing import Any, NamedTuple
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
@@ -14,11 +15,10 @@ from torch import Tensor
 from qmoe_fed.config import Config, StrategyConfig, load_object
 from qmoe_fed.config.settings import kebab, parse_options
 from qmoe_fed.errors import UserError
-from qmoe_fed.federated import rules as server
 from qmoe_fed.federated.build import ROUTER, check_chain, make_mechanisms, make_rules
 from qmoe_fed.federated.flower import messages as wire
-from qmoe_fed.federated.mechanism import Memory
-from qmoe_fed.federated.rules import Rules
+from qmoe_fed.federated.mechanism import Memory, group_of, grouped
+from qmoe_fed.federated.rules import Rules, StepState, close_round, open_round
 from qmoe_fed.federated.updates import Layout, Rejection
 
 logger = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class RouterStrategy(Strategy):
         # attributes of its own, which a derived class may read and change
         vars(self).update(vars(Rules(num_clients, **rules)))
         self.rejections: list[Rejection] = []
-        self._step_state: server.StepState | None = None
+        self._step_state: StepState | None = None
         self._round: _Round | None = None
 
     @property
@@ -79,7 +79,7 @@ class RouterStrategy(Strategy):
         Raises:
             PrivacyBudgetExhausted: A mechanism ends the run before this round.
         """
-        asked = self.hosts.group(server.open_round(self.rules, server_round))
+        asked = self.hosts.group(open_round(self.rules, server_round))
         layout = Layout({name: tuple(a.shape) for name, a in arrays.items()}, self.angles)
         self._round = _Round(server_round, asked, layout, layout.flat(wire.to_tensors(arrays)))
         settings = {**config, wire.ROUND: server_round}
@@ -95,12 +95,10 @@ class RouterStrategy(Strategy):
         """
         if self._round is None or self._round.number != server_round:
             raise RuntimeError(f"aggregate_train({server_round}) without its configure_train")
-        _, asked, layout, shared = self._round
-        rows, unread = wire.read_replies(replies, asked, layout)
+        number, asked, layout, shared = self._round
         sampled, step = sum(map(len, asked.values())), self._step_state
-        end = server.close_round(
-            self.rules, server_round, sampled, rows, unread, layout, shared, step
-        )
+        rows, unread = wire.read_replies(replies, asked, layout)
+        end = close_round(self.rules, number, sampled, rows, unread, layout, shared, step)
         self._step_state, self.rejections = end.step, end.rejections
         for one in end.rejections:
             logger.warning("round %d: client %d left out: %s", server_round, one.client, one.reason)
@@ -129,11 +127,16 @@ class RouterStrategy(Strategy):
         A derived class defines this and ``load_state_dict`` itself, if only as ``state_dict =
         RouterStrategy.state_dict``; otherwise its runs make no checkpoints.
         """
-        return server.memory_of(self._step_state, self.rules.mechanisms)
+        mechanisms = enumerate(self.rules.mechanisms)
+        spent = {f"mechanism.{i}": mechanism.state_dict() for i, mechanism in mechanisms}
+        return grouped({"step": dict(self._step_state or {}), **spent})
 
     def load_state_dict(self, state: Memory) -> None:
         """Go on from a saved state of a strategy with the same parts."""
-        self._step_state = server.recall(state, self.rules.mechanisms)
+        for i, mechanism in enumerate(self.rules.mechanisms):
+            mechanism.load_state_dict(group_of(state, f"mechanism.{i}"))
+        step = {name: torch.as_tensor(value) for name, value in group_of(state, "step").items()}
+        self._step_state = step or None
 
 
 def make_strategy(config: Config, hosts: wire.Hosts, angles: frozenset[str]) -> Strategy:
