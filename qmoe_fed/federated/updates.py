@@ -132,14 +132,14 @@ class Limits:
 def check_rows(cohort: Cohort, limits: Limits) -> tuple[Cohort, list[Rejection]]:
     """Return the clients whose rows are within the limits, and why the others are not."""
     updates, weights, losses = cohort.updates, cohort.weights, cohort.losses
-    norms = torch.linalg.vector_norm(updates, dim=1)
+    norms, norm = torch.linalg.vector_norm(updates, dim=1), limits.max_update_norm
     examples = weights if weights.dim() == 1 else weights.amax(1)
-    above = f"more than max-update-norm = {limits.max_update_norm:g}"
+    above = f"more than max-update-norm = {norm:g}"
     usual = (examples >= 1) & (examples <= limits.max_weight)
     outside = f"not in [1, {limits.max_weight:g}]"
     checks = [
         (updates.isfinite().all(1), lambda i: "update is not finite"),
-        (norms <= limits.max_update_norm, lambda i: f"norm of the update is {norms[i]:.6g}, {above}"),
+        (norms <= norm, lambda i: f"norm of the update is {norms[i]:.6g}, {above}"),
         (usual, lambda i: f"num-examples is {examples[i]:g}, {outside}"),
         (losses.isfinite(), lambda i: f"train-loss is {losses[i]:g}"),
     ]
