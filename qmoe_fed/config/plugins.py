@@ -23,18 +23,14 @@ MECHANISMS = {"central-dp": "strategies.central_dp:CentralDP"}
 
 
 def load_object(path: str, what: str) -> Any:
-    """Return the object at an import path.
+    """Return the object at an import path ``"package.module:attribute"``.
 
     A module that is not installed is looked for in the current directory, after everything else,
     so that a file there can never take the place of an installed module. What a module raises
     while it is imported is passed on with its traceback.
 
-    Args:
-        path: ``"package.module:attribute"``.
-        what: What is named, for the error message, e.g. ``"mechanism"``.
-
     Raises:
-        UserError: The path is malformed, or there is no such module or attribute.
+        UserError: The path of ``what`` is malformed, or there is no such module or attribute.
     """
     module_name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):

@@ -119,11 +119,7 @@ class Tree:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
-        """Read a TOML file of flat settings.
-
-        Raises:
-            UserError: The file cannot be read, is not TOML, or holds bad settings.
-        """
+        """Read a TOML file of flat settings; errors as ``read_toml`` and ``from_flat``."""
         return cls.from_flat(read_toml(path))
 
     def to_flat(self) -> dict[str, Scalar]:
@@ -133,11 +129,7 @@ class Tree:
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """Return the settings in a TOML file.
-
-    Raises:
-        UserError: The file cannot be read or is not TOML.
-    """
+    """Return the settings in a TOML file; UserError if it cannot be read or is not TOML."""
     try:
         return tomllib.loads(Path(path).read_text())
     except OSError as error:
@@ -147,11 +139,7 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def parse_options(key: str, text: str) -> dict[str, Any]:
-    """Return the keyword arguments in an options setting, e.g. ``"beta = 0.2, rounds = 3"``.
-
-    Raises:
-        UserError: The text is not the inside of a TOML inline table.
-    """
+    """Return the keyword arguments in a setting; UserError if not like ``"beta = 0.2, n = 3"``."""
     try:
         options: dict[str, Any] = tomllib.loads(f"options = {{ {text} }}")["options"]
     except tomllib.TOMLDecodeError as error:

@@ -20,11 +20,7 @@ ROUTER = "router"
 
 
 def make_rules(config: Config) -> Rules:
-    """Return how the server of a run works, after checking that its parts go together.
-
-    Raises:
-        UserError: Something cannot be loaded, or settings cannot go together.
-    """
+    """Return how the server of a run works; UserError if its parts cannot go together."""
     federation, settings = config.federation, config.strategy
     mechanisms = make_mechanisms(config)
     check_chain(config, mechanisms)
@@ -49,10 +45,8 @@ def make_rules(config: Config) -> Rules:
 def make_aggregator(settings: StrategyConfig, cohort_size: int) -> Aggregator:
     """Return the aggregator a config names, for rounds of so many clients at most.
 
-    A built-in aggregator takes the settings that are its keyword arguments.
-
-    Raises:
-        UserError: Rounds are too small for it, it has no use for weights, or it cannot be loaded.
+    A built-in one takes the settings that are its keyword arguments. UserError if rounds are too
+    small for it, it has no use for weights, or it cannot be loaded.
     """
     name, given = settings.aggregator, vars(settings)
     rule: Aggregator = load_object(AGGREGATORS.get(name, name), "aggregator")
@@ -82,11 +76,7 @@ def make_server_step(settings: StrategyConfig) -> ServerStep:
 
 
 def make_mechanisms(config: Config) -> tuple[Mechanism, ...]:
-    """Return the mechanisms a config names, in order; the same on server and clients.
-
-    Raises:
-        UserError: A name is unknown, cannot be loaded, or does not take the options.
-    """
+    """Return the mechanisms a config names, in order; UserError if a name or option is wrong."""
     names = [name.strip() for name in config.privacy.mechanisms.split(",") if name.strip()]
     options = parse_options("mechanism-options", config.privacy.mechanism_options)
     owners = sum(":" in name for name in names)

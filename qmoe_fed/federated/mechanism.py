@@ -42,11 +42,7 @@ class Mechanism:
         return cls(**options)
 
     def check(self, config: Config, chain: Sequence["Mechanism"]) -> None:
-        """Refuse what the mechanism cannot go with, before the run starts; it is in the chain.
-
-        Raises:
-            UserError: The run would not have the privacy it claims.
-        """
+        """Raise UserError where a run with this chain would not have the privacy it claims."""
 
     def on_client(
         self, updates: Tensor, clients: Sequence[int], server_round: int, seed: int

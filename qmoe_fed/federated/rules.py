@@ -51,63 +51,40 @@ class ServerStep(Protocol):
 class Rules:
     """How a server chooses clients and what it does with their updates.
 
-    Attributes:
-        num_clients: Clients 0 … num_clients - 1 train.
-        aggregator: Turns updates and weights into one update; the mean if none is given.
-        server_step: Turns the aggregate into a step; the aggregate itself if none is given.
-        seed: Seed of sampling and noise.
-        fraction_train: Share of the clients that train in a round, in (0, 1].
-        sampling: ``"fixed"`` or ``"poisson"``, see ``sample_clients``.
-        limits: What the gate lets pass.
-        quorum: Share of the sampled clients that must pass the gate for a round to count.
-        weighting: ``"uniform"``, or ``"examples"`` for the number of training samples.
-        mechanisms: Privacy mechanisms; their server halves run here.
-        trained_by: Which of the numbers clients train, ``(C, P)``, by their ids; weights become 0
-            elsewhere. None: all train all.
+    By default the aggregate is the mean, and the step the aggregate itself. Where ``trained_by``
+    says which of the numbers some clients train, ``(C, P)``, weights are 0 elsewhere.
     """
 
-    num_clients: int
+    num_clients: int  # clients 0 … num_clients - 1 train
     aggregator: Aggregator = field(
         default_factory=lambda: load_object(AGGREGATORS["mean"], "aggregator")
     )
     server_step: ServerStep = field(
         default_factory=lambda: load_object(SERVER_STEPS["plain"], "server step")()
     )
-    seed: int = 0
-    fraction_train: float = 1.0
-    sampling: str = "fixed"
+    seed: int = 0  # of sampling and noise
+    fraction_train: float = 1.0  # of the clients in a round, in (0, 1]
+    sampling: str = "fixed"  # or "poisson", see ``sample_clients``
     limits: Limits = Limits()  # noqa: RUF009 frozen
-    quorum: float = 0.5
-    weighting: str = "uniform"
-    mechanisms: Sequence[Mechanism] = ()
+    quorum: float = 0.5  # share of the sampled clients whose rows count, for the round to count
+    weighting: str = "uniform"  # or "examples": by the number of training samples
+    mechanisms: Sequence[Mechanism] = ()  # their server halves run here
     trained_by: Callable[[Sequence[int]], Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a round came to.
+    """What a round came to; the step's state is as it was if the round does not count."""
 
-    Attributes:
-        values: The next shared parameters, ``(P,)`` float64; None if the round does not count.
-        step: The state of the server step; as it was if the round does not count.
-        metrics: What is reported of the round.
-        rejections: The clients left out, and why, in ascending order.
-        fault: Why the round does not count; empty if it does.
-    """
-
-    values: Tensor | None
+    values: Tensor | None  # the next shared parameters, (P,) float64, if the round counts
     step: StepState | None
     metrics: Metrics
-    rejections: list[Rejection]
-    fault: str = ""
+    rejections: list[Rejection]  # by client, ascending
+    fault: str = ""  # why the round does not count
 
 
 def open_round(rules: Rules, server_round: int) -> list[int]:
-    """Tell the mechanisms that a round begins, and return the clients that train in it.
-
-    Raises:
-        PrivacyBudgetExhausted: A mechanism ends the run before this round.
-    """
+    """Tell the mechanisms, which may end the run, that a round begins; return who trains in it."""
     for mechanism in rules.mechanisms:
         mechanism.before_round(server_round)
     fraction, sampling = rules.fraction_train, rules.sampling
@@ -203,10 +180,7 @@ def sample_clients(
     """Return the ids of the clients that train in a round, ascending; every round draws anew.
 
     ``"fixed"`` draws exactly ``sample_size`` clients without replacement; ``"poisson"`` takes each
-    client with probability ``fraction``, independently: possibly nobody.
-
-    Raises:
-        UserError: There is no such way of sampling.
+    client with probability ``fraction``, independently: possibly nobody. UserError otherwise.
     """
     draws = rng.uniform(seed, "sampling", np.arange(num_clients), server_round=server_round)
     if sampling == "poisson":

@@ -6,7 +6,7 @@ parameters stay in ``context.state`` between messages and are never sent; ``quer
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -30,93 +30,75 @@ from qmoe_fed.results.run_directory import read_tensors, write_tensors
 
 KEPT, SETUP = "kept", "setup"
 
-Settings = Mapping[str, Any]
+Measure = Callable[[Host, Kept, Parameters, Sequence[int]], ClientTable]
 
 
 def client_app() -> ClientApp:
     """Return the ClientApp of any run; its settings say the rest."""
     app = ClientApp()
-
-    @app.query("join")
-    def join(message: Message, context: Context) -> Message:
-        context.state[SETUP] = message.content[SETUP]
-        host = _host(context)
-        return _reply(message, dict(zip(wire.PLACE, (host.number, host.total), strict=True)))
-
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        host, settings = _host(context), wire.settings_of(message)
-        kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
-        number, mu = int(settings[wire.ROUND]), settings.get("proximal-mu")  # of Flower's FedProx
-        kept, cohort = host.train(kept, shared, settings[wire.CLIENTS], number, mu)
-        _keep(context, kept)
-        examples, losses = cohort.weights.long().tolist(), cohort.losses.tolist()
-        metrics = {wire.CLIENT: [*cohort.clients], wire.EXAMPLES: examples, wire.LOSS: losses}
-        reply = _reply(message, metrics)
-        reply.content[wire.ARRAYS] = wire.to_record(host.model.layout.parameters(cohort.updates))
-        return reply
-
-    def unseen(host: Host, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
-        return host.unseen(shared, clients)
-
-    app.evaluate()(_answering(Host.score))
-    app.evaluate("routing")(_answering(Host.routing))
-    app.evaluate("unseen")(_answering(unseen))
-    app.query("save")(_doing(_save_experts))
-    app.query("checkpoint")(_doing(_save_kept))
-    app.query("restore")(_doing(_restore_kept))
+    app.query("join")(_join)
+    app.train()(_train)
+    app.evaluate()(partial(_measure, Host.score))
+    app.evaluate("routing")(partial(_measure, Host.routing))
+    app.evaluate("unseen")(partial(_measure, lambda host, kept, *asked: host.unseen(*asked)))
+    app.query("save")(_save_experts)
+    app.query("checkpoint")(_save_kept)
+    app.query("restore")(_restore_kept)
     return app
 
 
-def _answering(
-    measure: Callable[[Host, Kept, Parameters, Sequence[int]], ClientTable],
-) -> Callable[[Message, Context], Message]:
-    """Return what answers a message with a table of the clients it is about."""
-
-    def answer(message: Message, context: Context) -> Message:
-        host, clients = _host(context), wire.settings_of(message)[wire.CLIENTS]
-        kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
-        table = measure(host, kept, shared, clients)
-        columns = {wire.CLIENT: table.clients, **table.columns}
-        return _reply(message, {name: values.tolist() for name, values in columns.items()})
-
-    return answer
+def _join(message: Message, context: Context) -> Message:
+    context.state[SETUP] = message.content[SETUP]
+    host = _host(context)
+    return _reply(message, dict(zip(wire.PLACE, (host.number, host.total), strict=True)))
 
 
-def _doing(
-    task: Callable[[Context, Host, Path, Settings], None],
-) -> Callable[[Message, Context], Message]:
-    """Return what does something with the folder that a message names, and says so."""
+def _train(message: Message, context: Context) -> Message:
+    host, settings = _host(context), wire.settings_of(message)
+    kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
+    number, mu = int(settings[wire.ROUND]), settings.get("proximal-mu")  # of Flower's FedProx
+    kept, cohort = host.train(kept, shared, settings[wire.CLIENTS], number, mu)
+    _keep(context, kept)
+    examples, losses = cohort.weights.long().tolist(), cohort.losses.tolist()
+    metrics = {wire.CLIENT: [*cohort.clients], wire.EXAMPLES: examples, wire.LOSS: losses}
+    reply = _reply(message, metrics)
+    reply.content[wire.ARRAYS] = wire.to_record(host.model.layout.parameters(cohort.updates))
+    return reply
 
-    def answer(message: Message, context: Context) -> Message:
-        settings = wire.settings_of(message)
-        task(context, _host(context), Path(settings["folder"]), settings)
-        return Message(RecordDict(), reply_to=message)
 
-    return answer
+def _measure(measure: Measure, message: Message, context: Context) -> Message:
+    """Answer with a table of the clients that the message is about."""
+    host, clients = _host(context), wire.settings_of(message)[wire.CLIENTS]
+    kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
+    table = measure(host, kept, shared, clients)
+    columns = {wire.CLIENT: table.clients, **table.columns}
+    return _reply(message, {name: values.tolist() for name, values in columns.items()})
 
 
-def _save_experts(context: Context, host: Host, folder: Path, settings: Settings) -> None:
+def _save_experts(message: Message, context: Context) -> Message:
     """Write the local parameters of the clients that live here, and whose they are."""
+    host, folder = _host(context), Path(wire.settings_of(message)["folder"])
     if host.clients and host.model.local:
         tensors = {**_kept(context, host).local, "clients": torch.tensor(host.clients)}
         write_tensors(host_file(folder, host.number), tensors)
+    return Message(RecordDict(), reply_to=message)
 
 
-def _save_kept(context: Context, host: Host, folder: Path, settings: Settings) -> None:
+def _save_kept(message: Message, context: Context) -> Message:
     """Write all that is kept of the clients that live here, for a checkpoint."""
+    host, settings = _host(context), wire.settings_of(message)
     kept, number = grouped(vars(_kept(context, host))), torch.tensor(settings[wire.ROUND])
-    write_tensors(host_file(folder, host.number), {**kept, "round": number})
+    write_tensors(host_file(Path(settings["folder"]), host.number), {**kept, "round": number})
+    return Message(RecordDict(), reply_to=message)
 
 
-def _restore_kept(context: Context, host: Host, folder: Path, settings: Settings) -> None:
+def _restore_kept(message: Message, context: Context) -> Message:
     """Read what a checkpoint holds of the clients that live here now.
 
     ``hosts`` of them wrote it: client c lived on c mod hosts, in row c // hosts.
     """
-    if not host.clients:
-        return
-    hosts, number = settings["hosts"], settings[wire.ROUND]
+    host, settings = _host(context), wire.settings_of(message)
+    folder, number, hosts = Path(settings["folder"]), settings[wire.ROUND], settings["hosts"]
     sources = {client % hosts for client in host.clients}
     files = {source: _read(host_file(folder, source), number) for source in sources}
     like = {name: values[0] for tensors in files.values() for name, values in tensors.items()}
@@ -127,11 +109,13 @@ def _restore_kept(context: Context, host: Host, folder: Path, settings: Settings
             return tensors[name][client // hosts]
         return torch.zeros_like(like[name])  # an optimiser that has not run yet has none
 
-    every = {name: torch.stack([row(name, c) for c in host.clients]) for name in sorted(like)}
-    # the columns of an optimiser's state are in the order of the parameters: keep that
-    local = group_of(every, "local")
-    ordered = {name: local[name] for name in host.model.local}
-    _keep(context, Kept(ordered, group_of(every, "optimizer")))
+    if host.clients:
+        every = {name: torch.stack([row(name, c) for c in host.clients]) for name in sorted(like)}
+        # the columns of an optimiser's state are in the order of the parameters: keep that
+        local = group_of(every, "local")
+        ordered = {name: local[name] for name in host.model.local}
+        _keep(context, Kept(ordered, group_of(every, "optimizer")))
+    return Message(RecordDict(), reply_to=message)
 
 
 def _read(file: Path, server_round: int) -> dict[str, Tensor]:

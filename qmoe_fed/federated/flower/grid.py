@@ -92,8 +92,9 @@ class LocalGrid(DirectGrid):
         super().__init__()
         self.app, self.contexts = app, dict[int, Context]()
         for i in range(supernodes):
-            node, place = FIRST_NODE + i, {"partition-id": i, "num-partitions": supernodes}
-            self.contexts[node] = Context(RUN_ID, node, place, RecordDict(), dict(run_config))
+            node, config = FIRST_NODE + i, dict(run_config)
+            place = dict[str, Any](zip(wire.PLACE, (i, supernodes), strict=True))
+            self.contexts[node] = Context(RUN_ID, node, place, RecordDict(), config)
 
     def get_node_ids(self) -> list[int]:
         return list(self.contexts)

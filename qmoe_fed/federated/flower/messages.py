@@ -101,11 +101,7 @@ def cohort_messages(
 
 
 def read_scores(reply: Message, asked: Sequence[int]) -> dict[str, Tensor]:
-    """Return the metrics of the clients a host was asked about, ``(k,)`` float64 each.
-
-    Raises:
-        Unusable: It did not answer that.
-    """
+    """Return metrics of the clients a host was asked about, ``(k,)`` float64; raises Unusable."""
     metrics = _content(reply).get(METRICS)
     if not isinstance(metrics, MetricRecord):
         raise Unusable(f"the reply lacks the record {METRICS!r}")

@@ -46,26 +46,18 @@ logger = logging.getLogger("flwr")
 
 @dataclass
 class Run:
-    """A run under way.
+    """A run under way: what carries it, where it is written down, and how far it has come.
 
-    Attributes:
-        transport: What carries it.
-        directory: Where it is written down.
-        state: Where its federation stands.
-        started: ``time.monotonic()`` at the start, less what it took to come to a checkpoint.
-        status: ``completed``, or ``stopped`` when a privacy budget ended the run early.
-        reason: Why it was stopped.
-        table: Scores of all clients after the last scored round.
-        record: What is written down of the last round, besides its scores; ``train`` is what the
-            strategy reported.
+    ``table`` has the scores of all clients after the last scored round; ``record`` is what is
+    written down of the last round besides, its ``train`` is what the strategy reported.
     """
 
     transport: FlowerTransport
     directory: RunDirectory
     state: State
-    started: float
-    status: str = "completed"
-    reason: str = ""
+    started: float  # time.monotonic() at the start, less what it took to come to a checkpoint
+    status: str = "completed"  # or "stopped" when a privacy budget ended it early
+    reason: str = ""  # why it was stopped
     table: ClientTable = field(default_factory=ClientTable)
     record: dict[str, Any] = field(default_factory=lambda: {"round": 0})
 
@@ -137,11 +129,7 @@ def save_checkpoint(run: Run) -> None:
 
 
 def go_on(run: Run) -> None:
-    """Bring hosts, strategy, run and directory to where the current checkpoint was made.
-
-    Raises:
-        UserError: Something of the checkpoint is missing.
-    """
+    """Bring hosts, strategy, run and directory to the last checkpoint; UserError if it lacks one."""
     folder, content = read_current(run.path)
     number, tensors = content["round"], load_file(folder / SERVER)
     where = {"folder": str(folder), ROUND: number, "hosts": content["hosts"]}

@@ -74,11 +74,7 @@ class RouterStrategy(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
-        """Sample clients and return one message per host that has any of them.
-
-        Raises:
-            PrivacyBudgetExhausted: A mechanism ends the run before this round.
-        """
+        """Sample clients and return a message per host that has any; errors as ``open_round``."""
         asked = self.hosts.group(open_round(self.rules, server_round))
         layout = Layout({name: tuple(a.shape) for name, a in arrays.items()}, self.angles)
         self._round = _Round(server_round, asked, layout, layout.flat(wire.to_tensors(arrays)))
@@ -88,11 +84,7 @@ class RouterStrategy(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord]:
-        """Return the next shared parameters, or None if the round does not count, and metrics.
-
-        Raises:
-            UserError: The aggregator or a mechanism returned what is not an update.
-        """
+        """Return the next shared parameters, if the round counts, and metrics, as ``close_round``."""
         if self._round is None or self._round.number != server_round:
             raise RuntimeError(f"aggregate_train({server_round}) without its configure_train")
         number, asked, layout, shared = self._round

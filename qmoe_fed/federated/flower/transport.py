@@ -28,12 +28,7 @@ logger = logging.getLogger("flwr")
 class FlowerTransport:
     """Rounds and scores of a federation whose clients live on the SuperNodes of a grid.
 
-    Attributes:
-        hosts: The SuperNodes; none until they have joined.
-        strategy: The strategy of the run.
-
-    Raises:
-        UserError: The strategy cannot be built.
+    There are no ``hosts`` until they have joined. UserError if the strategy cannot be built.
     """
 
     def __init__(self, grid: Grid, model: Model, projection: Projection) -> None:
@@ -42,21 +37,13 @@ class FlowerTransport:
         self.strategy = make_strategy(self.config, self.hosts, model.angles)
 
     def join(self) -> None:
-        """Wait until every SuperNode has taken how inputs become angles.
-
-        Raises:
-            UserError: Not all answered in time, or what they say does not fit together.
-        """
+        """Wait until every SuperNode knows how inputs become angles; UserError if one does not."""
         setup = {name: Array(values) for name, values in self.projection.to_dict().items()}
         timeout = self.config.federation.supernode_timeout
         self.hosts.nodes = _join(self.grid, ArrayRecord(setup), timeout)
 
     def round(self, state: State) -> tuple[State, Report]:
-        """Run one round; return the state after it and what happened.
-
-        Raises:
-            PrivacyBudgetExhausted: A mechanism ends the run before the round.
-        """
+        """Run one round as ``Federation.round``; return the state after it and what happened."""
         number, strategy, settings = state.round + 1, self.strategy, self.config.federation
         grid = self.grid
         if not isinstance(strategy, RouterStrategy):
