@@ -28,12 +28,10 @@ class GaussianAccountant:
     distributions", 2022, as implemented in Google's ``dp_accounting``).
 
     Attributes:
-        noise_multiplier: σ, standard deviation of the noise over the sensitivity, at least 0.01.
+        noise_multiplier: σ, standard deviation of the noise over the sensitivity, at least 0.01:
+            with less there is a UserError.
         sampling_rate: Probability with which each client takes part in a round; 1 for all.
         delta: δ at which ε is reported.
-
-    Raises:
-        UserError: There is next to no noise.
     """
 
     noise_multiplier: float

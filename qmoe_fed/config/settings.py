@@ -65,12 +65,9 @@ def setting(default: Scalar, check: Check | None = None) -> Any:
 
 @dataclass(frozen=True)
 class Section:
-    """Settings that are checked for type and range on construction.
+    """Settings; UserError on construction if one has the wrong type or is out of range.
 
     Numbers must be finite, and whole ones fit into the 64 bits of Flower's messages.
-
-    Raises:
-        UserError: A value has the wrong type or is out of range.
     """
 
     def __post_init__(self) -> None:

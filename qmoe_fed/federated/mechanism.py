@@ -27,14 +27,11 @@ Aggregate = Callable[[Cohort], Tensor]
 
 
 class Mechanism:
-    """A mechanism that does nothing; derive from it and override what is needed.
-
-    Attributes:
-        releases_empty_round: Whether the server half copes with a cohort of nobody and wants it;
-            if not, a round in which nobody is left does not count.
-    """
+    """A mechanism that does nothing; derive from it and override what is needed."""
 
     releases_empty_round: ClassVar[bool] = False
+    """Whether the server half copes with a cohort of nobody and wants it; if not, a round in which
+    nobody is left does not count."""
 
     @classmethod
     def from_config(cls, config: Config, options: dict[str, object]) -> Self:

@@ -14,15 +14,10 @@ from qmoe_fed.models import Parameters
 
 @dataclass(frozen=True)
 class Layout:
-    """How the shared parameters lie in a vector of P numbers.
-
-    Attributes:
-        shapes: Shape of each parameter, in order.
-        angles: Names of parameters that are angles, shared or not.
-    """
+    """How the shared parameters lie in a vector of P numbers: their shapes, in order."""
 
     shapes: Mapping[str, tuple[int, ...]]
-    angles: frozenset[str] = frozenset()
+    angles: frozenset[str] = frozenset()  # names of parameters that are angles, shared or not
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -104,12 +99,7 @@ class Cohort:
 
 @dataclass(frozen=True)
 class ClientTable:
-    """Metrics of clients, one row each, in ascending order of their ids.
-
-    Attributes:
-        clients: Ids of the clients, ``(k,)``.
-        columns: Values by metric, ``(k,)`` float64 each.
-    """
+    """Metrics of clients: ids ``(k,)``, ascending, and columns by name, ``(k,)`` float64 each."""
 
     clients: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     columns: dict[str, Tensor] = field(default_factory=dict)
@@ -117,16 +107,10 @@ class ClientTable:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client's row must stay within.
+    """What a client's row must stay within."""
 
-    Attributes:
-        max_update_norm: Bound on the L2 norm of an update, over all shared parameters, before
-            angles are taken in (-π, π].
-        max_weight: Bound on the number of examples; the least is 1.
-    """
-
-    max_update_norm: float = 100.0
-    max_weight: float = 1e6
+    max_update_norm: float = 100.0  # L2, of all shared parameters, before angles are in (-π, π]
+    max_weight: float = 1e6  # number of examples; the least is 1
 
 
 def check_rows(cohort: Cohort, limits: Limits) -> tuple[Cohort, list[Rejection]]:

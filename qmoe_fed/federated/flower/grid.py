@@ -187,12 +187,7 @@ def task_identity() -> Iterator[None]:
 
 
 def run_app(app_dir: Path, run_config: dict[str, Any], supernodes: int = 1) -> None:
-    """Run the Flower app in a directory to its end, with flat settings and so many SuperNodes.
-
-    Raises:
-        UserError: The settings cannot work.
-        Exception: Whatever the ServerApp raises.
-    """
+    """Run the Flower app in a directory to its end; raises whatever its ServerApp raises."""
     project = tomllib.loads((app_dir / "pyproject.toml").read_text())
     about = project["tool"]["flwr"]["app"]
     components = about["components"]

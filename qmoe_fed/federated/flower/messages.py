@@ -49,13 +49,9 @@ class Unusable(Exception):
 
 @dataclass
 class Hosts:
-    """The SuperNodes of a federation; client c lives on the one with partition-id c mod S.
+    """The SuperNodes of a federation; client c lives on the one with partition-id c mod S."""
 
-    Attributes:
-        nodes: Flower's node id of each partition-id 0 … S-1; empty until all have joined.
-    """
-
-    nodes: tuple[int, ...] = ()
+    nodes: tuple[int, ...] = ()  # Flower's id of partition-id 0 … S-1; empty until all have joined
 
     def group(self, clients: Iterable[int]) -> dict[int, list[int]]:
         """Return the clients by node id, in ascending order; nodes without any are left out."""

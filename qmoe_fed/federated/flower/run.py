@@ -29,16 +29,8 @@ from qmoe_fed.results.checkpoint import SERVER, forget, make_current, next_folde
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.run_directory import RunDirectory, write_tensors
 
-STATELESS = (
-    flower.Bulyan,
-    flower.FedAvg,
-    flower.FedMedian,
-    flower.FedProx,
-    flower.FedTrimmedAvg,
-    flower.Krum,
-    flower.MultiKrum,
-    flower.QFedAvg,
-)
+_NAMES = "Bulyan FedAvg FedMedian FedProx FedTrimmedAvg Krum MultiKrum QFedAvg"
+STATELESS = tuple(vars(flower)[name] for name in _NAMES.split())
 """Flower's strategies that remember nothing from one round to the next."""
 
 logger = logging.getLogger("flwr")
@@ -129,7 +121,7 @@ def save_checkpoint(run: Run) -> None:
 
 
 def go_on(run: Run) -> None:
-    """Bring hosts, strategy, run and directory to the last checkpoint; UserError if it lacks one."""
+    """Bring hosts, strategy, run and files to the last checkpoint; UserError if there is none."""
     folder, content = read_current(run.path)
     number, tensors = content["round"], load_file(folder / SERVER)
     where = {"folder": str(folder), ROUND: number, "hosts": content["hosts"]}

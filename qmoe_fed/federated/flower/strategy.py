@@ -17,6 +17,7 @@ from qmoe_fed.config.settings import kebab, parse_options
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import ROUTER, check_chain, make_mechanisms, make_rules
 from qmoe_fed.federated.flower import messages as wire
+from qmoe_fed.federated.flower.messages import Hosts
 from qmoe_fed.federated.mechanism import Memory, group_of, grouped
 from qmoe_fed.federated.rules import Rules, StepState, close_round, open_round
 from qmoe_fed.federated.updates import Layout, Rejection
@@ -45,19 +46,12 @@ class RouterStrategy(Strategy):
         angles: Names of the parameters that are angles, shared or not: their updates, and their
             values after the step, are taken in (-π, π].
         rules: Whatever else ``Rules`` has, by its name: ``seed``, ``aggregator``, ``quorum`` …
-            They and ``num_clients`` become attributes.
-
-    Attributes:
-        rejections: The clients left out of the last round, and why.
+            They and ``num_clients`` become attributes, beside ``rejections``: the clients left out
+            of the last round, and why.
     """
 
     def __init__(
-        self,
-        hosts: wire.Hosts,
-        num_clients: int,
-        *,
-        angles: frozenset[str] = frozenset(),
-        **rules: Any,
+        self, hosts: Hosts, num_clients: int, *, angles: frozenset[str] = frozenset(), **rules: Any
     ) -> None:
         self.hosts, self.angles = hosts, angles
         # attributes of its own, which a derived class may read and change
@@ -84,7 +78,7 @@ class RouterStrategy(Strategy):
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord]:
-        """Return the next shared parameters, if the round counts, and metrics, as ``close_round``."""
+        """Return the next shared parameters, None if the round does not count, and metrics."""
         if self._round is None or self._round.number != server_round:
             raise RuntimeError(f"aggregate_train({server_round}) without its configure_train")
         number, asked, layout, shared = self._round
@@ -131,7 +125,7 @@ class RouterStrategy(Strategy):
         self._step_state = step or None
 
 
-def make_strategy(config: Config, hosts: wire.Hosts, angles: frozenset[str]) -> Strategy:
+def make_strategy(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strategy:
     """Return the strategy a config names, after checking that its parts go together.
 
     ``strategy`` is ``"router"`` or the import path of a class: one derived from ``RouterStrategy``
