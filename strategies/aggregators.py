@@ -64,9 +64,7 @@ def krum(updates: Tensor, weights: Tensor, *, num_byzantine: int) -> Tensor:
     f = num_byzantine is how many of the clients may be adversaries. Weights are not used; of equal
     scores the lowest client id wins (Blanchard et al., "Machine learning with adversaries", 2017,
     Section 4). Distances are taken without the expansion |x|² + |y|² - 2xy, which cancels.
-
-    Raises:
-        TooFewClients: C < 2f + 3.
+    TooFewClients if C < 2f + 3.
     """
     _refuse_weights_of_coordinates(weights, "krum")
     count, needed = len(updates), 2 * num_byzantine + 3

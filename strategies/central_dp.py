@@ -28,8 +28,7 @@ class GaussianAccountant:
     distributions", 2022, as implemented in Google's ``dp_accounting``).
 
     Attributes:
-        noise_multiplier: σ, standard deviation of the noise over the sensitivity, at least 0.01:
-            with less there is a UserError.
+        noise_multiplier: σ, deviation of the noise over the sensitivity; UserError below 0.01.
         sampling_rate: Probability with which each client takes part in a round; 1 for all.
         delta: δ at which ε is reported.
     """
@@ -120,9 +119,8 @@ class CentralDP(Mechanism):
     @classmethod
     def from_config(cls, config: Config, options: dict[str, object]) -> Self:
         """Return the mechanism with the settings of the privacy section."""
+        given, noise = config.privacy, config.privacy.noise_multiplier
         clients, rate = config.federation.num_clients, config.federation.fraction_train
-        given = config.privacy
-        noise = given.noise_multiplier
         return cls(given.clip_norm, noise, clients, rate, given.delta, given.max_epsilon)
 
     def check(self, config: Config, chain: Sequence[Mechanism]) -> None:

@@ -56,10 +56,9 @@ class Mechanism:
         return updates
 
     def before_round(self, server_round: int) -> None:
-        """Prepare for a round, on the server, before clients are sampled.
+        """Prepare, on the server, for a round, before clients are sampled.
 
-        Raises:
-            PrivacyBudgetExhausted: Flower's exception: the run has to end before this round.
+        Flower's PrivacyBudgetExhausted, raised here, ends the run before this round.
         """
 
     def on_server(

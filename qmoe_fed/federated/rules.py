@@ -84,7 +84,7 @@ class Outcome:
 
 
 def open_round(rules: Rules, server_round: int) -> list[int]:
-    """Tell the mechanisms, which may end the run, that a round begins; return who trains in it."""
+    """Return who trains in a round; PrivacyBudgetExhausted if a mechanism ends the run here."""
     for mechanism in rules.mechanisms:
         mechanism.before_round(server_round)
     fraction, sampling = rules.fraction_train, rules.sampling
@@ -103,7 +103,8 @@ def close_round(
 ) -> Outcome:
     """Bring a round to its end: gate, mechanisms, aggregator, server step.
 
-    A round in which too few clients are left does not count.
+    A round in which too few clients are left does not count. UserError if the aggregator or a
+    mechanism returns what is not an update.
 
     Args:
         sampled: How many clients were asked to train.
@@ -111,9 +112,6 @@ def close_round(
         unread: Clients whose updates could not be read.
         shared: The shared parameters that were sent out, ``(P,)`` float64.
         step: The state of the server step; None before the first round.
-
-    Raises:
-        UserError: The aggregator or a mechanism returned what is not an update.
     """
     cohort, outside = check_rows(cohort, rules.limits)
     updates = torch.where(layout.is_angle, wrap(cohort.updates), cohort.updates)

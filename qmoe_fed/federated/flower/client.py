@@ -38,9 +38,9 @@ def client_app() -> ClientApp:
     app = ClientApp()
     app.query("join")(_join)
     app.train()(_train)
-    app.evaluate()(partial(_measure, Host.score))
-    app.evaluate("routing")(partial(_measure, Host.routing))
-    app.evaluate("unseen")(partial(_measure, lambda host, kept, *asked: host.unseen(*asked)))
+    app.evaluate()(partial(_answer, Host.score))
+    app.evaluate("routing")(partial(_answer, Host.routing))
+    app.evaluate("unseen")(partial(_answer, lambda host, kept, *asked: host.unseen(*asked)))
     app.query("save")(_save_experts)
     app.query("checkpoint")(_save_kept)
     app.query("restore")(_restore_kept)
@@ -66,7 +66,7 @@ def _train(message: Message, context: Context) -> Message:
     return reply
 
 
-def _measure(measure: Measure, message: Message, context: Context) -> Message:
+def _answer(measure: Measure, message: Message, context: Context) -> Message:
     """Answer with a table of the clients that the message is about."""
     host, clients = _host(context), wire.settings_of(message)[wire.CLIENTS]
     kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)

@@ -47,9 +47,8 @@ def server_app() -> ServerApp:
 def run_federation(grid: Grid, settings: Mapping[str, Any]) -> Path:
     """Run a whole federation on a grid and return the path of its results.
 
-    Raises:
-        UserError: The settings cannot work, or not all SuperNodes are there.
-        RuntimeError: Not one round of training counted.
+    UserError if the settings cannot work or not all SuperNodes are there; RuntimeError if not one
+    round of training counted.
     """
     with told(settings.get("output-dir")):
         model = Model(Config.from_flat(settings))

@@ -131,10 +131,7 @@ def make_strategy(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strat
     ``strategy`` is ``"router"`` or the import path of a class: one derived from ``RouterStrategy``
     gets all settings and ``strategy-options`` as keyword arguments, any other Flower strategy
     (e.g. ``"flwr.serverapp.strategy:FedMedian"``) ``fraction-train`` and ``strategy-options``.
-    Hosts and angles are as for ``RouterStrategy``.
-
-    Raises:
-        UserError: Something cannot be loaded, or settings cannot go together.
+    Hosts and angles are as for ``RouterStrategy``. UserError if settings cannot go together.
     """
     path = config.strategy.strategy
     kind = RouterStrategy if path == ROUTER else load_object(path, "strategy")
@@ -171,9 +168,8 @@ def _refuse_router_settings(config: Config) -> None:
 
 
 def _flower_defaults(kind: type[Strategy], config: Config) -> dict[str, object]:
-    share = config.federation.fraction_train
-    wanted = {"fraction_train": share, "fraction_evaluate": 0.0}
-    wanted |= {"min_train_nodes": 1, "min_available_nodes": 1}
+    wanted: dict[str, object] = {"min_train_nodes": 1, "min_available_nodes": 1}
+    wanted |= {"fraction_train": config.federation.fraction_train, "fraction_evaluate": 0.0}
     accepted = inspect.signature(kind).parameters
     anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     return {name: value for name, value in wanted.items() if anything or name in accepted}
