@@ -42,7 +42,8 @@ def by_hand(samples, shared, module, prior):
     def features(inputs):
         weights = torch.func.functional_call(module.router, router, inputs).double()
         wide = torch.cat([inputs.double() - torch.pi / 2, torch.ones(len(inputs), 1)], -1)
-        return torch.stack([torch.outer(p, w).flatten() for p, w in zip(weights, wide, strict=True)])
+        pairs = zip(weights, wide, strict=True)
+        return torch.stack([torch.outer(p, w).flatten() for p, w in pairs])
 
     size = min(max(count, 1), 8)  # a step shows batches of 8
     ridge = float(torch.exp(shared[RIDGE] + shared[SLOPE] * np.log(size / 8)))
@@ -119,8 +120,9 @@ def test_clients_without_samples_are_the_prior():
     data = load_clients(config, config.federation.unseen_clients, fit_projection(config))
     nobody = Samples(data.train.x[:, :0], data.train.y[:, :0], torch.zeros(3, dtype=torch.long))
     for row in range(3):
-        scores = by_hand(nobody.select(slice(row, row + 1)), state.shared,
-                         federation.model.module, True)(data.test.x[row])
+        scores = by_hand(
+            nobody.select(slice(row, row + 1)), state.shared, federation.model.module, True
+        )(data.test.x[row])
         accuracy = (scores.argmax(-1) == data.test.y[row]).double().mean()
         assert float(table.columns["shared-0"][row]) == pytest.approx(float(accuracy))
 
@@ -154,8 +156,12 @@ def test_everything_else_works_with_it(share, changes):
         )
     for values in federation.score(state).columns.values():
         assert values.isfinite().all()
-    assert federation.unseen(state).columns["shared-1" if "train_samples" in changes else "shared-8"
-                                            ].isfinite().all()
+    assert (
+        federation.unseen(state)
+        .columns["shared-1" if "train_samples" in changes else "shared-8"]
+        .isfinite()
+        .all()
+    )
 
 
 @pytest.mark.parametrize("seen", ["all", "standardised", 12])
@@ -211,14 +217,14 @@ def test_what_cannot_work_is_refused_before_the_run(changes, message):
 
 def test_more_components_than_there_are_directions_are_refused():
     config = config_of(dataset="digits", qubits=4, expert_features=65)
-    with pytest.raises(UserError, match="expert-features = 65: .* vary in only"):
+    with pytest.raises(UserError, match=r"expert-features = 65: .* vary in only"):
         fit_projection(config)
 
 
 @pytest.mark.parametrize("share", ["router", "prior"])
 def test_a_run_writes_solved_experts_that_a_loaded_run_predicts_with(tmp_path, share):
     _, folder = federate(tmp_path / "run", 2, share=share, **SOLVED)
-    federation, state = after_three(share=share)
+    _, state = after_three(share=share)
     result = outcome(folder)
     for name, values in state.shared.items():
         torch.testing.assert_close(torch.from_numpy(result["shared"][name]), values)
@@ -247,8 +253,14 @@ def test_a_run_whose_router_is_frozen_can_be_loaded(tmp_path):
 
 def test_a_large_prior_is_not_refused_for_its_length():
     config = config_of(
-        dataset="digits", qubits=4, expert_features="all", share="prior", batch_size=8,
-        learning_rate=0.5, local_epochs=8, **SOLVED
+        dataset="digits",
+        qubits=4,
+        expert_features="all",
+        share="prior",
+        batch_size=8,
+        learning_rate=0.5,
+        local_epochs=8,
+        **SOLVED,
     )
     federation = Federation(config)
     _, report = federation.round(federation.init())
