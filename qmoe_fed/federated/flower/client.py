@@ -76,10 +76,13 @@ def _answer(measure: Measure, message: Message, context: Context) -> Message:
 
 
 def _save_experts(message: Message, context: Context) -> Message:
-    """Write the local parameters of the clients that live here, and whose they are."""
+    """Write what belongs to the clients that live here alone, and whose it is."""
     host, folder = _host(context), Path(wire.settings_of(message)["folder"])
-    if host.clients and host.model.local:
-        tensors = {**_kept(context, host).local, "clients": torch.tensor(host.clients)}
+    private: Parameters = {}
+    if host.clients:
+        private = host.private(_kept(context, host), _tensors(wire.arrays_of(message), host))
+    if private:
+        tensors = {**private, "clients": torch.tensor(host.clients)}
         write_tensors(host_file(folder, host.number), tensors)
     return Message(RecordDict(), reply_to=message)
 

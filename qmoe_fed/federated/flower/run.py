@@ -64,8 +64,9 @@ class Run:
         return self.transport.config
 
     def write_shared(self) -> None:
-        """Write the shared parameters down."""
-        write_tensors(self.path / "shared.safetensors", self.state.shared)
+        """Write down what all clients hold: what is shared, and a router that is frozen."""
+        held = {**self.transport.model.frozen, **self.state.shared}
+        write_tensors(self.path / "shared.safetensors", held)
 
 
 def checkpoint_interval(run: Run) -> int:

@@ -19,6 +19,7 @@ from qmoe_fed.federated.flower.grid import VirtualGrid
 from qmoe_fed.federated.flower.strategy import RouterStrategy, make_strategy
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.updates import ClientTable
+from qmoe_fed.models import Parameters
 
 POLL_SECONDS = 0.1
 
@@ -77,12 +78,13 @@ class FlowerTransport:
         clients = self.config.federation.unseen_clients
         return self._ask(clients, state, "evaluate.unseen") if clients else ClientTable()
 
-    def tell(self, message_type: str, settings: Mapping[str, Any]) -> str:
+    def tell(
+        self, message_type: str, settings: Mapping[str, Any], shared: Parameters | None = None
+    ) -> str:
         """Have every host do something; return why one of them did not, or nothing."""
-        messages = [
-            Message(RecordDict({wire.CONFIG: ConfigRecord(dict(settings))}), node, message_type)
-            for node in self.hosts.nodes
-        ]
+        content = RecordDict({wire.CONFIG: ConfigRecord(dict(settings))})
+        content[wire.ARRAYS] = wire.to_record(shared or {})
+        messages = [Message(content, node, message_type) for node in self.hosts.nodes]
         replies, missing = self._send(messages)
         failed = [reply.error.reason or "no reason given" for reply in replies if reply.has_error()]
         return failed[0] if failed else missing
