@@ -9,6 +9,7 @@ parameters of their own is one call, and ``torch.func.vmap`` works over it.
 """
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache, reduce
 from itertools import pairwise
 
@@ -17,11 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qmoe_fed.circuits.blocks import Form, Matrices
-from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.fuse import Block, block
+from qmoe_fed.circuits.blocks import Edges, Form, Matrices
 from qmoe_fed.circuits.operations import Operation
-from qmoe_fed.circuits.schedule import AXES, Layer, is_real, layers, primitives
+from qmoe_fed.circuits.schedule import AXES, Block, Part, block, of_x
 from qmoe_fed.circuits.tables import Constant
 
 Chains = tuple[tuple[Operation, ...], ...]
@@ -34,57 +33,96 @@ MOST_TURNS = 6
 """Most rotations in one table: it has 2^7 rows per matrix."""
 
 
+@dataclass(frozen=True)
+class Layer:
+    """Gates on single wires, which form a chain on each, then CZ, CNOT and SWAP, in order."""
+
+    chains: Chains
+    entanglers: tuple[Operation, ...]
+
+
+def layers(operations: Iterable[Operation], qubits: int, longest: int) -> list[Layer]:
+    """Return the same gates on one or two wires as few layers, at least one.
+
+    Gates on other wires may change places. The rotations of a chain, at most ``longest``, depend
+    on features or do not, all of them.
+    """
+    found: list[tuple[list[list[Operation]], list[Operation]]] = []
+    chained, rested = [-1] * qubits, [-1] * qubits  # last layer in which a wire was busy so
+
+    def at(level: int) -> tuple[list[list[Operation]], list[Operation]]:
+        while len(found) <= level:
+            found.append(([[] for _ in range(qubits)], []))
+        return found[level]
+
+    at(0)
+    for operation in operations:
+        if len(operation.wires) > 1:
+            level = max(0, *(max(chained[w], rested[w]) for w in operation.wires))
+            at(level)[1].append(operation)
+            for w in operation.wires:
+                rested[w] = level
+            continue
+        (wire,) = operation.wires
+        level = max(chained[wire], rested[wire] + 1, 0)
+        turns = [o for o in at(level)[0][wire] if o.name in AXES]
+        if operation.name in AXES and turns:
+            level += len(turns) == longest or of_x(turns[0]) != of_x(operation)
+        at(level)[0][wire].append(operation)
+        chained[wire] = level
+    return [Layer(tuple(map(tuple, chains)), tuple(others)) for chains, others in found]
+
+
 @cache
-def fits(circuit: Circuit) -> bool:
-    """Return whether a circuit is made of gates on one qubit, CZ, CNOT and SWAP."""
+def fits(part: Part) -> bool:
+    """Return whether a part is made of gates on one qubit, CZ, CNOT and SWAP."""
     return all(
         o.name in ("CZ", "CNOT", "SWAP") or (len(o.wires) == 1 and o.name != "amplitude-embedding")
-        for o in primitives(circuit)
+        for o in part.operations
     )
 
 
-def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
+def amplitudes(part: Part, x: Tensor, theta: Tensor) -> Tensor:
     """Return the state, shape ``(..., B or 1, 2^n)``: B if x is in it; qubit 0 is the leading bit.
 
-    CZ just before the readout are left out: they change signs only.
-
     Args:
-        circuit: One that ``fits``.
+        part: One that ``fits``.
         x: Features in radians, shape ``(..., B, circuit.features)``.
         theta: Shape ``(..., P)``.
     """
-    plan, given = _plan(circuit), (x, theta, x.new_empty(0))
-    dtype = x.dtype if is_real(circuit) else x.dtype.to_complex()
+    plan, given = _plan(part), (x, theta, x.new_empty(0))
+    dtype = x.dtype if part.is_real else x.dtype.to_complex()
     psi = _product_state(plan.first(*given), plan.first.of_x).to(dtype)
     maps: dict[Chains, list[Tensor]] = {}  # of every layer, one of each group
+    groups = list(pairwise(plan.groups))
     if plan.shared:
-        units = plan.matrices.stacked(*given, len(plan.shared))
-        groups = [reduce(kron, units[a:b]).unbind(-3) for a, b in pairwise(plan.groups)]
-        maps |= zip(plan.shared, map(list, zip(*groups, strict=True)), strict=True)
+        each, length = plan.matrices(*given), len(plan.shared)
+        rows = [each[i : i + length] for i in range(0, len(each), length)]
+        units = [torch.stack(torch.broadcast_tensors(*row), -3) for row in rows]
+        whole = [reduce(kron, units[a:b]).unbind(-3) for a, b in groups]
+        maps |= zip(plan.shared, map(list, zip(*whole, strict=True)), strict=True)
     for chains, matrices in plan.of_x.items():
         each = matrices(*given)
         each = [m if of_x else m.unsqueeze(-3) for m, of_x in zip(each, matrices.of_x, strict=True)]
-        maps[chains] = [reduce(kron, each[a:b]) for a, b in pairwise(plan.groups)]
-    if not plan.of_x and 2**circuit.qubits < psi.shape[-2]:
+        maps[chains] = [reduce(kron, each[a:b]) for a, b in groups]
+    size = 2 ** len(part.qubits)
+    if not plan.of_x and size < psi.shape[-2]:
         # What follows the embedding is the same for every sample: multiply it out once.
-        basis = torch.eye(2**circuit.qubits, dtype=psi.dtype, device=psi.device)
-        return psi @ _evolve(plan, basis, maps)
+        return psi @ _evolve(plan, torch.eye(size, dtype=dtype, device=psi.device), maps)
     return _evolve(plan, psi, maps)
 
 
 class _Plan:
-    """What is known of a circuit before its angles."""
+    """What is known of a part before its angles."""
 
-    def __init__(self, circuit: Circuit) -> None:
-        n = circuit.qubits
-        form: Form = "real" if is_real(circuit) else "complex"
-        found = layers(primitives(circuit), n, longest=MOST_TURNS // 2)
-        self.first = Matrices(
-            circuit, _units(found[0].chains, _width(found[:1])), form, column=True
-        )
+    def __init__(self, part: Part) -> None:
+        n, circuit = len(part.qubits), part.circuit
+        form: Form = "real" if part.is_real else "complex"
+        found = layers(part.operations, n, longest=MOST_TURNS // 2)
+        first = _units(found[0].chains, _width(found[:1]))
+        rows: list[Edges] = [(np.eye(1, 2 ** len(unit.wires)), None) for unit in first]
+        self.first = Matrices(circuit, first, form, rows)
         self.entanglers = [Entangler(n, layer.entanglers) for layer in found]
-        if self.entanglers[-1].order is None:
-            self.entanglers[-1].signs = None
         self.chains = [layer.chains for layer in found[1:]]
         width = _width(found[1:])
         units = {chains: _units(chains, width) for chains in self.chains}
@@ -99,9 +137,7 @@ class _Plan:
         }
 
 
-@cache
-def _plan(circuit: Circuit) -> _Plan:
-    return _Plan(circuit)
+_plan = cache(_Plan)
 
 
 def _width(chosen: Sequence[Layer]) -> int:
@@ -121,14 +157,14 @@ def _units(chains: Chains, width: int) -> list[Block]:
 
 
 def _product_state(factors: list[Tensor], of_x: list[bool]) -> Tensor:
-    """Return the Kronecker product of columns, ``(..., B or 1, 2^n)``."""
+    """Return the Kronecker product of rows, ``(..., B or 1, 2^n)``."""
     rows = [f if own else f.unsqueeze(-3) for f, own in zip(factors, of_x, strict=True)]
     while len(rows) > 1:
         # in halves: the gradient of one outer product of halves needs no more large arrays
         pairs = zip(rows[::2], rows[1::2], strict=False)
-        joined = [(a @ b.mT).flatten(-2).unsqueeze(-1) for a, b in pairs]
+        joined = [(a.mT @ b).flatten(-2).unsqueeze(-2) for a, b in pairs]
         rows = joined + rows[len(rows) // 2 * 2 :]
-    return rows[0].squeeze(-1)
+    return rows[0].squeeze(-2)
 
 
 class Entangler:

@@ -131,7 +131,7 @@ def queue(
 
 @cache
 def _linear(circuit: Circuit, gate: Gate) -> Linear:
-    return Linear(gate.angles, circuit.features, circuit.parameters)
+    return Linear(gate.angles, circuit)
 
 
 @cache

@@ -12,6 +12,7 @@ from torch import Tensor
 from qmoe_fed.circuits import general, kronecker, whole
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.noise import density, readout
+from qmoe_fed.circuits.schedule import pure
 from qmoe_fed.circuits.tables import Constant
 from qmoe_fed.errors import UserError
 
@@ -41,8 +42,9 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None = N
         return read_out(circuit, amplitudes(circuit, x, theta), x)
     ideal, flips = readout.split(circuit)
     if ideal.noisy:
-        return density.run(circuit, x, theta, strengths)
-    outcomes = read_out(ideal, amplitudes(ideal, x, theta), x)
+        outcomes = density.run(ideal, x, theta, strengths)
+    else:
+        outcomes = read_out(ideal, amplitudes(ideal, x, theta), x)
     return readout.apply(circuit, flips, outcomes, strengths)
 
 
@@ -74,11 +76,11 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     Args and result as ``general.amplitudes``, but phases may differ, and (Re, Im) may stand
     side by side.
     """
-    if (few := whole.of_circuit(circuit)) is not None:
+    part = pure(circuit)
+    if (few := whole.of_part(part)) is not None:
         return few(x, theta, x)
-    if kronecker.fits(circuit):
-        return kronecker.amplitudes(circuit, x, theta)
-    return general.amplitudes(circuit, x, theta)
+    method = kronecker if kronecker.fits(part) else general
+    return method.amplitudes(part, x, theta)
 
 
 def read_out(circuit: Circuit, psi: Tensor, x: Tensor) -> Tensor:

@@ -1,6 +1,7 @@
 """Exact simulation of a circuit under noise: the fastest method for each of its parts."""
 
-from functools import cache
+from dataclasses import replace
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -8,15 +9,17 @@ from torch import Tensor
 
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.frames import segments
-from qmoe_fed.circuits.fuse import slotted
-from qmoe_fed.circuits.noise import pauli, readout
-from qmoe_fed.circuits.noise.cones import Part, observables, parts
+from qmoe_fed.circuits.noise import pauli
+from qmoe_fed.circuits.schedule import Part, felt, primitives, slotted
 from qmoe_fed.circuits.tables import Constant
 from qmoe_fed.circuits.whole import Whole
 from qmoe_fed.errors import UserError
 
 MOST_QUBITS_IN_ALL = 12
 """Most qubits that may bear on an observable: it takes 4^12 coefficients, and as many a gate."""
+
+OVERHEAD = 4**8
+"""What it costs to simulate a part, however small, in coefficients of observables."""
 
 MOST_QUBITS, MOST_QUBITS_AT_ANY_STRENGTH, MULTIPLIED_OUT = 4, 3, 2
 """Most qubits for constant matrices, of 16^n entries; where strengths are given later; and for all
@@ -43,30 +46,25 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor
     Raises:
         UserError: Too many qubits bear on what is measured.
     """
-    rest, flips = readout.split(circuit)
     values = []
-    for part in parts(rest):
+    for part in parts(circuit):
         if len(part.qubits) > MOST_QUBITS_IN_ALL:
             raise UserError(
                 f"{len(part.qubits)} of {circuit.qubits} qubits bear on what is measured: under "
                 f"noise at most {MOST_QUBITS_IN_ALL} can be simulated. Take fewer qubits or "
                 "layers, or measure fewer"
             )
-        multiplied = _whole(circuit, part)
-        if multiplied is None:
-            values.append(pauli.expectations(circuit, part, x, theta, strengths))
-        else:
-            values.append(multiplied(x, theta, strengths))
+        few = _whole(part)
+        method = few or partial(pauli.expectations, part)
+        values.append(method(x, theta, strengths))
     read = values[0] if len(values) == 1 else torch.cat(values, -1)
     if circuit.readout == "probs":
         read = read @ _shares(circuit)(read) + 1 / circuit.outputs
-    if read.shape[-2] < x.shape[-2]:
-        read = read.expand(*read.shape[:-2], x.shape[-2], -1)
-    return readout.apply(circuit, flips, read, strengths)
+    return read.expand(*read.shape[:-2], x.shape[-2], -1)
 
 
 @cache
-def _whole(circuit: Circuit, part: Part) -> Whole | None:
+def _whole(part: Part) -> Whole | None:
     """Return the part as constant matrices and phases, if its qubits are few."""
     n = len(part.qubits)
     most = MOST_QUBITS_AT_ANY_STRENGTH if any(map(slotted, part.operations)) else MOST_QUBITS
@@ -74,7 +72,49 @@ def _whole(circuit: Circuit, part: Part) -> Whole | None:
         return None
     by_phases = n > MULTIPLIED_OUT or len(segments(part.operations, False)) > 1
     readout = np.eye(4**n)[:, list(part.strings)]
-    return Whole(circuit, n, part.operations, "pauli", by_phases, readout)
+    return Whole(part, "pauli", by_phases, readout)
+
+
+def observables(circuit: Circuit) -> list[tuple[int, ...]]:
+    """Return the measured qubits of each product of Z that the readout is made of.
+
+    For probabilities these are all products, as bit masks ascending, but the empty one.
+    """
+    if circuit.readout == "expval":
+        return [(j,) for j in range(circuit.measured)]
+    last = circuit.measured - 1
+    return [
+        tuple(j for j in range(circuit.measured) if mask >> (last - j) & 1)
+        for mask in range(1, circuit.outputs)
+    ]
+
+
+@cache
+def parts(circuit: Circuit) -> list[Part]:
+    """Return the circuit for its observables, in order, apart where that saves much."""
+    return _split(circuit, observables(circuit))
+
+
+def _split(circuit: Circuit, products: list[tuple[int, ...]]) -> list[Part]:
+    whole = light_cone(circuit, products)
+    if len(products) < 2:
+        return [whole]
+    middle = len(products) // 2
+    halves = [*_split(circuit, products[:middle]), *_split(circuit, products[middle:])]
+    return halves if sum(map(_cost, halves)) < _cost(whole) else [whole]
+
+
+def _cost(part: Part) -> int:
+    return OVERHEAD + len(part.strings) * 4 ** len(part.qubits)
+
+
+def light_cone(circuit: Circuit, products: list[tuple[int, ...]]) -> Part:
+    """Leave out what products of Z of some qubits cannot feel, see ``felt``."""
+    kept, cone = felt(primitives(circuit), {j for product in products for j in product} or {0})
+    place = {wire: number for number, wire in enumerate(sorted(cone))}
+    strings = [sum(3 * 4 ** (len(cone) - 1 - place[j]) for j in own) for own in products]
+    renumbered = [replace(o, wires=tuple(place[j] for j in o.wires)) for o in kept]
+    return Part(circuit, tuple(place), tuple(renumbered), tuple(strings))
 
 
 @cache
