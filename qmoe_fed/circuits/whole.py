@@ -16,7 +16,7 @@ that is linear in cosines and sines of sums of angles (``blocks``).
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, reduce
 from itertools import islice
 
 import numpy as np
@@ -128,20 +128,22 @@ class Whole:
         if not backwards:
             return _through([*head, *steps])
         # Observables are fewer than states: they turn backwards.
+        if self.multiplied:
+            return head[0] @ reduce(lambda right, left: left @ right, reversed(steps))
         observables = [step if step.is_complex() else step.mT for step in reversed(steps)]
+        observables[0] = observables[0].contiguous()
         return _through([*head, _through(observables).mT])
 
 
 def _through(steps: list[Tensor]) -> Tensor:
     """Return what phases, complex, and real matrices make of the rows that come first."""
     rows, *others = steps
-    rows = rows.contiguous()
     for step in others:
         if step.is_complex():
             rows = (rows if rows.is_complex() else as_complex(rows)) * step
         else:
             rows = (as_real(rows) if rows.is_complex() else rows) @ step
-    return rows
+    return as_real(rows) if rows.is_complex() else rows
 
 
 MOST_QUBITS: dict[Form, int] = {"real": 4, "stacked": 3}
