@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 from random_circuits import angles, assert_same, circuits, examples, lists, seeds, with_gradients
 
 from qmoe_fed.circuits import Slot, with_noise
-from qmoe_fed.circuits.noise import PLACEMENTS, pauli
+from qmoe_fed.circuits.noise import pauli
 from qmoe_fed.circuits.noise.density import parts
+from qmoe_fed.circuits.noise.placement import PLACEMENTS
 from qmoe_fed.circuits.operations import CHANNELS
 from qmoe_fed.circuits.whole import Whole
 

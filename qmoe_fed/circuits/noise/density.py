@@ -27,21 +27,9 @@ between embeddings multiplied out."""
 
 
 def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor:
-    """Return what the circuit reads out.
+    """Return what the circuit reads out, with channels or without; as ``statevector.run``.
 
     Time and memory grow as 4^(qubits in the light cone of the measured ones).
-
-    Args:
-        circuit: The circuit, with channels or without.
-        x: Features in radians, shape ``(..., B, circuit.features)``.
-        theta: Parameters in radians, shape ``(..., P)``. Leading dimensions broadcast against
-            those of ``x`` before ``B``.
-        strengths: Strengths of channels with slots, shape ``(..., S)``; leading dimensions
-            broadcast too.
-
-    Returns:
-        Shape ``(..., B, circuit.outputs)``: probabilities that sum to 1, or expectations in
-        [-1, 1].
 
     Raises:
         UserError: Too many qubits bear on what is measured.
@@ -54,8 +42,7 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor
                 f"noise at most {MOST_QUBITS_IN_ALL} can be simulated. Take fewer qubits or "
                 "layers, or measure fewer"
             )
-        few = _whole(part)
-        method = few or partial(pauli.expectations, part)
+        method = _whole(part) or partial(pauli.expectations, part)
         values.append(method(x, theta, strengths))
     read = values[0] if len(values) == 1 else torch.cat(values, -1)
     if circuit.readout == "probs":
@@ -120,8 +107,6 @@ def light_cone(circuit: Circuit, products: list[tuple[int, ...]]) -> Part:
 @cache
 def _shares(circuit: Circuit) -> Constant:
     """Return the share of each observable in each probability."""
-    products = observables(circuit)
-    masks = [sum(1 << circuit.measured - 1 - j for j in product) for product in products]
-    signs = [[(-1.0) ** (mask & i).bit_count() for i in range(circuit.outputs)] for mask in masks]
-    shape = (len(masks), circuit.outputs)
-    return Constant(np.array(signs).reshape(shape) / circuit.outputs)
+    every = range(circuit.outputs)  # an observable's number is the mask of its qubits
+    signs = np.array([[(-1.0) ** (mask & i).bit_count() for i in every] for mask in every])
+    return Constant(signs[1:] / circuit.outputs)
