@@ -9,13 +9,11 @@ parameters of their own is one call, and ``torch.func.vmap`` works over it.
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import cache, reduce
 from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from qmoe_fed.circuits.blocks import Edges, Form, Matrices
@@ -33,12 +31,8 @@ MOST_TURNS = 6
 """Most rotations in one table: it has 2^7 rows per matrix."""
 
 
-@dataclass(frozen=True)
-class Layer:
-    """Gates on single wires, which form a chain on each, then CZ, CNOT and SWAP, in order."""
-
-    chains: Chains
-    entanglers: tuple[Operation, ...]
+Layer = tuple[Chains, tuple[Operation, ...]]
+"""Gates on single wires, which form a chain on each, then CZ, CNOT and SWAP, in order."""
 
 
 def layers(operations: Iterable[Operation], qubits: int, longest: int) -> list[Layer]:
@@ -70,7 +64,7 @@ def layers(operations: Iterable[Operation], qubits: int, longest: int) -> list[L
             level += len(turns) == longest or of_x(turns[0]) != of_x(operation)
         at(level)[0][wire].append(operation)
         chained[wire] = level
-    return [Layer(tuple(map(tuple, chains)), tuple(others)) for chains, others in found]
+    return [(tuple(map(tuple, chains)), tuple(others)) for chains, others in found]
 
 
 @cache
@@ -119,11 +113,11 @@ class _Plan:
         n, circuit = len(part.qubits), part.circuit
         form: Form = "real" if part.is_real else "complex"
         found = layers(part.operations, n, longest=MOST_TURNS // 2)
-        first = _units(found[0].chains, _width(found[:1]))
+        first = _units(found[0][0], _width(found[:1]))
         rows: list[Edges] = [(np.eye(1, 2 ** len(unit.wires)), None) for unit in first]
         self.first = Matrices(circuit, first, form, rows)
-        self.entanglers = [Entangler(n, layer.entanglers) for layer in found]
-        self.chains = [layer.chains for layer in found[1:]]
+        self.entanglers = [Entangler(n, gates) for _, gates in found]
+        self.chains = [chains for chains, _ in found[1:]]
         width = _width(found[1:])
         units = {chains: _units(chains, width) for chains in self.chains}
         self.shared = [c for c, own in units.items() if not any(unit.of_x for unit in own)]
@@ -142,7 +136,7 @@ _plan = cache(_Plan)
 
 def _width(chosen: Sequence[Layer]) -> int:
     """Return how many wires one table may multiply out."""
-    turns = [sum(o.name in AXES for o in c) for layer in chosen for c in layer.chains]
+    turns = [sum(o.name in AXES for o in c) for chains, _ in chosen for c in chains]
     longest = max(turns, default=0)
     return min(GROUP, 2 ** int(np.log2(MOST_TURNS / max(longest, 1))))
 
@@ -170,9 +164,19 @@ def _product_state(factors: list[Tensor], of_x: list[bool]) -> Tensor:
 class Entangler:
     """CZ, CNOT and SWAP in order: psi[i] becomes signs[i]·psi[order[i]]."""
 
-    def __init__(self, qubits: int, gates: Sequence[Operation]) -> None:
-        order, signs = permutation(qubits, gates)
-        self.order = Constant(order) if (order != np.arange(2**qubits)).any() else None
+    def __init__(self, qubits: int, gates: Iterable[Operation]) -> None:
+        basis = np.arange(2**qubits)
+        order, signs = basis, np.ones(2**qubits)
+        for gate in gates:
+            a, b = (qubits - 1 - j for j in gate.wires)
+            first, second = basis >> a & 1, basis >> b & 1
+            if gate.name == "CZ":
+                signs = signs * (1 - 2 * (first & second))
+                continue
+            different = (first ^ second) * (1 << a | 1 << b)
+            source = basis ^ (first << b if gate.name == "CNOT" else different)
+            order, signs = order[source], signs[source]
+        self.order = Constant(order) if (order != basis).any() else None
         self.signs = Constant(signs) if (signs < 0).any() else None
 
     def __call__(self, psi: Tensor, axis: int) -> Tensor:
@@ -183,24 +187,6 @@ class Entangler:
             signs = self.signs(psi)
             psi = psi * (signs if axis == -1 else signs.unsqueeze(-1))
         return psi
-
-
-def permutation(
-    qubits: int, gates: Iterable[Operation]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return order and signs of CZ, CNOT and SWAP in order, shape ``(2^n,)`` each."""
-    basis = np.arange(2**qubits)
-    order, signs = basis, np.ones(2**qubits)
-    for gate in gates:
-        a, b = (qubits - 1 - j for j in gate.wires)
-        first, second = basis >> a & 1, basis >> b & 1
-        if gate.name == "CZ":
-            signs = signs * (1 - 2 * (first & second))
-            continue
-        different = (first ^ second) * (1 << a | 1 << b)
-        source = basis ^ (first << b if gate.name == "CNOT" else different)
-        order, signs = order[source], signs[source]
-    return order, signs
 
 
 def _evolve(plan: _Plan, psi: Tensor, maps: dict[Chains, list[Tensor]]) -> Tensor:
@@ -243,8 +229,3 @@ def kron(left: Tensor, right: Tensor) -> Tensor:
     left = left.reshape(*left.shape[:-2], p, 1, p, 1)
     outer = left * right.reshape(*right.shape[:-2], 1, q, 1, q)
     return outer.reshape(*outer.shape[:-4], p * q, p * q)
-
-
-def bits(qubits: int) -> NDArray[np.int64]:
-    """Return the bits of every basis state, shape ``(2^n, n)``."""
-    return np.arange(2**qubits)[:, None] >> np.arange(qubits)[::-1] & 1

@@ -25,16 +25,13 @@ MOST_WIRES, MOST_TURNS = 3, 3
 
 
 def expectations(part: Part, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor:
-    """Return the expectations of a part's observables.
+    """Return the expectations of a part's observables, shape ``(..., B or 1, observables)``.
 
     Args:
         part: What is simulated of a circuit.
         x: Features, shape ``(..., B, circuit.features)``.
         theta: Parameters, shape ``(..., P)``.
         strengths: Of the slots, shape ``(..., S)``.
-
-    Returns:
-        Shape ``(..., B or 1, len(part.strings))``.
     """
     plan, strings = _plan(part), len(part.strings)
     blocks = applications(plan.blocks, plan.matrices(x, theta, strengths))
