@@ -56,10 +56,43 @@ def pure(circuit: Circuit) -> Part:
     noise, which Adam would magnify.
     """
     operations = primitives(circuit)
-    kept, _ = felt(operations, set(range(circuit.measured)))
-    # θ stays in the graph of a circuit of which nothing is read
-    trained = any(a.parameters for o in kept if isinstance(o, Gate) for a in o.angles)
-    return Part(circuit, tuple(range(circuit.qubits)), tuple(kept) if trained else operations)
+    kept, cone = felt(operations, set(range(circuit.measured)))
+    if not any(a.parameters for i in kept for a in angles(operations[i])):
+        # θ stays in the graph of a circuit of which nothing is read
+        return Part(circuit, tuple(range(circuit.qubits)), operations)
+    return local(circuit, [operations[i] for i in kept], cone)
+
+
+@cache
+def filled(part: Part) -> Part:
+    """Return a part with all gates of its kinds on its qubits, so that layers are alike.
+
+    Those that are not felt have no parameters.
+    """
+    operations, kinds = primitives(part.circuit), {o.name for o in part.operations}
+    kept, cone = felt(operations, set(range(part.circuit.measured)))
+    if len(kept) < len(part.operations):
+        return part
+    every = [
+        replace(o, angles=(o.angles[0].of_x,))
+        if isinstance(o, Gate) and o.name in AXES and i not in kept
+        else o
+        for i, o in enumerate(operations)
+        if cone.issuperset(o.wires) and o.name in kinds
+    ]
+    return local(part.circuit, every, cone)
+
+
+def local(circuit: Circuit, operations: Iterable[Operation], cone: Set[int]) -> Part:
+    """Return operations on some of a circuit's qubits."""
+    place = {wire: number for number, wire in enumerate(sorted(cone))}
+    on = [replace(o, wires=tuple(place[wire] for wire in o.wires)) for o in operations]
+    return Part(circuit, tuple(place), tuple(on))
+
+
+def angles(operation: Operation) -> tuple[Angle, ...]:
+    """Return what a gate turns by; nothing of a channel."""
+    return operation.angles if isinstance(operation, Gate) else ()
 
 
 @cache
@@ -83,22 +116,23 @@ def primitives(circuit: Circuit) -> tuple[Operation, ...]:
     return tuple(found)
 
 
-def felt(operations: Sequence[Operation], measured: Set[int]) -> tuple[list[Operation], set[int]]:
-    """Return the operations that Z of measured qubits can feel, and the qubits in them or measured.
+def felt(operations: Sequence[Operation], measured: Set[int]) -> tuple[list[int], set[int]]:
+    """Return which operations Z of measured qubits can feel, and the qubits in them or measured.
 
     A channel preserves the trace, so what follows the last use of a qubit that is not measured
     changes nothing. Nor do CZ and RZ change operators that are diagonal, as those measured are
     and, after every channel and CNOT, remain until another rotation comes.
     """
-    cone, kept = set(measured), []
+    cone, kept = set(measured), list[int]()
     turned: set[int] = set()  # where operators may be no longer diagonal
-    for operation in reversed(operations):
+    for number in reversed(range(len(operations))):
+        operation = operations[number]
         wires = set(operation.wires)
         if cone.isdisjoint(wires) or (operation.name in ("CZ", "RZ") and turned.isdisjoint(wires)):
             continue
         if operation.name == "CNOT" and not cone & {operation.wires[1]} | turned & wires:
             continue  # Z of the control commutes with it
-        kept.append(operation)
+        kept.append(number)
         cone |= wires
         if operation.name == "CNOT":
             turned |= wires if operation.wires[0] in turned else set()
@@ -122,7 +156,7 @@ def _split(whole: Operation) -> Iterable[Operation]:
 
 def of_x(operation: Operation) -> bool:
     """Return whether it is a gate that depends on features."""
-    return isinstance(operation, Gate) and any(angle.features for angle in operation.angles)
+    return any(angle.features for angle in angles(operation))
 
 
 @dataclass(frozen=True)
@@ -135,7 +169,7 @@ class Block:
     @property
     def angles(self) -> list[Angle]:
         """What its rotations turn by, in order."""
-        return [o.angles[0] for o in self.operations if isinstance(o, Gate) and o.name in AXES]
+        return [angle for o in self.operations for angle in angles(o)]
 
     @property
     def of_x(self) -> bool:

@@ -26,7 +26,7 @@ from torch import Tensor
 from qmoe_fed.circuits.blocks import Edges, Form, Matrices
 from qmoe_fed.circuits.frames import as_complex, as_real, basis, phases, segments
 from qmoe_fed.circuits.operations import Angle, Operation
-from qmoe_fed.circuits.schedule import Block, Part, go_together, slotted
+from qmoe_fed.circuits.schedule import Block, Part, filled, go_together, slotted
 from qmoe_fed.circuits.tables import Constant, Linear, waves
 from qmoe_fed.circuits.transfer import kron
 
@@ -99,6 +99,7 @@ class Whole:
         self.last = Constant(readout) if self.multiplied and readout is not None else None
         self.backwards = not any(of_x[1:]) and readout is not None and readout.shape[1] < size
         self.outputs = size if readout is None else readout.shape[1]
+        self.steps = _steps(blocks) + 5 * len(self.embeddings)
         self.matrices = Matrices(part.circuit, blocks, form, edges)
 
     def __call__(self, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor:
@@ -164,7 +165,8 @@ def of_part(part: Part) -> Whole | None:
     by_phases = form == "real" and not (once and n <= MOST_QUBITS["real"])
     if n > (MOST_QUBITS_BY_PHASES if by_phases else MOST_QUBITS[form]):
         return None
-    return Whole(part, form, by_phases)
+    each = [Whole(p, form, by_phases) for p in (part, filled(part))]
+    return min(each, key=lambda one: one.steps)
 
 
 def _cut(operations: Sequence[Operation], qubits: int, size: int, form: Form) -> list[Block]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.frames import segments
 from qmoe_fed.circuits.noise import pauli
-from qmoe_fed.circuits.schedule import Part, felt, primitives, slotted
+from qmoe_fed.circuits.schedule import Part, felt, local, primitives, slotted
 from qmoe_fed.circuits.tables import Constant
 from qmoe_fed.circuits.whole import Whole
 from qmoe_fed.errors import UserError
@@ -97,11 +97,12 @@ def _cost(part: Part) -> int:
 
 def light_cone(circuit: Circuit, products: list[tuple[int, ...]]) -> Part:
     """Leave out what products of Z of some qubits cannot feel, see ``felt``."""
-    kept, cone = felt(primitives(circuit), {j for product in products for j in product} or {0})
-    place = {wire: number for number, wire in enumerate(sorted(cone))}
-    strings = [sum(3 * 4 ** (len(cone) - 1 - place[j]) for j in own) for own in products]
-    renumbered = [replace(o, wires=tuple(place[j] for j in o.wires)) for o in kept]
-    return Part(circuit, tuple(place), tuple(renumbered), tuple(strings))
+    operations = primitives(circuit)
+    kept, cone = felt(operations, {j for product in products for j in product} or {0})
+    part = local(circuit, [operations[i] for i in kept], cone)
+    last = len(cone) - 1
+    strings = [sum(3 * 4 ** (last - part.qubits.index(j)) for j in own) for own in products]
+    return replace(part, strings=tuple(strings))
 
 
 @cache
