@@ -18,7 +18,7 @@ from torch import Tensor
 
 from qmoe_fed.circuits.blocks import Edges, Form, Matrices
 from qmoe_fed.circuits.operations import Operation
-from qmoe_fed.circuits.schedule import AXES, Block, Part, block, of_x
+from qmoe_fed.circuits.schedule import AXES, Block, Part, block, filled, of_x
 from qmoe_fed.circuits.tables import Constant
 
 Chains = tuple[tuple[Operation, ...], ...]
@@ -112,7 +112,7 @@ class _Plan:
     def __init__(self, part: Part) -> None:
         n, circuit = len(part.qubits), part.circuit
         form: Form = "real" if part.is_real else "complex"
-        found = layers(part.operations, n, longest=MOST_TURNS // 2)
+        found = layers(filled(part).operations, n, longest=MOST_TURNS // 2)
         first = _units(found[0][0], _width(found[:1]))
         rows: list[Edges] = [(np.eye(1, 2 ** len(unit.wires)), None) for unit in first]
         self.first = Matrices(circuit, first, form, rows)

@@ -69,7 +69,7 @@ def filled(part: Part) -> Part:
 
     Those that are not felt have no parameters.
     """
-    operations, kinds = primitives(part.circuit), {o.name for o in part.operations}
+    operations, kinds = primitives(part.circuit), {o.name for o in part.operations} - {"unitary"}
     kept, cone = felt(operations, set(range(part.circuit.measured)))
     if len(kept) < len(part.operations):
         return part
@@ -78,7 +78,7 @@ def filled(part: Part) -> Part:
         if isinstance(o, Gate) and o.name in AXES and i not in kept
         else o
         for i, o in enumerate(operations)
-        if cone.issuperset(o.wires) and o.name in kinds
+        if i in kept or (cone.issuperset(o.wires) and o.name in kinds)
     ]
     return local(part.circuit, every, cone)
 

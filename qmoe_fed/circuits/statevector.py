@@ -74,8 +74,8 @@ def check_inputs(
 def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     """Return the state of a circuit without channels by the fastest method for it.
 
-    Args and result as ``general.amplitudes``, but phases may differ, and (Re, Im) may stand
-    side by side.
+    Shape ``(..., B or 1, 2^w)`` for the w qubits that bear on what is measured, see
+    ``schedule.pure``. Phases may differ between methods, and (Re, Im) may stand side by side.
     """
     part = pure(circuit)
     if (few := whole.of_part(part)) is not None:
@@ -85,7 +85,7 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
 
 
 def read_out(circuit: Circuit, psi: Tensor, x: Tensor) -> Tensor:
-    """Return probabilities or expectations ``(..., B, outputs)`` of states ``(..., B or 1, 2^n)``.
+    """Return probabilities or expectations ``(..., B, outputs)`` of states ``(..., B or 1, 2^w)``.
 
     Instead of complex amplitudes there may be twice as many real ones, (Re, Im) of each.
     """

@@ -1,5 +1,6 @@
 """Few qubits as constant matrices and phases, or multiplied out, against the other forms."""
 
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -42,6 +43,17 @@ def test_amplitudes_and_gradients_equal_the_general_method(
     for fast in methods:
         squares = with_gradients(lambda x, t, fast=fast: fast(x, t).square(), *inputs)
         assert_same(squares, slow, 1e-12)
+
+
+@pytest.mark.parametrize("reuploading", [False, True])
+@pytest.mark.parametrize("qubits", [2, 4, 6, 9])
+def test_angles_without_effect_have_no_gradient_at_all(qubits, reuploading):
+    circuit = layered(qubits, 3, qubits, reuploading=reuploading)
+    circuit = replace(circuit, measured=1)
+    x, theta = angles(circuit, seed=0, dtype=torch.float32)
+    _, _, gradient = with_gradients(lambda x, t: run(circuit, x, t), x, theta)
+    felt = torch.tensor([[j < width for j in range(qubits)] for width in (3, 2, 1)])
+    assert (gradient.view(3, qubits) != 0).equal(felt)
 
 
 @given(lists(st.integers(1, 6), gates=REAL, most=16), st.sampled_from([1, 20]), seeds)
