@@ -69,8 +69,8 @@ class Whole:
             signs[k, :, k] = bases[i][1]
         mix = signs.reshape(count * len(qubits), count * size // 2)
         self.turns = Linear([a for i in self.turning for a in fixed[i]], part.circuit, mix)
-        zero = np.array([[1, 0, 0, 1]] if form == "pauli" else [[1, 0]], complex)
-        start = np.eye(1, size) if form == "stacked" else kron([zero for _ in qubits]).real
+        zero = np.array([[1, 0, 0, 1]], complex)
+        start = kron([zero for _ in qubits]).real if form == "pauli" else np.eye(1, size)
         start = start @ bases[0][0].T
         self.multiplied = len(found) == 1 and not self.turning
         # The same number for all z is put into the first matrix.

@@ -47,6 +47,8 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor
     read = values[0] if len(values) == 1 else torch.cat(values, -1)
     if circuit.readout == "probs":
         read = read @ _shares(circuit)(read) + 1 / circuit.outputs
+    if read.shape[-2] == x.shape[-2]:
+        return read
     return read.expand(*read.shape[:-2], x.shape[-2], -1)
 
 
