@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from noise_views import GRID, TABLE_II, Noise, draw, tables
+from noise_views import GRID, MAIN, TABLE_II, described, draw, tables
 
 from qmoe_fed.circuits.noise.placement import depolarizing_from_qiskit
 from qmoe_fed.config.settings import Tree, between, setting
@@ -27,7 +27,6 @@ from qmoe_fed.experiments.measures.noise import (
 )
 from qmoe_fed.experiments.protocol import Protocol
 
-MAIN = "depolarizing"  # the channel under which models are trained
 OTHERS = "amplitude-damping", "bit-flip", "phase-damping"
 PLACES = "gate", "notebook"
 MODELS = GRID["models"]
@@ -126,8 +125,8 @@ def cells(settings: Settings) -> Iterator[Cell]:
 
 def report(settings: Settings, run: Runner) -> Report:
     """Run all cells and show them."""
-    study = Noise(run(list(cells(settings))), settings.protocol.seed)
-    return Report(tables(study), draw(study))
+    rows, seed = described(run(list(cells(settings)))), settings.protocol.seed
+    return Report(tables(rows, seed), draw(rows, seed))
 
 
 STUDY = Study("noise-study", __doc__ or "", Settings, report, {"quick": QUICK})

@@ -4,7 +4,6 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import active_children, get_context
 
@@ -48,31 +47,22 @@ def _results(cells: Sequence[Cell], processes: int) -> Iterator[tuple[Cell, Meas
     if processes <= 1:
         yield from map(_timed, cells)
         return
-    with _workers(processes) as pool:
-        for future in as_completed([pool.submit(_timed, cell) for cell in cells]):
-            yield future.result()
+    context = get_context("spawn")  # torch's threads do not survive a fork
+    with ProcessPoolExecutor(processes, context, initializer=_prepare) as pool:
+        try:
+            for future in as_completed([pool.submit(_timed, cell) for cell in cells]):
+                yield future.result()
+        except BaseException:  # then the processes end at once, busy or not
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.terminate()
+            raise
 
 
 def _timed(cell: Cell) -> tuple[Cell, Measured, float]:
     began = time.perf_counter()
     measured = cell.measure(**cell.arguments)
     return cell, measured, time.perf_counter() - began
-
-
-@contextmanager
-def _workers(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield worker processes; when something goes wrong they end at once, busy or not."""
-    context = get_context("spawn")  # torch's threads do not survive a fork
-    pool = ProcessPoolExecutor(processes, context, initializer=_prepare)
-    try:
-        yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
-        for child in active_children():
-            child.terminate()
-        raise
-    finally:
-        pool.shutdown()
 
 
 def _prepare() -> None:

@@ -14,7 +14,6 @@ line are of a cell that was cut off; they are dropped when the study goes on.
 """
 
 import json
-import math
 import time
 from collections.abc import Iterable
 from importlib.metadata import version
@@ -44,8 +43,7 @@ class Store:
     """
 
     def __init__(self, folder: Path, study: str, settings: Tree) -> None:
-        self.folder = folder
-        about = folder / "study.json"
+        self.folder, about = folder, folder / "study.json"
         held = read_json(about)["study"] if about.exists() else ""
         try:
             if not held and folder.exists() and any(folder.iterdir()):
@@ -122,10 +120,6 @@ def _whole_lines(file: Path) -> list[dict[str, Any]]:
 
 
 def _lines(lines: Iterable[dict[str, Any]]) -> bytes:
-    finite = ({key: _finite(value) for key, value in line.items()} for line in lines)
-    return "".join(json.dumps(line, allow_nan=False) + "\n" for line in finite).encode()
-
-
-def _finite(value: Any) -> Any:
-    """Return a value, or None for NaN and infinity, which JSON does not know."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Return lines of JSON, which knows neither NaN nor infinity: they become null."""
+    finite = (json.loads(json.dumps(line), parse_constant=lambda _: None) for line in lines)
+    return "".join(json.dumps(line) + "\n" for line in finite).encode()

@@ -9,14 +9,15 @@ from torch import Tensor
 
 from qmoe_fed import rng
 from qmoe_fed.data import Samples
-from qmoe_fed.experiments.cells import Measured, Row
+from qmoe_fed.experiments.cells import Measured, Row, to_rows
 from qmoe_fed.experiments.datasets import Source, load
+from qmoe_fed.experiments.measures.fits import fit_all, initial
 from qmoe_fed.experiments.models import Model, build
-from qmoe_fed.experiments.protocol import Protocol, fit
+from qmoe_fed.experiments.protocol import Protocol
 from qmoe_fed.learning import evaluate
 from qmoe_fed.learning.replicas import apply
 from qmoe_fed.learning.routing import routing_weights
-from qmoe_fed.models import Mixture, Parameters, initial_parameters
+from qmoe_fed.models import Mixture, Parameters
 
 READOUT_ERROR = "readout-error"
 """The channel that flips measured bits and leaves the gates alone."""
@@ -91,52 +92,40 @@ def noisy_fits(
     data, seeds = load(source), source.seeds
     learnt = noisy_fit(model, rate, source, protocol, trained)
     if not tests:
-        scores = evaluate(build(model, data.features, data.classes), learnt, data.split.test)
-        return Measured(_rows(source, {}, scores.accuracy))
+        module = build(model, data.features, data.classes)
+        accuracy = evaluate(module, learnt, data.test).accuracy.double().numpy()
+        return Measured(to_rows({"seed": source.streams, "accuracy": accuracy}))
     rows: list[Row] = []
     for test in tests:
-        own = data.split.test if test.samples == TEST else data.split.train
         module = build(test.on(model), data.features, data.classes)
         parameters = test.expose(learnt, seeds)
+        own = data.test if test.samples == TEST else data.train
         samples = own.select(torch.arange(seeds).repeat(len(test.strengths)))
-        about: Row = {"channel": test.channel, "placement": test.placement, "samples": test.samples}
-        exact = evaluate(module, parameters, samples).accuracy
-        by_shots = {0: exact} | {
-            shots: accuracy_with_shots(
-                module, parameters, samples, shots, protocol.seed, source.streams
-            )
-            for shots in test.shots
-        }
-        for shots, accuracy in by_shots.items():
-            by_strength = zip(test.strengths, accuracy.view(-1, seeds), strict=True)
-            for strength, values in by_strength:
-                rows += _rows(source, {**about, "shots": shots, "strength": strength}, values)
+        about = {"channel": test.channel, "placement": test.placement, "samples": test.samples}
+        levels = np.repeat(test.strengths, seeds)
+        streams = [*source.streams] * len(test.strengths)
+        for shots in (0, *test.shots):
+            if shots:
+                keys = protocol.seed, source.streams
+                found = accuracy_with_shots(module, parameters, samples, shots, *keys)
+            else:
+                found = evaluate(module, parameters, samples).accuracy
+            each = {"strength": levels, "seed": streams, "accuracy": found.double().numpy()}
+            rows += to_rows({**about, "shots": shots, **each})
     return Measured(rows)
-
-
-def _rows(source: Source, about: Row, accuracy: Tensor) -> list[Row]:
-    values = zip(source.streams, accuracy.double().tolist(), strict=True)
-    return [{**about, "seed": seed, "accuracy": value} for seed, value in values]
 
 
 def noisy_fit(
     model: Model, rate: float, source: Source, protocol: Protocol, trained: Noisy | None
 ) -> Parameters:
     """Return the fitted parameters, without noise, of S or E·S replicas, strength first."""
-    data, seeds = load(source), source.seeds
-    clean = build(model, data.features, data.classes)
-    start = initial_parameters(
-        lambda: build(model, data.features, data.classes), protocol.seed, source.streams
-    )
-    learnt, module = frozenset(start), clean
+    data, start = load(source), initial(model, source, protocol)
+    learnt, rates = frozenset(start), [rate]
     if trained:
-        module = build(trained.on(model), data.features, data.classes)
-        start = trained.expose(start, seeds)
-    rows = torch.arange(seeds).repeat(len(trained.strengths) if trained else 1)
-    streams = [source.streams[row] for row in rows.tolist()]
-    split, rates = data.split, torch.full((len(rows),), rate)
-    samples = split.train.select(rows), split.validation.select(rows)
-    fitted = fit(module, start, *samples, streams, rates, protocol, learnt)
+        model, rates = trained.on(model), rates * len(trained.strengths)
+        start = trained.expose(start, source.seeds)
+    module = build(model, data.features, data.classes)
+    fitted = fit_all(module, start, source, rates, protocol, learnt)
     return {name: values for name, values in fitted.parameters.items() if name in learnt}
 
 
