@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 
 from qmoe_fed.config.settings import Section, Tree, between, read_toml, setting
 from qmoe_fed.errors import UserError
-from qmoe_fed.experiments.engine import Runner
-from qmoe_fed.experiments.store import Store
+from qmoe_fed.experiments.engine import Runner, Store
 from qmoe_fed.experiments.views.tables import Table
 from qmoe_fed.results.figures.style import save
 from qmoe_fed.results.progress import say

@@ -1,6 +1,7 @@
 """A model fitted with all seeds and learning rates, tested once for each rate that is reported."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -46,8 +47,7 @@ def fits(
         UserError: The data cannot be loaded.
     """
     data, seeds = load(source), source.seeds
-    module = build(model, data.features, data.classes)
-    fitted = fit_all(module, initial(model, source, protocol, len(rates)), source, rates, protocol)
+    module, fitted = fit_all(model, source, rates, protocol)
     chosen = int(fitted.best_loss.view(-1, seeds).mean(1).argmin())
     scores = np.full((2, len(rates), seeds), np.nan)
     arrays = {f"parameters/{n}": v[chosen * seeds].numpy() for n, v in fitted.parameters.items()}
@@ -76,27 +76,22 @@ def fits(
     return Measured(to_rows(columns), arrays)
 
 
-def initial(model: Model, source: Source, protocol: Protocol, copies: int = 1) -> Parameters:
-    """Return initial parameters of each seed, ``copies`` times, one after another."""
-    data = load(source)
-    return initial_parameters(
-        lambda: build(model, data.features, data.classes),
-        protocol.seed,
-        [*source.streams] * copies,
-    )
-
-
 def fit_all(
-    module: Mixture,
-    start: Parameters,
+    model: Model,
     source: Source,
     rates: Sequence[float],
     protocol: Protocol,
-    trainable: frozenset[str] | None = None,
-) -> Fit:
-    """Fit a replica with each learning rate and seed, rate by rate; see ``fit``."""
+    begin: Callable[[Parameters], Parameters] = dict,
+) -> tuple[Mixture, Fit]:
+    """Fit a replica of a model with each learning rate and seed, rate by rate.
+
+    ``begin`` turns initial parameters, which are fitted, into those to start from; what it adds
+    stays as it is.
+    """
     data, rows = load(source), torch.arange(source.seeds).repeat(len(rates))
+    streams, by_rate = [*source.streams] * len(rates), torch.tensor(rates)
+    make = partial(build, model, data.features, data.classes)
+    fresh, module = initial_parameters(make, protocol.seed, streams), make()
     samples = data.train.select(rows), data.validation.select(rows)
-    by_rate = torch.tensor(rates).repeat_interleave(source.seeds)
-    streams = [*source.streams] * len(rates)
-    return fit(module, start, *samples, streams, by_rate, protocol, trainable)
+    each = streams, by_rate.repeat_interleave(source.seeds)
+    return module, fit(module, begin(fresh), *samples, *each, protocol, frozenset(fresh))

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from qmoe_fed import rng
 from qmoe_fed.data import Samples
 from qmoe_fed.experiments.cells import Measured, Row, to_rows
 from qmoe_fed.experiments.datasets import Source, load
-from qmoe_fed.experiments.measures.fits import fit_all, initial
+from qmoe_fed.experiments.measures.fits import fit_all
 from qmoe_fed.experiments.models import Model, build
 from qmoe_fed.experiments.protocol import Protocol
 from qmoe_fed.learning import evaluate
@@ -119,14 +120,11 @@ def noisy_fit(
     model: Model, rate: float, source: Source, protocol: Protocol, trained: Noisy | None
 ) -> Parameters:
     """Return the fitted parameters, without noise, of S or E·S replicas, strength first."""
-    data, start = load(source), initial(model, source, protocol)
-    learnt, rates = frozenset(start), [rate]
-    if trained:
-        model, rates = trained.on(model), rates * len(trained.strengths)
-        start = trained.expose(start, source.seeds)
-    module = build(model, data.features, data.classes)
-    fitted = fit_all(module, start, source, rates, protocol, learnt)
-    return {name: values for name, values in fitted.parameters.items() if name in learnt}
+    if not trained:
+        return fit_all(model, source, [rate], protocol)[1].parameters
+    rates, expose = [rate] * len(trained.strengths), partial(trained.expose, seeds=source.seeds)
+    _, fitted = fit_all(trained.on(model), source, rates, protocol, expose)
+    return {name: values for name, values in fitted.parameters.items() if name != STRENGTHS}
 
 
 def accuracy_with_shots(

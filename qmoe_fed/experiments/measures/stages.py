@@ -6,14 +6,15 @@ a layer with zero angles is added and all are trained, and so on; the epochs are
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from qmoe_fed.experiments.cells import Measured, to_rows
 from qmoe_fed.experiments.datasets import Source, load
-from qmoe_fed.experiments.measures.fits import TARGET, fit_all, initial
-from qmoe_fed.experiments.models import Model, build
+from qmoe_fed.experiments.measures.fits import TARGET, fit_all
+from qmoe_fed.experiments.models import Model
 from qmoe_fed.experiments.protocol import Protocol
 from qmoe_fed.experiments.statistics import first_epoch
 from qmoe_fed.learning import evaluate
@@ -34,17 +35,14 @@ def stages(
     Returns:
         A row per learning rate and seed, with ``epochs_to_90`` counted over all stages.
     """
-    data = load(source)
     own = replace(protocol, max_epochs=max(1, protocol.max_epochs // len(models)))
     parameters: Parameters = {}
     curves = []
     for model in models:
-        module = build(model, data.features, data.classes)
-        parameters = grown(parameters, initial(model, source, own, len(rates)))
-        fitted = fit_all(module, parameters, source, rates, own)
+        module, fitted = fit_all(model, source, rates, own, partial(grown, parameters))
         parameters = fitted.parameters
         curves.append(fitted.validation_accuracy)
-    tests = data.test.select(torch.arange(source.seeds).repeat(len(rates)))
+    tests = load(source).test.select(torch.arange(source.seeds).repeat(len(rates)))
     columns = {
         "rate": np.repeat(rates, source.seeds),
         "seed": [*source.streams] * len(rates),
