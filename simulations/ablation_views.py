@@ -16,20 +16,12 @@ from qmoe_fed.experiments.cells import Arrays
 from qmoe_fed.experiments.datasets import MOONS, Dataset
 from qmoe_fed.experiments.measures.gradients import MARGINAL, SINGLE, decay_per_qubit
 from qmoe_fed.experiments.statistics import efficiency
-from qmoe_fed.experiments.views import pictures
-from qmoe_fed.experiments.views.published import (
-    Line,
-    Select,
-    comparison,
-    line,
-    lines,
-    read_published,
-)
+from qmoe_fed.experiments.views import pictures, published
 from qmoe_fed.experiments.views.tables import Table, make_tables, only
 from qmoe_fed.results.figures import style
 
 HERE = Path(__file__).parent
-PUBLISHED = read_published(HERE / "published.toml", "ablation")
+PUBLISHED = published.read_published(HERE / "published.toml", "ablation")
 GRID = tomllib.loads((HERE / "ablation.toml").read_text())
 MODELS, SWEEPS, SIZES = GRID["models"], GRID["sweeps"], GRID["sizes"]
 COLORS = {model: vars(style)[color] for model, color in GRID["colors"].items()}
@@ -56,23 +48,24 @@ def tables(rows: pd.DataFrame) -> list[Table]:
 
 
 def _beside(rows: pd.DataFrame) -> Table:
-    found: list[Line] = []
+    found: list[published.Line] = []
     tested = rows[rows["accuracy"].notna()]
-    by_rate: list[Select] = [partial(only, rate=rate) for rate in (0.01, 0.1)]
+    by_rate: list[published.Select] = [partial(only, rate=rate) for rate in (0.01, 0.1)]
     for name, number in PUBLISHED.items():
         if number.rows:
-            found += lines(number, tested, [*by_rate, partial(only, chosen=True)])
+            found += published.lines(number, tested, [*by_rate, partial(only, chosen=True)])
         what, _, kind = name.partition("-")
         if what == "eta" and f"accuracy-{kind}" in PUBLISHED:
             eta = efficiency(*(PUBLISHED[f"{n}-{kind}"].value for n in ("accuracy", "parameters")))
             about = "by its formula from the paper's own numbers"
-            found.append(line(number, [number.show(eta, False)], [number.judge(eta)], about))
+            texts, judged = [number.show(eta, run=False)], [number.judge(eta)]
+            found.append(published.line(number, texts, judged, about))
         if name == "times-more":
             ratio = _times_more(rows)
             text = f"{ratio:.1f}" if ratio < inf else "none comes up to B"
-            found.append(line(number, [text], [number.judge(ratio)]))
+            found.append(published.line(number, [text], [number.judge(ratio)]))
     cases = "rate 0.01 / 0.1 / chosen"
-    return comparison("Published beside ours", found, cases, GRID["notes"]["published"])
+    return published.comparison("Published beside ours", found, cases, GRID["notes"]["published"])
 
 
 def _times_more(rows: pd.DataFrame) -> float:

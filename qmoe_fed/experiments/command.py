@@ -105,10 +105,8 @@ def _run(study: Study[Settings], settings: Settings) -> None:
     for table in report.tables:
         table.print()
     heading = f"# {study.name}, seeds {scope.streams[0]} to {scope.streams[-1]}"
-    tables = (table.markdown() for table in report.tables)
-    write_whole(
-        folder / "tables.md", "\n\n".join([heading, *quick, *report.notes, *tables]).encode()
-    )
+    parts = [heading, *quick, *report.notes, *(table.markdown() for table in report.tables)]
+    write_whole(folder / "tables.md", "\n\n".join(parts).encode())
     for name, figure in report.pictures.items():
         save(figure, folder / "figures" / f"{name}.png")
     seconds = time.perf_counter() - began

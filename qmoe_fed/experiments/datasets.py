@@ -11,26 +11,13 @@ from numpy.typing import NDArray
 from qmoe_fed import rng
 from qmoe_fed.config import Config
 from qmoe_fed.config.settings import Scalar
-from qmoe_fed.data import (
-    ClientData,
-    Projection,
-    Samples,
-    fit_projection,
-    load_clients,
-    load_pool,
-    load_test,
-)
+from qmoe_fed.data import Projection, Samples, fit_projection, load_clients, load_pool, load_test
 from qmoe_fed.errors import UserError
 
 MOONS = "moons"
-MOONS_SAMPLES = 600, 200, 200
-"""Training, validation and test samples of Two Moons: 1000 in all (paper, section V-B)."""
-
-COMPONENTS = 8
-"""Principal components of images kept, one per qubit (paper, section V-B)."""
-
-PUBLIC_SAMPLES = 500
-"""Training images the components are fitted on, the same for all seeds."""
+MOONS_SAMPLES = 600, 200, 200  # training, validation, test: 1000 in all (paper, section V-B)
+COMPONENTS = 8  # principal components of images kept, one per qubit (paper, section V-B)
+PUBLIC_SAMPLES = 500  # training images the components are fitted on, the same for all seeds
 
 
 class ImageTask(NamedTuple):
@@ -116,12 +103,12 @@ def load(source: Source) -> Dataset:
     projection = fit_projection(config)
     if source.name == MOONS:
         data = load_clients(config, source.streams, projection)
+        whole, held_out = data.train, data.test
     else:
-        fitted_on = _draw(source, projection, load_pool(config), fit + validation, "training")
-        data = ClientData(fitted_on, _draw(source, projection, load_test(config), test, "test"))
-    whole = data.train
+        whole = _draw(source, projection, load_pool(config), fit + validation, "training")
+        held_out = _draw(source, projection, load_test(config), test, "test")
     rest = Samples(whole.x[:, fit:], whole.y[:, fit:], whole.counts - fit)
-    return Dataset(whole.first(fit), rest, data.test, projection, len(config.data.labels))
+    return Dataset(whole.first(fit), rest, held_out, projection, len(config.data.labels))
 
 
 def _draw(

@@ -38,12 +38,7 @@ from qmoe_fed.results.run_directory import PACKAGES, read_json, write_whole
 
 
 class Store:
-    """The directory of a study.
-
-    Args:
-        folder: The directory; new, empty, or that of the same study.
-        study: Name of the study.
-        settings: Of this call.
+    """The directory of a study: new, empty, or of an earlier call of the same study.
 
     Raises:
         UserError: The directory holds something else, is damaged, or cannot be made.

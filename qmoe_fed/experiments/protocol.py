@@ -67,7 +67,7 @@ def fit(
 
     Args:
         model: A module for one replica.
-        start: Its initial parameters, ``(P, *shape)`` each.
+        start: Initial parameters, ``(P, *shape)`` each.
         train_samples: Of the replicas, as are the samples for validation.
         validation: When to stop is decided on these.
         seeds: Seed of each replica; keys the order of its samples. Replicas may share one.

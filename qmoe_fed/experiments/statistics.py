@@ -11,10 +11,8 @@ from qmoe_fed import rng
 
 Array = NDArray[np.float64]
 
-LEVEL = 0.95
-"""Of all intervals."""
-
-RESAMPLES = 2000
+LEVEL = 0.95  # of all intervals
+RESAMPLES = 2000  # behind bootstrap intervals
 
 
 @dataclass(frozen=True)
@@ -34,9 +32,6 @@ class Interval:
     def sign(self) -> int:
         """1 or -1 if the whole interval is above or below zero, else 0."""
         return (self.low > 0) - (self.high < 0)
-
-    def __contains__(self, value: float) -> bool:
-        return self.low <= value <= self.high
 
     def scaled(self, unit: float) -> "Interval":
         """Return it in another unit."""
@@ -97,13 +92,8 @@ def first_epoch(curve: Array, target: float) -> Array:
 def first_below(strengths: ArrayLike, curves: Array, levels: Array) -> Array:
     """Return where curves first fall below their levels, interpolated linearly.
 
-    Args:
-        strengths: Ascending, shape ``(E,)``.
-        curves: Accuracy at these, shape ``(R, E)``.
-        levels: Shape ``(R,)``.
-
-    Returns:
-        Shape ``(R,)``; infinite for a curve that never falls below.
+    Strengths ascend, ``(E,)``; curves have the shape ``(R, E)``, levels and what is returned
+    ``(R,)``, which is infinite for a curve that never falls below.
     """
     x = np.asarray(strengths, np.float64)
     below = curves < levels[:, None]
@@ -119,14 +109,9 @@ def first_below(strengths: ArrayLike, curves: Array, levels: Array) -> Array:
 def breakdown(strengths: ArrayLike, accuracy: Array, levels: Array, seed: int) -> Interval:
     """Return at which strength of noise the mean accuracy over seeds falls below the mean level.
 
-    Args:
-        strengths: Ascending, shape ``(E,)``.
-        accuracy: Shape ``(E, S)``.
-        levels: Of the same seeds, shape ``(S,)``.
-        seed: Keys the resamples.
-
-    Returns:
-        The strength, infinite if it is not reached, with its 95% bootstrap interval over seeds.
+    The strength, infinite if it is not reached, comes with its 95% bootstrap interval over seeds,
+    whose resamples ``seed`` keys. Strengths ascend, ``(E,)``; accuracy has the shape ``(E, S)``,
+    levels, of the same seeds, ``(S,)``.
     """
     seeds = accuracy.shape[1]
     drawn = rng.generator(seed, "bootstrap").integers(seeds, size=(RESAMPLES, seeds))

@@ -34,15 +34,12 @@ def variances(
     qubit in the first layer; inputs are uniform in [0, π].
 
     Args:
-        qubits: Numbers of qubits n.
+        qubits: Numbers of qubits n; each has a row with its ``variance``.
         layers: Number of layers L.
         readout: One of ``READOUTS``.
         init_angle: Parameters are uniform in [-init_angle, init_angle], radians.
         draws: Number of random inputs and parameters.
         seed: Keys the draws.
-
-    Returns:
-        A row per number of ``qubits``, with the ``variance``.
     """
     found = []
     for n in qubits:

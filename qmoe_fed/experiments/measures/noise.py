@@ -20,12 +20,8 @@ from qmoe_fed.learning.replicas import apply
 from qmoe_fed.learning.routing import routing_weights
 from qmoe_fed.models import Mixture, Parameters
 
-READOUT_ERROR = "readout-error"
-"""The channel that flips measured bits and leaves the gates alone."""
-
-MEASUREMENT = "measurement"
-"""Where readout errors happen, beside the placements of the channels on gates."""
-
+READOUT_ERROR = "readout-error"  # the channel that flips measured bits, and leaves gates alone
+MEASUREMENT = "measurement"  # where it acts, beside the placements of the channels on gates
 TEST, TRAINING = "test", "training"
 STRENGTHS = "router.strengths"
 
@@ -58,8 +54,7 @@ class Noisy:
     def expose(self, parameters: Parameters, seeds: int) -> Parameters:
         """Return the parameters of S noiseless replicas, or of E·S, under each of E strengths.
 
-        Returns:
-            Those of E·S replicas; replica e·S + s is s under strength e.
+        Replica e·S + s of the E·S is s under strength e.
         """
         level = torch.tensor(self.strengths, dtype=torch.float32).repeat_interleave(seeds)
         repeats = {name: len(level) // len(values) for name, values in parameters.items()}
@@ -102,17 +97,21 @@ def noisy_fits(
         parameters = test.expose(learnt, seeds)
         own = data.test if test.samples == TEST else data.train
         samples = own.select(torch.arange(seeds).repeat(len(test.strengths)))
-        about = {"channel": test.channel, "placement": test.placement, "samples": test.samples}
-        levels = np.repeat(test.strengths, seeds)
-        streams = [*source.streams] * len(test.strengths)
         for shots in (0, *test.shots):
+            columns = {
+                "channel": test.channel,
+                "placement": test.placement,
+                "samples": test.samples,
+                "shots": shots,
+                "strength": np.repeat(test.strengths, seeds),
+                "seed": [*source.streams] * len(test.strengths),
+            }
             if shots:
-                keys = protocol.seed, source.streams
-                found = accuracy_with_shots(module, parameters, samples, shots, *keys)
+                keys = shots, protocol.seed, source.streams
+                found = accuracy_with_shots(module, parameters, samples, *keys)
             else:
                 found = evaluate(module, parameters, samples).accuracy
-            each = {"strength": levels, "seed": streams, "accuracy": found.double().numpy()}
-            rows += to_rows({**about, "shots": shots, **each})
+            rows += to_rows({**columns, "accuracy": found.double().numpy()})
     return Measured(rows)
 
 
@@ -135,21 +134,11 @@ def accuracy_with_shots(
     seed: int,
     streams: Sequence[int],
 ) -> Tensor:
-    """Return the accuracy when each sample's weights are frequencies of ``shots`` measurements.
+    """Return the accuracy, ``(E·S,)``, if a sample's weights are frequencies of ``shots`` outcomes.
 
     Outcomes are drawn from the exact probabilities of the experts, noise included; every replica
-    and sample has its own.
-
-    Args:
-        model: A mixture whose router's weights are probabilities of outcomes.
-        parameters: Of E·S replicas, strength first.
-        samples: Of the replicas.
-        shots: Measurements per sample.
-        seed: Keys the outcomes, together with ``shots`` and the replica's stream.
-        streams: The S seeds.
-
-    Returns:
-        Shape ``(E·S,)``.
+    and sample has its own, keyed by the seed, ``shots`` and which of the S streams it belongs to.
+    Parameters and samples are those of E·S replicas, strength first.
     """
     prefix = "experts."
     own = {n.removeprefix(prefix): v for n, v in parameters.items() if n.startswith(prefix)}

@@ -22,7 +22,6 @@ from qmoe_fed.results.figures.plane import Plane
 from qmoe_fed.results.figures.regions import Floats, draw_regions, draw_samples, lattice, paint
 
 Share = bool | Literal["row"]
-PARAMETERS = "parameters/"
 
 
 def new_panels(
@@ -78,9 +77,9 @@ def draw_level(ax: Axes, label: str, shares: ArrayLike, color: ColorType) -> Non
 
 def fitted(model: Model, arrays: Arrays, data: Dataset) -> Mixture:
     """Return a model as the first seed left it, from the arrays of its cell."""
-    module = build(model, data.features, data.classes)
-    own = {n: torch.from_numpy(a) for n, a in arrays.items() if n.startswith(PARAMETERS)}
-    module.load_state_dict({name.removeprefix(PARAMETERS): a for name, a in own.items()})
+    module, prefix = build(model, data.features, data.classes), "parameters/"
+    own = {n: torch.from_numpy(a) for n, a in arrays.items() if n.startswith(prefix)}
+    module.load_state_dict({name.removeprefix(prefix): a for name, a in own.items()})
     return module
 
 

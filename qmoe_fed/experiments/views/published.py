@@ -15,16 +15,8 @@ from numpy.typing import ArrayLike
 
 from qmoe_fed.config.settings import Scalar, read_toml
 from qmoe_fed.experiments.statistics import Interval, mean_interval, run_interval
-from qmoe_fed.experiments.views.tables import (
-    NONE,
-    Table,
-    difference,
-    epochs,
-    only,
-    paired,
-    percent,
-    word,
-)
+from qmoe_fed.experiments.views import tables
+from qmoe_fed.experiments.views.tables import Table, only
 
 AGREES, HIGHER, LOWER = "agrees", "higher", "lower"
 NO_DIFFERENCE, NOT_MEASURED = "no difference", "not measured"
@@ -86,7 +78,9 @@ class Published:
             return None
         if self.over:
             return float(own[self.metric].mean() / other[self.metric].mean())
-        return paired(own, other, self.metric) if self.minus else own[self.metric].to_numpy(float)
+        if self.minus:
+            return tables.paired(own, other, self.metric)
+        return own[self.metric].to_numpy(np.float64)
 
     def judge(self, ours: ArrayLike | Interval) -> str:
         """Return how ours stands to it: agrees, higher, lower, no difference."""
@@ -110,10 +104,12 @@ class Published:
         x = np.asarray(ours, np.float64)
         if x.ndim and self.unit in ("%", "points"):
             signed = self.unit == "points" and not run
-            return (difference(x) if signed else percent(x, run)).replace(" ± ", "±")
-        if self.unit == "epochs":
+            return (tables.difference(x) if signed else tables.percent(x, run)).replace(" ± ", "±")
+        if self.unit == "epochs" and self.relation == "sign":
             mean = mean_interval(x)
-            return f"{mean.mean:+.1f}±{mean.half:.1f}" if self.relation == "sign" else epochs(x)
+            return f"{mean.mean:+.1f}±{mean.half:.1f}"
+        if self.unit == "epochs":
+            return tables.epochs(x)
         return f"{x.mean():.0f}" if (x == x.round()).all() else f"{x.mean():.3f}"
 
 
@@ -145,7 +141,7 @@ def lines(
         ours = [x for case in cases if (x := published.measured(case(own))) is not None]
         if ours or not by:
             texts = [published.show(x, run) for x in ours]
-            named = f"{word(value)} {by}" if isinstance(value, float) else word(value)
+            named = f"{tables.word(value)} {by}" if isinstance(value, float) else tables.word(value)
             found.append(line(published, texts, [published.judge(x) for x in ours], named))
     return found
 
@@ -157,7 +153,7 @@ def line(published: Published, ours: Sequence[str], found: Sequence[str], about:
         return " / ".join(texts if len(set(texts)) > 1 else texts[:1])
 
     claim = f"{published.claim}, {about}" if about else published.claim
-    said = one(ours) or NONE, one(found) or NOT_MEASURED
+    said = one(ours) or tables.NONE, one(found) or NOT_MEASURED
     return claim, published.where, published.text, *said
 
 
