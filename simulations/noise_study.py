@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from math import inf
 
-from noise_views import CLEAN, GRID, MAIN, NOISY, TABLE_II, described, draw, tables
+from noise_views import CLEAN, GRID, MAIN, NOISY, PLACES, TABLE_II, described, draw, tables
 
 from qmoe_fed.circuits.noise.placement import depolarizing_from_qiskit
 from qmoe_fed.config.settings import Check, Tree, between, readable, setting
@@ -28,7 +28,6 @@ from qmoe_fed.experiments.measures.noise import (
 from qmoe_fed.experiments.protocol import Protocol
 
 OTHERS = "amplitude-damping", "bit-flip", "phase-damping"
-PLACES = "gate", "notebook"
 MODELS = GRID["models"]
 NOTEBOOK_RATE, NOTEBOOK_EPOCHS = 0.05, 20
 NOTEBOOK_STRENGTHS = 0.0, 0.02, 0.05, 0.1, 0.15, 0.2
