@@ -18,9 +18,8 @@ from compare_sharing import (
 
 from qmoe_fed.config import Config
 from qmoe_fed.experiments.command import main
-from qmoe_fed.experiments.engine import Runner
+from qmoe_fed.experiments.engine import Runner, Store
 from qmoe_fed.experiments.statistics import Interval, mean_interval
-from qmoe_fed.experiments.store import Store
 from qmoe_fed.experiments.views.tables import make_tables, only, paired
 
 ACCURACIES = {
