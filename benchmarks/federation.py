@@ -3,24 +3,64 @@
 import json
 import math
 import os
-import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
-from contender import started
-from our_federation import settings
-from startup import APP
-from timing import Result, spread, summary
+from startup import APP, HERE
+from timing import Result, seconds_below, spread, summary
 
-OURS = "qmoe_fed"
-STOCK = {"Flower, no-op": "no_op", "Flower, PennyLane": "pennylane"}
-ROUNDS_A_TURN = {OURS: 5, "Flower, no-op": 2, "Flower, PennyLane": 1}
+from qmoe_fed.launch.processes import MARK, scratch_directory
+
+OURS, PENNYLANE = "qmoe_fed", "Flower, PennyLane"
+CONTENDERS = {OURS: "qmoe_fed", "Flower, no-op": "no_op", PENNYLANE: "pennylane"}
+ROUNDS_A_TURN = {OURS: 5, "Flower, no-op": 2, PENNYLANE: 1}
 TOLERANCE = 1e-4  # radians
+
+
+@contextmanager
+def started(kind: str, clients: int, rounds: int) -> Iterator[Callable[[], Result]]:
+    """Start a federation, of a kind as ``contender.py`` takes it; on leaving, end all it started.
+
+    Yields:
+        A function that has it run its next round, of so many ``rounds`` at most, and returns what
+        it took: seconds ``wall`` and ``cpu``, all its processes together, ``megabytes`` that the
+        first of them has held at most so far, and ``theta`` after the round.
+    """
+    with scratch_directory() as folder, (folder / "log").open("w+") as log:
+        program = [sys.executable, str(HERE / "contender.py")]
+        quiet = {"FLWR_TELEMETRY_ENABLED": "0", "RAY_USAGE_STATS_ENABLED": "0"}
+        process = subprocess.Popen(
+            [*program, kind, str(clients), str(rounds), str(folder)],
+            env={**os.environ, **quiet, MARK: str(folder), "RAY_TMPDIR": str(folder)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+
+        def ask() -> Result:
+            assert process.stdin
+            assert process.stdout
+            before = seconds_below(process.pid)
+            print(file=process.stdin, flush=True)
+            if answer := process.stdout.readline():
+                result: Result = json.loads(answer)
+                after = seconds_below(process.pid)
+                result["cpu"] += sum(after[one] - before.get(one, 0) for one in after)
+                return result
+            log.seek(0)
+            raise RuntimeError(f"{kind} failed: {log.read()}")
+
+        try:
+            yield ask
+        finally:
+            process.kill()
+            process.communicate()
 
 
 def against_flower(clients: int, turns: int) -> Result:
@@ -33,30 +73,24 @@ def against_flower(clients: int, turns: int) -> Result:
         RuntimeError: The angles differ.
     """
     with ExitStack() as stack:
-        asks, seen = {}, {}
-        for name, per_turn in ROUNDS_A_TURN.items():
-            program = ("our_federation.py",) if name == OURS else ("stock_flower.py", STOCK[name])
-            rounds = 1 + turns * per_turn
-            asks[name] = stack.enter_context(started(program[0], clients, rounds, *program[1:]))
-            seen[name] = [asks[name]()]
-        check_equal(seen[OURS], seen["Flower, PennyLane"])
-        turns_of: dict[str, list[Result]] = {name: [] for name in asks}
+        asks = {
+            name: stack.enter_context(started(kind, clients, 1 + turns * ROUNDS_A_TURN[name]))
+            for name, kind in CONTENDERS.items()
+        }
+        seen = {name: [ask()] for name, ask in asks.items()}
+        check_equal(seen[OURS], seen[PENNYLANE])
+        costs: dict[str, dict[str, list[float]]] = {"wall": {}, "processor": {}}
         for _ in range(turns):
             for name, ask in asks.items():
-                rounds_now = [ask() for _ in range(ROUNDS_A_TURN[name])]
-                seen[name] += rounds_now
-                turns_of[name].append({k: _median(rounds_now, k) for k in ("wall", "cpu")})
-            check_equal(seen[OURS], seen["Flower, PennyLane"])
-    wall, processor = (
-        summary({f"{name}, {what}": [turn[key] for turn in own] for name, own in turns_of.items()})
-        for key, what in (("wall", "wall"), ("cpu", "processor"))
-    )
+                own = [ask() for _ in range(ROUNDS_A_TURN[name])]
+                seen[name] += own
+                for what, key in (("wall", "wall"), ("processor", "cpu")):
+                    median = float(np.median([one[key] for one in own]))
+                    costs[what].setdefault(f"{name}, {what}", []).append(median)
+            check_equal(seen[OURS], seen[PENNYLANE])
+    wall, processor = map(summary, costs.values())
     both = {part: wall[part] | processor[part] for part in wall}
     return {"clients": clients, **both, "load": os.getloadavg()[0]}
-
-
-def _median(rounds: list[Result], key: str) -> float:
-    return statistics.median([one[key] for one in rounds])
 
 
 def check_equal(ours: list[Result], theirs: list[Result]) -> None:
@@ -74,7 +108,7 @@ def check_equal(ours: list[Result], theirs: list[Result]) -> None:
 def scale(clients: list[int], rounds: int = 3) -> Iterator[Result]:
     """Time rounds of many clients in one process, and what they do to memory."""
     for number in clients:
-        with started("our_federation.py", number, rounds) as ask:
+        with started("qmoe_fed", number, rounds) as ask:
             seen = [ask() for _ in range(rounds)]
         times = {"processor": "cpu", "wall": "wall"}
         seconds = {name: spread([one[key] for one in seen[1:]]) for name, key in times.items()}
@@ -83,6 +117,8 @@ def scale(clients: list[int], rounds: int = 3) -> Iterator[Result]:
 
 def on_supernodes(clients: list[int], rounds: int = 3) -> Iterator[Result]:
     """Time rounds of many clients on two SuperNodes of a Flower simulation."""
+    from contender import settings  # imports all of Flower
+
     for number in clients:
         with tempfile.TemporaryDirectory() as folder:
             changes = settings(number, rounds).items()

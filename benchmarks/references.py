@@ -62,25 +62,21 @@ def default(circuit: Circuit, device: str = "default.qubit") -> Router:
             return [qml.expval(qml.PauliZ(j)) for j in range(circuit.measured)]
         return qml.probs(wires=range(circuit.measured))
 
-    def readout(x: Tensor, theta: Tensor) -> Tensor:
-        values = run(x, theta)
-        return values if isinstance(values, Tensor) else torch.stack(list(values), -1)
-
-    return readout
+    if circuit.readout == "probs":
+        return run
+    return lambda x, theta: torch.stack(list(run(x, theta)), -1)
 
 
 def plain_torch(circuit: Circuit) -> Router:
     """A simulator as one writes it first: complex amplitudes, gate by gate, torch's autograd."""
     n = circuit.qubits
-    signs = torch.ones(2, 2)
-    signs[1, 1] = -1
+    signs = torch.tensor([[1.0, 1], [1, -1]])[..., None]
     basis = torch.arange(2**n)
 
     def apply(psi: Tensor, gate: Gate, angles: list[Tensor]) -> Tensor:
         j = gate.wires[0]
         if gate.name == "CZ":  # of neighbours
-            shape = (len(psi), 2**j, 2, 2, -1)
-            return (psi.reshape(shape) * signs[..., None]).reshape(psi.shape)
+            return (psi.reshape(len(psi), 2**j, 2, 2, -1) * signs).reshape(psi.shape)
         if gate.name == "CNOT":
             return psi[:, basis ^ ((basis >> (n - 1 - j) & 1) << (n - 1 - gate.wires[1]))]
         matrix = (_ry if gate.name == "RY" else _rot)(*angles)
@@ -89,8 +85,7 @@ def plain_torch(circuit: Circuit) -> Router:
         return torch.einsum(f"{per_sample}ac,bxcy->bxay", matrix, seen).reshape(psi.shape)
 
     def run(x: Tensor, theta: Tensor) -> Tensor:
-        psi = torch.zeros(len(x), 2**n, dtype=torch.complex64)
-        psi[:, 0] = 1
+        psi = torch.eye(1, 2**n, dtype=torch.complex64).expand(len(x), -1)
         for gate in circuit.operations:
             psi = apply(psi, gate, [angle(a, x, theta) for a in gate.angles])
         return torch.view_as_real(psi).square().reshape(len(x), 4, -1).sum(-1)
@@ -104,8 +99,5 @@ def _ry(a: Tensor) -> Tensor:
 
 
 def _rot(phi: Tensor, theta: Tensor, omega: Tensor) -> Tensor:
-    return _rz(omega) @ _ry(theta) @ _rz(phi)
-
-
-def _rz(a: Tensor) -> Tensor:
-    return torch.diag(torch.exp(0.5j * torch.stack([-a, a])))
+    before, after = (torch.exp(0.5j * torch.stack([-a, a])).diag() for a in (phi, omega))
+    return after @ _ry(theta) @ before

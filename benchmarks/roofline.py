@@ -1,17 +1,12 @@
-"""How fast the machine could move the bytes that a gradient has to move, from memory to memory.
+"""How fast the machine could move the bytes that a gradient has to move, from memory to memory."""
 
-As a program, ``python roofline.py QUBITS BATCH SECONDS``, it prints what a gradient takes.
-"""
-
-import json
-import sys
 from collections.abc import Iterator
 
+import router
 import torch
-from router import LAYERS, circuit_of
 from timing import Result, in_process, interleave, spread
 
-from qmoe_fed.circuits import kronecker, statevector
+from qmoe_fed.circuits import kronecker
 
 KEEP = {"MALLOC_MMAP_THRESHOLD_": "4000000000", "MALLOC_TRIM_THRESHOLD_": "4000000000"}
 """Tells glibc to keep freed memory for the next allocation."""
@@ -38,10 +33,13 @@ def measure(cases: list[tuple[int, int]], seconds: float) -> Iterator[Result]:
     bandwidth = copy_bandwidth()
     for qubits, batch in cases:
         groups = -(-qubits // kronecker.GROUP)
-        moved = ((LAYERS - 1) * (6 * groups + 4) + 9) * 4 * batch * 2**qubits
-        times = {
-            "qmoe_fed": in_process(__file__, qubits, batch, seconds),
-            "memory kept": in_process(__file__, qubits, batch, seconds, **KEEP),
+        moved = ((router.LAYERS - 1) * (6 * groups + 4) + 9) * 4 * batch * 2**qubits
+        case = (router.__file__, "RY-CZ", "probs", qubits, batch, 0, seconds)
+        kept = {"qmoe_fed": {}, "memory kept": KEEP}
+        times = {name: in_process(*case, **how)["seconds"] for name, how in kept.items()}
+        bounds = {
+            f"{name}, times the bound": time["median"] * bandwidth / moved
+            for name, time in times.items()
         }
         yield {
             "qubits": qubits,
@@ -49,10 +47,7 @@ def measure(cases: list[tuple[int, int]], seconds: float) -> Iterator[Result]:
             "seconds": times,
             "gigabytes": moved / 1e9,
             "gigabytes per second": bandwidth / 1e9,
-            **{
-                f"{name}, times the bound": time["median"] * bandwidth / moved
-                for name, time in times.items()
-            },
+            **bounds,
         }
 
 
@@ -62,18 +57,3 @@ def copy_bandwidth() -> float:
     target = torch.empty_like(source)
     times = interleave({"copy": lambda: target.copy_(source)}, 1)
     return 2 * source.nbytes / spread(times["copy"])["median"]
-
-
-def _time(qubits: int, batch: int, seconds: float) -> Result:
-    circuit = circuit_of("RY-CZ", qubits)
-    x, theta = torch.rand(batch, qubits), torch.rand(circuit.parameters).requires_grad_()
-
-    def gradient() -> object:
-        return torch.autograd.grad(statevector.run(circuit, x, theta)[:, 0].sum(), theta)
-
-    return spread(interleave({"qmoe_fed": gradient}, seconds)["qmoe_fed"])
-
-
-if __name__ == "__main__":
-    torch.set_num_threads(1)
-    print(json.dumps(_time(int(sys.argv[1]), int(sys.argv[2]), float(sys.argv[3]))))

@@ -13,17 +13,16 @@ import sys
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # before torch starts
 
 import federation
-import noise
 import roofline
 import router
 import secure_sum
 import startup
 import study
-import tables
 import torch
 from timing import Result, machine
 
@@ -32,7 +31,7 @@ Section = Callable[[Path | None], Iterable[Result]]
 QUICK: dict[str, Section] = {
     "router": lambda _: router.measure([(2, 32), (6, 32)], 0.5),
     "roofline": lambda _: roofline.measure([(12, 32)], 0.5),
-    "noise": lambda _: noise.measure([(2, 32), (4, 8)], 0.5),
+    "noise": lambda _: router.under_noise([(2, 32), (4, 8)], 0.5),
     "scale": lambda _: federation.scale([1000]),
     "secure sum": lambda _: secure_sum.measure([(50, 6, 0.1, True)]),
     "notebook": lambda data: [study.notebook(data, epochs=1, slice_size=32)],
@@ -51,7 +50,7 @@ FULL: dict[str, Section] = {
     "router, batch 256, 16 qubits": lambda _: router.measure([(16, 256)], 5, ["lightning.qubit"]),
     "router, 20 qubits": lambda _: router.measure([(20, 2)], 5, ["lightning.qubit"]),
     "roofline": lambda _: roofline.measure([(12, 32), (12, 256), (16, 32), (20, 2)], 5),
-    "noise": lambda _: noise.measure(
+    "noise": lambda _: router.under_noise(
         [(2, 32), (4, 32), (6, 32), (8, 8)], 5, ["RY-CZ", "re-uploading"]
     ),
     "round": lambda _: (federation.against_flower(n, turns) for n, turns in ROUNDS),
@@ -64,6 +63,50 @@ FULL: dict[str, Section] = {
     "example, local": lambda _: [startup.example("local", 3)],
     "example, flower": lambda _: [startup.example("flower", 3)],
 }
+
+
+def markdown(results: Result) -> str:
+    """Return all sections as tables, a row per case."""
+    about = results["machine"]
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    lines = [
+        f"{about['processor']}, {about['cores']} cores, load {about['load']:.1f}; "
+        f"{about['threads']} thread; Python {about['python']}, {versions}.",
+        "",
+        "Medians with quartiles in brackets. Times are in ms of processor time unless they are "
+        "called wall; ratios say how many times longer than qmoe_fed.",
+    ]
+    for section, rows in results["sections"].items():
+        lines += ["", f"## {section}", "", *_table([_flat(row) for row in rows])]
+    return "\n".join(lines) + "\n"
+
+
+def _flat(row: Result) -> dict[str, str]:
+    cells = {}
+    for key, value in row.items():
+        if key == "seconds":
+            cells |= {f"{name}, ms": _spread(s, 1e3) for name, s in value.items()}
+        elif key == "ratios":
+            cells |= {f"{name}, ratio": _spread(s, 1) for name, s in value.items()}
+        else:
+            cells[key] = f"{value:.3g}" if isinstance(value, float) else str(value)
+    return cells
+
+
+def _spread(values: dict[str, Any], unit: float) -> str:
+    numbers = [values["median"], *values.get("quartiles", [])]
+    median, *quartiles = (_number(unit * number) for number in numbers)
+    return f"{median} ({quartiles[0]}–{quartiles[1]})" if quartiles else median
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _table(rows: list[dict[str, str]]) -> list[str]:
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    head = ["| " + " | ".join(names) + " |", "|" + "---|" * len(names)]
+    return head + ["| " + " | ".join(row.get(name, "") for name in names) + " |" for row in rows]
 
 
 def main() -> None:
@@ -90,8 +133,8 @@ def main() -> None:
             rows.append(row)
             results["wall_seconds"] = time.monotonic() - started
             (options.output_dir / "benchmarks.json").write_text(json.dumps(results, indent=1))
-            (options.output_dir / "benchmarks.md").write_text(tables.markdown(results))
-    print(tables.markdown(results))
+            (options.output_dir / "benchmarks.md").write_text(markdown(results))
+    print(markdown(results))
     print(f"results: {options.output_dir.absolute()}")
 
 

@@ -6,11 +6,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from contextlib import suppress
 from pathlib import Path
 
 import psutil
-from timing import Result, cpu_seconds, spread, summary
+from timing import Result, cpu_seconds, seconds_below, spread, summary
 
 HERE = Path(__file__).parent
 APP = HERE.parent / "simulations" / "moons_fed"
@@ -63,20 +62,13 @@ def _run(app: Path, settings: str) -> tuple[float, float]:
     with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryFile("w+") as output:
         command = [sys.executable, "-m", "qmoe_fed.cli", "run", str(app), "--output-dir", folder]
         command += ["--run-config", settings]
-        used: dict[psutil.Process, float] = {}
-        started = time.monotonic()
+        used, started = dict[psutil.Process, float](), time.monotonic()
         process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
-        while process.returncode is None:
-            for one in psutil.Process().children(recursive=True):
-                with suppress(psutil.NoSuchProcess):
-                    times = one.cpu_times()
-                    used[one] = times.user + times.system
-            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
-                if ended[0] == process.pid:
-                    process.returncode = os.waitstatus_to_exitcode(ended[1])
-                    break
+        while process.poll() is None:
+            used |= seconds_below()
             time.sleep(0.1)
         wall = time.monotonic() - started
+        psutil.wait_procs(psutil.Process().children(), timeout=5)  # the orphans, ended by the run
         if process.returncode:
             output.seek(0)
             raise RuntimeError(f"{app} failed: {output.read()}")

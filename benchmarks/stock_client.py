@@ -1,7 +1,7 @@
-"""An ordinary client of Flower, PyTorch and PennyLane, and one that does nothing.
+"""An ordinary client of Flower, PyTorch and PennyLane.
 
-The first is one client of ``simulations/moons_fed``: its samples, its experts' start and the order
-of its batches come in arrays written beforehand, and it keeps its experts in ``context.state``.
+It is one client of ``simulations/moons_fed``: its samples, its experts' start and the order of its
+batches come in arrays written beforehand, and it keeps its experts in ``context.state``.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ class Mixture(nn.Module):
         return (weights.unsqueeze(-1) * outputs).sum(1)
 
 
-@client.train("pennylane")
+@client.train()
 def train(message: Message, context: Context) -> Message:
     """Train a client's mixture for one epoch."""
     torch.set_num_threads(1)
@@ -60,13 +60,9 @@ def train(message: Message, context: Context) -> Message:
         optimizer.step()
 
     context.state["experts"] = ArrayRecord(model.experts.state_dict())
-    return _reply(message, ArrayRecord({"theta": model.theta.detach()}), len(order))
-
-
-@client.train("no_op")
-def no_op(message: Message, context: Context) -> Message:
-    """Return what was sent."""
-    return _reply(message, message.content["arrays"], 1)
+    arrays = ArrayRecord({"theta": model.theta.detach()})
+    content = {"arrays": arrays, "metrics": MetricRecord({"num-examples": len(order)})}
+    return Message(RecordDict(content), reply_to=message)
 
 
 @lru_cache
@@ -74,8 +70,3 @@ def read(file: str) -> Mapping[str, NDArray]:
     """Return what all clients hold, read once per process."""
     with np.load(file) as arrays:
         return dict(arrays)
-
-
-def _reply(message: Message, arrays: ArrayRecord, examples: int) -> Message:
-    content = {"arrays": arrays, "metrics": MetricRecord({"num-examples": examples})}
-    return Message(RecordDict(content), reply_to=message)

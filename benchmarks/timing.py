@@ -4,19 +4,24 @@ import json
 import os
 import platform
 import resource
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
+from timeit import timeit
 from typing import Any
 
+import numpy as np
+import psutil
 import torch
 
 Result = dict[str, Any]
 """What is written down of one measurement."""
+
+PACKAGES = ("torch", "flwr", "ray", "pennylane", "pennylane-lightning", "numpy")
 
 
 def cpu_seconds() -> float:
@@ -28,6 +33,16 @@ def cpu_seconds() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
+def seconds_below(pid: int | None = None) -> dict[psutil.Process, float]:
+    """Return the CPU time of each descendant of a process; by default, of this one."""
+    used = {}
+    for one in psutil.Process(pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            times = one.cpu_times()
+            used[one] = times.user + times.system
+    return used
+
+
 def interleave(
     contenders: Mapping[str, Callable[[], object]], seconds: float, most: int = 50
 ) -> dict[str, list[float]]:
@@ -36,9 +51,10 @@ def interleave(
     They take turns until ``seconds`` have gone by, each at least 3 and at most ``most`` times, so
     that what slows the machine down slows all of them. Fast ones are called several times a turn.
     """
-    repeats = {}
-    for name, run in contenders.items():
-        repeats[name] = max(1, min(50, round(0.01 / max(_timed(run, 1), 1e-6))))
+    repeats = {
+        name: max(1, min(50, round(0.01 / max(_timed(run, 1), 1e-6))))
+        for name, run in contenders.items()
+    }
     times: dict[str, list[float]] = {name: [] for name in contenders}
     end = time.monotonic() + seconds
     for turn in range(most):
@@ -50,22 +66,13 @@ def interleave(
 
 
 def _timed(run: Callable[[], object], repeats: int) -> float:
-    before = time.process_time()
-    for _ in range(repeats):
-        run()
-    return (time.process_time() - before) / repeats
+    return timeit(run, timer=time.process_time, number=repeats) / repeats
 
 
 def spread(values: list[float]) -> Result:
     """Return median, quartiles and number of measurements."""
-    low, _, high = (
-        statistics.quantiles(values, n=4, method="inclusive") if len(values) > 1 else values * 3
-    )
-    return {
-        "median": statistics.median(values),
-        "quartiles": [low, high],
-        "repetitions": len(values),
-    }
+    low, median, high = np.percentile(values, [25, 50, 75]).tolist()
+    return {"median": median, "quartiles": [low, high], "repetitions": len(values)}
 
 
 def compare(
@@ -87,26 +94,22 @@ def summary(times: Mapping[str, list[float]]) -> Result:
 
 def in_process(program: str, *arguments: object, **environment: str) -> Any:
     """Return what a program, the path of a file, prints as JSON in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, program, *map(str, arguments)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        check=True,
+    command = [sys.executable, program, *map(str, arguments)]
+    environment = {**os.environ, **environment}
+    return json.loads(
+        subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
     )
-    return json.loads(done.stdout)
 
 
 def machine() -> Result:
     """Describe the machine, its load, threads and versions."""
-    packages = ("torch", "flwr", "ray", "pennylane", "pennylane-lightning", "numpy")
     return {
-        "processor": _processor(),
+        "processor": _field("/proc/cpuinfo", "model name") or platform.processor(),
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
         "threads": torch.get_num_threads(),
         "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
+        "versions": {name: version(name) for name in PACKAGES},
     }
 
 
@@ -115,11 +118,10 @@ def peak_megabytes() -> float:
 
     ``getrusage`` would also count the process that started it.
     """
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    return int(_field("/proc/self/status", "VmHWM").split()[0]) / 1024
 
 
-def _processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
+def _field(file: str, name: str) -> str:
+    """Return the first value of that name in a file of Linux; empty if there is none."""
+    lines = Path(file).read_text().splitlines()
+    return next((one.partition(":")[2].strip() for one in lines if one.startswith(name)), "")

@@ -8,12 +8,9 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from signal import SIGINT
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 from qmoe_fed.errors import UserError
-
-if TYPE_CHECKING:
-    from qmoe_fed.launch.app import FlowerApp, RunSettings
 
 EXAMPLES = """\
 examples:
@@ -35,18 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options = _parser().parse_args(arguments)
         status: int = options.command(options)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _say(2, f"error: {error}")
     except KeyboardInterrupt:  # before there is a run to stop
-        print("stopped", file=sys.stderr)
-        return 128 + SIGINT
+        return _say(128 + SIGINT, "stopped")
     return status
 
 
 def run(options: argparse.Namespace) -> int:
-    """Run a Flower app from start to end, or from where it was stopped."""
+    """Run a Flower app from start to end, or from where it was stopped, and say why if it fails."""
     from qmoe_fed.launch.app import FlowerApp, parse_run_config, settle, settle_resumed
+    from qmoe_fed.launch.superlink import RunFailed, run_on_superlink
     from qmoe_fed.results import checkpoint
+    from qmoe_fed.signals import Stopped, stoppable
 
     app = FlowerApp.read(Path(options.app).expanduser())
     if options.resume is None:
@@ -58,46 +55,36 @@ def run(options: argparse.Namespace) -> int:
         )
     else:
         settings = settle_resumed(app, Path(options.resume).expanduser())
-    results = settings.output_dir
-    status = _run(app, settings, options)
-    if not any(results.iterdir()):
-        results.rmdir()
-    if status and checkpoint.exists(results):
-        command = ["qmoe-fed", "run", options.app, "--resume", str(results)]
-        if options.supernodes:
-            command += ["--supernodes", str(options.supernodes)]
-        print(f"go on with: {shlex.join(command)}", file=sys.stderr)
-    return status
-
-
-def _run(app: "FlowerApp", settings: "RunSettings", options: argparse.Namespace) -> int:
-    """Run an app and say why if it fails; return the exit status."""
-    from qmoe_fed.launch.superlink import RunFailed, run_on_superlink
-    from qmoe_fed.signals import Stopped, stoppable
-
-    results = settings.output_dir
+    results, status, nodes = settings.output_dir, 0, options.supernodes
     try:
         with stoppable():
             if settings.config.federation.engine == "local":
                 from qmoe_fed.federated.flower.grid import run_app
 
-                run_app(app.path, {**app.settings, **settings.overrides}, options.supernodes or 1)
+                run_app(app.path, {**app.settings, **settings.overrides}, nodes or 1)
             else:
-                nodes = options.supernodes or 2
-                run_on_superlink(app.path, settings.overrides, results, nodes, options.verbose)
+                run_on_superlink(app.path, settings.overrides, results, nodes or 2, options.verbose)
     except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        status = _say(2, f"error: {error}")
     except RunFailed as error:
-        print(f"error: {error} (logs: {results})", file=sys.stderr)
-        return 1
+        status = _say(1, f"error: {error} (logs: {results})")
     except Stopped as stop:
-        print(f"stopped; results so far: {results}", file=sys.stderr)
-        return 128 + stop.signal
+        status = _say(128 + stop.signal, f"stopped; results so far: {results}")
     except Exception:  # of the app's; what comes last is how to go on
-        traceback.print_exc()
-        return 1
-    return 0
+        status = _say(1, traceback.format_exc().rstrip())
+    if not any(results.iterdir()):
+        results.rmdir()
+    if status and checkpoint.exists(results):
+        command = ["qmoe-fed", "run", options.app, "--resume", str(results)]
+        command += ["--supernodes", str(nodes)] if nodes else []
+        _say(status, f"go on with: {shlex.join(command)}")
+    return status
+
+
+def _say(status: int, text: str) -> int:
+    """Print why the command ends with an exit status, and return that."""
+    print(text, file=sys.stderr)
+    return status
 
 
 def plot(options: argparse.Namespace) -> int:
@@ -121,48 +108,30 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"qmoe-fed {version('qmoe-fed')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
+    text = "Run a Flower app; exit with 0 only if it wrote complete results."
+    plain = argparse.RawDescriptionHelpFormatter
     command = commands.add_parser(
-        "run",
-        help="run a Flower app",
-        description="Run a Flower app; exit with 0 only if it wrote complete results.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "run", help="run a Flower app", description=text, epilog=EXAMPLES, formatter_class=plain
     )
     command.set_defaults(command=run)
-    command.add_argument("app", metavar="APP", help="directory of the app")
-    command.add_argument(
-        "--run-config",
-        action="append",
-        default=[],
-        metavar="SETTINGS",
-        help="settings that replace the app's own: 'key=value …' as for flwr run, or a TOML file; "
-        "may be repeated, what comes later wins",
+    add = command.add_argument
+    add("app", metavar="APP", help="directory of the app")
+    text = (
+        "settings that replace the app's own: 'key=value …' as for flwr run, or a TOML file; "
+        "may be repeated, what comes later wins"
     )
-    command.add_argument(
-        "--supernodes",
-        type=_count,
-        metavar="N",
-        help="number of SuperNodes that share the clients (default: 2, or 1 if engine is 'local')",
-    )
-    command.add_argument(
-        "--output-dir",
-        metavar="DIR",
-        help="directory of the results (default: the setting output-dir, or runs/APP-DATE-TIME)",
-    )
-    command.add_argument(
-        "--resume",
-        metavar="RUN_DIR",
-        help="go on with a run that was stopped or failed, from its last checkpoint",
-    )
-    command.add_argument(
-        "--verbose", action="store_true", help="also show what Flower says about itself"
-    )
+    add("--run-config", action="append", default=[], metavar="SETTINGS", help=text)
+    text = "number of SuperNodes that share the clients (default: 2, or 1 if engine is 'local')"
+    add("--supernodes", type=_count, metavar="N", help=text)
+    text = "directory of the results (default: the setting output-dir, or runs/APP-DATE-TIME)"
+    add("--output-dir", metavar="DIR", help=text)
+    text = "go on with a run that was stopped or failed, from its last checkpoint"
+    add("--resume", metavar="RUN_DIR", help=text)
+    add("--verbose", action="store_true", help="also show what Flower says about itself")
 
-    command = commands.add_parser(
-        "plot",
-        help="draw the pictures of a finished run again",
-        description="Draw the pictures of a finished run again, from its saved data alone.",
-    )
+    text = "draw the pictures of a finished run again"
+    about = "Draw the pictures of a finished run again, from its saved data alone."
+    command = commands.add_parser("plot", help=text, description=about)
     command.set_defaults(command=plot)
     command.add_argument("run_dir", metavar="RUN_DIR", help="directory of the results")
     return parser

@@ -2,7 +2,7 @@
 
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -16,8 +16,7 @@ class Stopped(BaseException):
         self.signal = number
 
 
-@contextmanager
-def stoppable() -> Iterator[None]:
+def stoppable() -> AbstractContextManager[None]:
     """Turn Ctrl-C, SIGTERM and SIGHUP into the exception ``Stopped``, so that all is cleaned up.
 
     A signal that is ignored stays so: ``nohup`` works.
@@ -26,8 +25,7 @@ def stoppable() -> Iterator[None]:
     def stop(number: int, frame: FrameType | None) -> None:
         raise Stopped(number)
 
-    with on_signals(stop):
-        yield
+    return on_signals(stop)
 
 
 @contextmanager

@@ -3,55 +3,29 @@
 import tomllib
 from collections.abc import Callable
 from functools import partial
+from itertools import product
 from math import inf, pi
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib import colormaps
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from qmoe_fed.experiments.cells import Arrays
 from qmoe_fed.experiments.datasets import MOONS, Dataset
 from qmoe_fed.experiments.measures.gradients import MARGINAL, SINGLE, decay_per_qubit
-from qmoe_fed.experiments.statistics import Array, efficiency
-from qmoe_fed.experiments.views.lines import Level, Panel, Series, draw_panels
-from qmoe_fed.experiments.views.published import Line, comparison, lines, read_published
-from qmoe_fed.experiments.views.regions import draw_decisions, draw_experts, fitted
+from qmoe_fed.experiments.statistics import efficiency
+from qmoe_fed.experiments.views import pictures, published
 from qmoe_fed.experiments.views.tables import Table, make_tables, only
 from qmoe_fed.results.figures import style
 
 HERE = Path(__file__).parent
-PUBLISHED = read_published(HERE / "published.toml", "ablation")
+PUBLISHED = published.read_published(HERE / "published.toml", "ablation")
 GRID = tomllib.loads((HERE / "ablation.toml").read_text())
 MODELS, SWEEPS, SIZES = GRID["models"], GRID["sweeps"], GRID["sizes"]
-COLORS = {
-    "A: linear": style.GREY,
-    "B: quantum": style.BLUE,
-    "C: deep": style.ORANGE,
-    "C, 16 wide": style.BROWN,
-    "B without CZ": style.GREEN,
-    "trigonometric": style.PURPLE,
-    "B, re-uploading": style.VERMILLION,
-    "B, notebooks": style.SKY,
-    "linear classifier": style.BLACK,
-}
-FAMILIES = {  # colour, marker, its filling
-    "quantum": (style.BLUE, "o", style.BLUE),
-    "re-uploading": (style.VERMILLION, "D", style.VERMILLION),
-    "without CZ": (style.GREEN, "s", "none"),  # often where the circuit with CZ is
-    "notebooks": (style.SKY, "P", style.SKY),
-    "MLP": (style.ORANGE, "^", style.ORANGE),
-    "linear": (style.GREY, "v", style.GREY),
-    "trigonometric": (style.PURPLE, "X", style.PURPLE),
-}
+COLORS = {model: vars(style)[color] for model, color in GRID["colors"].items()}
 MIDDLE = 10, 90  # percentiles between which the middle 80% of the seeds lie
-CASES: list[Callable[[pd.DataFrame], pd.DataFrame]] = [
-    partial(only, rate=0.01),
-    partial(only, rate=0.1),
-    partial(only, chosen=True),
-]
 
 
 def described(rows: pd.DataFrame, most_epochs: int) -> pd.DataFrame:
@@ -65,7 +39,7 @@ def described(rows: pd.DataFrame, most_epochs: int) -> pd.DataFrame:
 
 
 def tables(rows: pd.DataFrame) -> list[Table]:
-    """Return all tables."""
+    """Return all tables of described rows."""
 
     def decay(frame: pd.DataFrame) -> str:
         return f"{decay_per_qubit(frame['qubits'], frame['variance']):.2f}"
@@ -74,30 +48,24 @@ def tables(rows: pd.DataFrame) -> list[Table]:
 
 
 def _beside(rows: pd.DataFrame) -> Table:
-    found: list[Line] = []
+    found: list[published.Line] = []
     tested = rows[rows["accuracy"].notna()]
+    by_rate: list[published.Select] = [partial(only, rate=rate) for rate in (0.01, 0.1)]
     for name, number in PUBLISHED.items():
         if number.rows:
-            found += lines(number, tested, CASES)
-        if name.startswith("eta-") and f"accuracy-{name[4:]}" in PUBLISHED:
-            kind = name.removeprefix("eta-")
-            printed = (PUBLISHED[f"{what}-{kind}"].value for what in ("accuracy", "parameters"))
-            eta = efficiency(*printed)
-            texts = [number.show(eta, False)], [number.judge(eta)]
-            found.append(Line(number, *texts, "by its formula from the paper's own numbers"))
+            found += published.lines(number, tested, [*by_rate, partial(only, chosen=True)])
+        what, _, kind = name.partition("-")
+        if what == "eta" and f"accuracy-{kind}" in PUBLISHED:
+            eta = efficiency(*(PUBLISHED[f"{n}-{kind}"].value for n in ("accuracy", "parameters")))
+            about = "by its formula from the paper's own numbers"
+            texts, judged = [number.show(eta, run=False)], [number.judge(eta)]
+            found.append(published.line(number, texts, judged, about))
         if name == "times-more":
             ratio = _times_more(rows)
             text = f"{ratio:.1f}" if ratio < inf else "none comes up to B"
-            found.append(Line(number, [text], [number.judge(ratio)]))
-    return comparison(
-        "Published beside ours",
-        found,
-        "rate 0.01 / 0.1 / chosen",
-        "Ours: mean over seeds ± half its 95% confidence interval. A number agrees if it lies, as "
-        "rounded, where one more run of ours would fall with 95% probability; a difference is none "
-        "if the interval of its mean holds zero. Published accuracies of notebooks are those on "
-        "training samples.",
-    )
+            found.append(published.line(number, [text], [number.judge(ratio)]))
+    cases = "rate 0.01 / 0.1 / chosen"
+    return published.comparison("Published beside ours", found, cases, GRID["notes"]["published"])
 
 
 def _times_more(rows: pd.DataFrame) -> float:
@@ -113,17 +81,14 @@ def draw(rows: pd.DataFrame, data: Dataset, arrays: Callable[[str], Arrays]) -> 
     """Return all pictures by name; ``arrays``: of a cell, by its key."""
     found = {}
     for experts in sorted({entry["experts"] for entry in MODELS}):
+        settings = {m["model"]: m["settings"] for m in MODELS if m["experts"] == experts}
         own = only(rows, part="models", experts=experts, chosen=True).groupby("model").first()
-        curves = {label: arrays(key) for label, key in own["cell"].items()}
-        models = {
-            entry["model"]: fitted(entry["settings"], curves[entry["model"]], data)
-            for entry in MODELS
-            if entry["experts"] == experts
-        }
+        curves = {name: arrays(own.loc[name, "cell"]) for name in settings}
+        models = {name: pictures.fitted(settings[name], curves[name], data) for name in settings}
         titles = {f"{n}: {100 * own.loc[n, 'accuracy']:.1f}%": m for n, m in models.items()}
-        found[f"decision-regions-{experts}"] = draw_decisions(titles, data)
-        found[f"expert-regions-{experts}"] = draw_experts(models, data)
-        found[f"training-curves-{experts}"] = _draw_training({n: curves[n] for n in models})
+        found[f"decision-regions-{experts}"] = pictures.draw_decisions(titles, data)
+        found[f"expert-regions-{experts}"] = pictures.draw_experts(models, data)
+        found[f"training-curves-{experts}"] = _draw_training(curves)
     found["parameter-efficiency"] = _draw_sweeps(only(rows, part="sweep", chosen=True))
     found["gradient-variance"] = _draw_gradients(only(rows, part="gradients"))
     return found
@@ -131,74 +96,59 @@ def draw(rows: pd.DataFrame, data: Dataset, arrays: Callable[[str], Arrays]) -> 
 
 def _draw_training(curves: dict[str, Arrays]) -> Figure:
     """Draw mean over seeds and the middle 80% of them; who has stopped counts with its last."""
-
-    def panel(curve: str, rate: str, finish: Callable[[Axes], object], *texts: str) -> Panel:
-        series = []
+    figure, axes = pictures.new_panels(4, 2, 4.6, sharey="row")
+    names = {"train_loss": "training loss (nats)", "validation_accuracy": "validation accuracy"}
+    for ax, (curve, rate) in zip(axes, product(names, ("0.01", "0.1")), strict=True):
         for label, arrays in curves.items():
-            values = _hold(arrays[f"{curve}/{rate}"].astype(np.float64))
-            low, high = np.percentile(values, MIDDLE, 0)
-            x, y = np.arange(1, values.shape[1] + 1), values.mean(0)
-            series.append(Series(label, x, y, COLORS[label], low, high, opacity=0.1))
-        return Panel(series, *texts, finish=finish)
-
-    scale, zoom = (
-        partial(Axes.set_yscale, value="log"),
-        partial(Axes.set_ylim, bottom=0.75, top=1.005),
-    )
-    rows = [
-        [
-            panel("train_loss", rate, scale, f"learning rate {rate}", "", loss),
-            panel("validation_accuracy", rate, zoom, "", "epoch", accuracy),
-        ]
-        for rate, loss, accuracy in (
-            ("0.01", "training loss (nats)", "validation accuracy"),
-            ("0.1", "", ""),
-        )
-    ]
-    return draw_panels([*zip(*rows, strict=True)], 4.6, "outside right center", 1, (True, "row"))
-
-
-def _hold(curves: Array) -> Array:
-    """Replace what follows the last value of each row ``(K, E)`` by that value."""
-    last = (~np.isnan(curves)).sum(1) - 1
-    place = np.minimum(np.arange(curves.shape[1]), last[:, None])
-    held: Array = np.take_along_axis(curves, place, 1)
-    return held
+            by_epoch = pd.DataFrame(arrays[f"{curve}/{rate}"].astype(np.float64)).ffill(axis=1)
+            low, high = np.percentile(by_epoch, MIDDLE, 0)
+            x, color = by_epoch.columns + 1, COLORS[label]
+            ax.fill_between(x, low, high, color=color, alpha=0.1, linewidth=0)
+            pictures.draw_line(ax, label, x, by_epoch.mean(), color)
+        loss, y = curve == "train_loss", names[curve] if rate == "0.01" else ""
+        style.dress(ax, f"learning rate {rate}" if loss else "", "" if loss else "epoch", y)
+        if loss:
+            ax.set_yscale("log")
+        else:
+            ax.set_ylim(0.75, 1.005)
+    pictures.add_legend(figure, "outside right center", 1)
+    return figure
 
 
 def _draw_sweeps(rows: pd.DataFrame) -> Figure:
-    panels = []
-    for dataset, task in SWEEPS.items():
-        swept = only(rows, dataset=dataset)
-        parts: list[Series | Level] = []
-        for family, (color, marker, filling) in FAMILIES.items():
+    tasks = [name for name in SWEEPS if name in set(rows["dataset"])]
+    height = 0.4 + 2.3 * -(-len(tasks) // 2)
+    figure, axes = pictures.new_panels(len(tasks), 2, height, sharex=False, sharey=False)
+    for ax, task in zip(axes, tasks, strict=True):
+        swept = only(rows, dataset=task)
+        for family, look in GRID["families"].items():
             own = [frame for _, frame in only(swept, family=family).groupby("model", sort=False)]
             if own:
                 x = [frame["router_parameters"].iloc[0] for frame in own]
-                line = Series.of(family, x, [frame["accuracy"] for frame in own], color)
-                parts.append(line.as_points(marker, filling))
-        if parts:
-            alone = only(swept, model="classifier")["accuracy"]
-            finish = partial(Axes.set_xscale, value="log")
-            texts = task["title"], "router parameters", "test accuracy, %"
-            every = [*parts, Level("no router", alone, style.BLACK)]
-            panels.append(Panel(every, *texts, finish=finish))
-    in_rows = [panels[i : i + 2] for i in range(0, len(panels), 2)]
-    return draw_panels(in_rows, 0.4 + 2.3 * len(in_rows), share=(False, False))
+                shares = [frame["accuracy"] for frame in own]
+                about = {"linestyle": "none", **look, "color": vars(style)[look["color"]]}
+                pictures.draw_means(ax, family, x, shares, **about)
+        alone = only(swept, model="classifier")["accuracy"]
+        pictures.draw_level(ax, "no router", alone, style.BLACK)
+        style.dress(ax, SWEEPS[task]["title"], "router parameters", "test accuracy, %")
+        ax.set_xscale("log")
+    pictures.add_legend(figure)
+    return figure
 
 
 def _draw_gradients(rows: pd.DataFrame) -> Figure:
     depths = sorted(rows["layers"].unique())
     colors = colormaps["viridis"](np.linspace(0, 0.9, len(depths)))
-    panels = []
-    for readout, name in ((SINGLE, "P(all qubits 0)"), (MARGINAL, "P(first qubit 0)")):
-        series = []
-        for depth, color in zip(depths, colors, strict=True):
-            for angle, look in ((pi, "-"), (0.1, ":")):
-                own = only(rows, readout=readout, layers=depth, init_angle=angle)
-                label = f"L = {depth:g}, angles ± {'π' if angle == pi else angle}"
-                x, y = own["qubits"], own["variance"]
-                series.append(Series(label, x, y, color, style=look, marker="o", size=2.5))
-        texts = f"read: {name}", "qubits", "" if panels else "Var[∂P/∂θ₁₁]"
-        panels.append(Panel(series, *texts, finish=partial(Axes.set_yscale, value="log")))
-    return draw_panels([panels], 2.6, "outside right center", 1)
+    figure, axes = pictures.new_panels(2, 2, 2.6)
+    read = {SINGLE: "P(all qubits 0)", MARGINAL: "P(first qubit 0)"}
+    for ax, (readout, name) in zip(axes, read.items(), strict=True):
+        for (depth, color), angle in product(zip(depths, colors, strict=True), (pi, 0.1)):
+            own = only(rows, readout=readout, layers=depth, init_angle=angle)
+            label = f"L = {depth:g}, angles ± {'π' if angle == pi else angle}"
+            look = {"linestyle": "-" if angle == pi else ":", "marker": "o", "markersize": 2.5}
+            pictures.draw_line(ax, label, own["qubits"], own["variance"], color, **look)
+        y = "Var[∂P/∂θ₁₁]" if readout == SINGLE else ""
+        style.dress(ax, f"read: {name}", "qubits", y)
+        ax.set_yscale("log")
+    pictures.add_legend(figure, "outside right center", 1)
+    return figure

@@ -8,6 +8,7 @@ python simulations/centralized_ablation.py --quick         a first look in secon
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from itertools import product
 from math import pi
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from ablation_views import MODELS, SIZES, SWEEPS, described, draw, tables
 
 from qmoe_fed.config.settings import Tree, between, setting
-from qmoe_fed.data.download import cache_dir
+from qmoe_fed.data.pools import cache_dir
 from qmoe_fed.errors import UserError
 from qmoe_fed.experiments import command
 from qmoe_fed.experiments.cells import Cell
@@ -89,12 +90,10 @@ def cells(settings: Settings, images: list[str]) -> Iterator[Cell]:
         about = {"part": "models", "model": entry["model"], "experts": entry["experts"]}
         given = {"source": moons, "rates": sizes["rates"], "reported": REPORTED}
         yield Cell(fits, about, {"model": entry["settings"], "protocol": protocol, **given})
-    for readout in READOUTS:
-        for angle in (pi, SMALL_ANGLE):
-            for layers in sizes["layers"]:
-                factors = {"readout": readout, "init_angle": angle, "layers": layers}
-                draws = {"draws": sizes["draws"], "seed": protocol.seed, "qubits": sizes["qubits"]}
-                yield Cell(variances, {"part": "gradients", **factors}, {**factors, **draws})
+    draws = {"draws": sizes["draws"], "seed": protocol.seed, "qubits": sizes["qubits"]}
+    for readout, angle, layers in product(READOUTS, (pi, SMALL_ANGLE), sizes["layers"]):
+        factors = {"readout": readout, "init_angle": angle, "layers": layers}
+        yield Cell(variances, {"part": "gradients", **factors}, {**factors, **draws})
 
 
 def ways(qubits: int, layers: int) -> dict[str, list[Model]]:

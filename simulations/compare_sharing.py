@@ -1,62 +1,61 @@
 """Is it worth sharing a router? The same tasks under every way of sharing a mixture.
 
-python simulations/compare_sharing.py --data-dir DIR   10 minutes on 2 cores
-python simulations/compare_sharing.py --quick          a minute, no files needed
+python simulations/compare_sharing.py --data-dir DIR   an hour on 2 cores; may be stopped
+python simulations/compare_sharing.py --quick          half a minute, no files needed
+python simulations/compare_sharing.py --pixels         images: experts that see every pixel
 python simulations/compare_sharing.py --full           everything; may be stopped and called again
 """
 
 import sys
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from qmoe_fed.config import Config
-from qmoe_fed.config.settings import Tree, between, setting
+from qmoe_fed.config.settings import Scalar, Tree, between, one_of, setting
 from qmoe_fed.data import fit_projection
 from qmoe_fed.experiments import command
 from qmoe_fed.experiments.cells import Cell
 from qmoe_fed.experiments.command import Report, Study, main
 from qmoe_fed.experiments.engine import Runner
-from qmoe_fed.experiments.measures.sharing import METHODS, shared
+from qmoe_fed.experiments.measures.sharing import shared
 from qmoe_fed.experiments.statistics import mean_interval
 from qmoe_fed.experiments.views.tables import Table, make_tables, only, paired
 
 GRID = tomllib.loads((Path(__file__).parent / "sharing.toml").read_text())
-TASKS, ROUTERS, COMMON = GRID["tasks"], GRID["routers"], GRID["common"]
 CHOICE_SEEDS = 1000, 1001  # other clients than those of the seeds that are reported
-CANDIDATES = (0.02, 5), (0.1, 5), (0.1, 1)  # learning rates and local epochs
-QUESTIONS = {  # what the shared router is compared with, and by what
-    "accuracy − nothing": ("accuracy", "nothing"),
-    "− everything": ("accuracy", "everything"),
-    "− random router": ("accuracy", "random router"),
-    "unseen − nothing": ("unseen", "nothing"),
-}
+FACTORS = ["task", "router", "sharing"]
 
 Place = tuple[str, str, str]
 """Task, router and way of sharing."""
+
+Candidate = Mapping[str, Scalar]
+"""Hyper-parameters."""
 
 
 @dataclass(frozen=True)
 class Scope(command.Scope):
     """What is asked of the comparison."""
 
-    seeds: int = setting(5, between(2))
     epochs: int = setting(60, between(5))  # of every client over its samples, in all rounds
-    full: bool = setting(False)  # all tasks and routers
+    size: str = setting("default", one_of("default", "pixels", "full"))
+    only: str = setting("")  # what must stand in "task / router / way"; empty: all
 
     @property
     def places(self) -> list[Place]:
         """What is compared."""
-        size = "quick" if self.quick else "full" if self.full else "default"
-        return [
+        found = [
             place
-            for part in GRID["sizes"][size]
-            for place in product(part["tasks"], part["routers"], METHODS)
+            for part in GRID["sizes"]["quick" if self.quick else self.size]
+            for ways in part["ways"]
+            for place in product(part["tasks"], part["routers"], GRID["sets"][ways])
         ]
+        return [place for place in found if self.only in " / ".join(place)]
 
 
 @dataclass(frozen=True)
@@ -66,41 +65,57 @@ class Settings(Tree):
     scope: Scope = field(default_factory=Scope)
 
 
-def cell(place: Place, seed: int, candidate: tuple[float, int], scope: Scope) -> Cell:
-    """Return one run: a place, a seed, a learning rate and a number of local epochs."""
-    (task, router, sharing), (rate, local_epochs) = place, candidate
-    settings = {
-        **COMMON,
-        **TASKS[task],
-        **ROUTERS[router],
-        "seed": seed,
-        "learning-rate": rate,
-        "local-epochs": local_epochs,
-        "num-server-rounds": scope.epochs // local_epochs,
-    }
+def candidates(place: Place) -> list[Candidate]:
+    """Return the hyper-parameters that are tried."""
+    classical = GRID["ways"][place[2]].get("method") == "classical"
+    found: list[Candidate] = GRID["candidates"]["classical" if classical else "training"]
+    return found
+
+
+def cell(place: Place, seed: int, candidate: Candidate, scope: Scope) -> Cell:
+    """Return one run: a place, a seed and hyper-parameters."""
+    task, router, sharing = place
+    way = {"method": "federated", "options": {}, **GRID["ways"][sharing]}
+    method, options = way.pop("method"), way.pop("options")
+    own, epochs = dict(candidate), candidate.get("local-epochs", scope.epochs)
+    if "strength" in candidate:
+        options, own = {**options, **candidate}, {}
+    named = {**GRID["common"], **way, **GRID["routers"][router], **GRID["tasks"][task]}
+    settings = {**named, **own, "seed": seed, "num-server-rounds": scope.epochs // int(epochs)}
     use = "choice" if seed in CHOICE_SEEDS else "report"
-    about = {"task": task, "router": router, "sharing": sharing, "use": use}
-    about |= {"rate": rate, "local_epochs": local_epochs}
+    about = dict(zip(FACTORS, place, strict=True)) | {"use": use, "candidate": name(candidate)}
     data_dir = str(Path(scope.data_dir).expanduser().absolute()) if scope.data_dir else ""
-    return Cell(shared, about, {"settings": settings, "sharing": sharing, "data_dir": data_dir})
+    arguments = {"settings": settings, "method": method, "data_dir": data_dir, **options}
+    return Cell(shared, about, arguments)
+
+
+def name(candidate: Candidate) -> str:
+    """Return hyper-parameters as they stand in tables."""
+    return ", ".join(f"{key} {value}" for key, value in candidate.items())
 
 
 def check(settings: Settings) -> None:
     """Load the images of every task once, before anything starts."""
     for task in dict.fromkeys(task for task, _, _ in settings.scope.places):
-        one = cell((task, "linear", "router"), 0, CANDIDATES[0], settings.scope).arguments
+        one = cell((task, "linear", "router"), 0, {}, settings.scope).arguments
         fit_projection(Config.from_flat({**one["settings"], "data-dir": one["data_dir"]}))
 
 
 def report(settings: Settings, run: Runner) -> Report:
     """Choose hyper-parameters, run the seeds, show."""
     scope = settings.scope
-    trials = [cell(*about, scope) for about in product(scope.places, CHOICE_SEEDS, CANDIDATES)]
-    chosen = choose(run(in_order(trials)), scope.places)
+    trials = run(
+        in_order(
+            cell(place, seed, candidate, scope)
+            for place in scope.places
+            for seed, candidate in product(CHOICE_SEEDS, candidates(place))
+        )
+    )
+    chosen = choose(trials, scope.places)
     jobs = [cell(place, seed, chosen[place], scope) for place in chosen for seed in scope.streams]
     run(in_order(jobs))
     rows = run.store.frame(jobs)
-    return Report([*make_tables(GRID["tables"], rows), counts(rows)])
+    return Report([*counts(rows, trials), *make_tables(GRID["tables"], rows)])
 
 
 def in_order(jobs: Iterable[Cell]) -> list[Cell]:
@@ -108,24 +123,53 @@ def in_order(jobs: Iterable[Cell]) -> list[Cell]:
     return sorted(jobs, key=lambda job: (job.factors["task"], job.arguments["settings"]["seed"]))
 
 
-def choose(trials: pd.DataFrame, places: Iterable[Place]) -> dict[Place, tuple[float, int]]:
+def choose(trials: pd.DataFrame, places: Iterable[Place]) -> dict[Place, Candidate]:
     """Return the candidate with the best mean accuracy of clients, by place."""
-    names = ["task", "router", "sharing", "rate", "local_epochs"]
-    scores = trials.groupby(names)["accuracy"].mean()
-    return {place: max(CANDIDATES, key=lambda c: scores.loc[(*place, *c)]) for place in places}
+    scores = trials.groupby([*FACTORS, "candidate"])["accuracy"].mean()
+    return {
+        place: max(candidates(place), key=lambda one: scores.loc[(*place, name(one))])
+        for place in places
+    }
 
 
-def counts(rows: pd.DataFrame) -> Table:
-    """Return in how many places the shared router is ahead of another way, paired over seeds."""
-    groups = [frame for _, frame in rows.groupby(["task", "router"])]
-    lines = []
-    for name, (metric, other) in QUESTIONS.items():
-        pairs = ((only(frame, sharing=way) for way in ("router", other)) for frame in groups)
-        signs = [mean_interval(paired(*pair, metric)).sign for pair in pairs]
-        lines.append((name, *(f"{signs.count(sign)}" for sign in (1, 0, -1)), f"{len(signs)}"))
-    header = ("shared router", "ahead", "within the interval", "behind", "of")
-    note = "Ahead, behind: the whole 95% interval of the paired difference is above or below zero."
-    return Table("In how many tasks and routers", header, lines, note)
+def counts(rows: pd.DataFrame, trials: pd.DataFrame) -> list[Table]:
+    """Return in how many places ways of sharing are ahead of others, paired over seeds."""
+    return [
+        _count(question, rows, trials)
+        for question in GRID["questions"]
+        if question["way"] in set(rows["sharing"])
+    ]
+
+
+def _count(question: Mapping[str, Any], rows: pd.DataFrame, trials: pd.DataFrame) -> Table:
+    way, metric = question["way"], question["metric"]
+    ahead: dict[str, list[int]] = {}
+    for (task, router), own in rows.groupby(["task", "router"], sort=False):
+        ways = set(own["sharing"])
+        if way not in ways:
+            continue
+        seen = only(trials, task=task, router=router)
+        best_trial = seen.groupby(["sharing", "candidate"])[["accuracy", "unseen"]].mean()
+        tuned = best_trial.loc[best_trial.groupby("sharing")["accuracy"].idxmax()]
+        score = tuned[metric].droplevel("candidate")
+        rivals = {other: other for other in question["against"] if other in ways}
+        if group := [other for other in question.get("best", []) if other in ways]:
+            rivals["the best of all" if len(group) > 2 else "the better of both"] = max(
+                group, key=lambda other: score[other]
+            )
+        for label, other in rivals.items():
+            pair = (only(own, sharing=one) for one in (way, other))
+            ahead.setdefault(label, []).append(mean_interval(paired(*pair, metric)).sign)
+    lines = [
+        (label, *(f"{signs.count(sign)}" for sign in (1, 0, -1)), f"{len(signs)}")
+        for label, signs in ahead.items()
+    ]
+    header = ("against", "ahead", "within the interval", "behind", "of")
+    note = (
+        "Tasks and routers where the whole 95% interval of the paired difference is above or below "
+        "zero. The best of others is chosen on the seeds of the choice."
+    )
+    return Table(f"{way}: {metric}", header, lines, note)
 
 
 STUDY = Study(
@@ -133,7 +177,11 @@ STUDY = Study(
     __doc__ or "",
     Settings,
     report,
-    {"quick": {"quick": True, "seeds": 3, "epochs": 20}, "full": {"full": True}},
+    {
+        "quick": {"quick": True, "seeds": 3, "epochs": 20},
+        "pixels": {"size": "pixels"},
+        "full": {"size": "full"},
+    },
     check,
 )
 

@@ -5,14 +5,14 @@ python simulations/noise_study.py --quick   a first look, in seconds
 """
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from math import inf
 
-from noise_views import GRID, TABLE_II, Noise, draw, tables
+from noise_views import CLEAN, GRID, MAIN, NOISY, PLACES, TABLE_II, described, draw, tables
 
 from qmoe_fed.circuits.noise.placement import depolarizing_from_qiskit
-from qmoe_fed.config.settings import Tree, between, setting
-from qmoe_fed.errors import UserError
+from qmoe_fed.config.settings import Check, Tree, between, readable, setting
 from qmoe_fed.experiments import command
 from qmoe_fed.experiments.cells import Cell
 from qmoe_fed.experiments.command import Report, Study, main
@@ -27,31 +27,48 @@ from qmoe_fed.experiments.measures.noise import (
 )
 from qmoe_fed.experiments.protocol import Protocol
 
-MAIN = "depolarizing"  # the channel under which models are trained
 OTHERS = "amplitude-damping", "bit-flip", "phase-damping"
-PLACES = "gate", "notebook"
 MODELS = GRID["models"]
 NOTEBOOK_RATE, NOTEBOOK_EPOCHS = 0.05, 20
 NOTEBOOK_STRENGTHS = 0.0, 0.02, 0.05, 0.1, 0.15, 0.2
 QUICK = {"quick": True, "seeds": 3, "learning-rates": "0.1", "max-epochs": 15}
 
 
+def numbers(text: str) -> tuple[float, ...]:
+    """Return the numbers in a setting, ascending, e.g. those in ``"100,1000"``.
+
+    Raises:
+        ValueError: It holds something else.
+    """
+    return tuple(sorted({float(part) for part in text.split(",")}))
+
+
+def _listed(condition: Callable[[tuple[float, ...]], bool], expected: str) -> Check:
+    """Return the check of a setting that it holds numbers, ascending, for which something holds."""
+
+    def read(text: str) -> None:
+        if not condition(numbers(text)):
+            raise ValueError
+
+    return readable(read, f"{expected} separated by commas")
+
+
 @dataclass(frozen=True)
 class Scope(command.Scope):
     """What is asked of the noise study."""
 
-    learning_rates: str = setting("0.01,0.1")  # the paper's and the notebooks'
-    strengths: str = setting("0,0.005,0.01,0.02,0.03,0.05,0.075,0.1,0.15,0.2")
-    shots: str = setting("100,1000,10000")
+    learning_rates: str = setting(  # the paper's and the notebooks'
+        "0.01,0.1", _listed(lambda x: x[0] >= 1e-9 and x[-1] < inf, "positive numbers")
+    )
+    strengths: str = setting(
+        "0,0.005,0.01,0.02,0.03,0.05,0.075,0.1,0.15,0.2",
+        _listed(lambda x: x[0] == 0 and x[-1] <= 0.75, "numbers in [0, 0.75], 0 among them,"),
+    )
+    shots: str = setting(
+        "100,1000,10000",
+        _listed(lambda x: all(1 <= n <= 1e9 and n % 1 == 0 for n in x), "whole numbers above 0"),
+    )
     data_noise: float = setting(0.1, between(0))  # standard deviation of Two Moons
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        numbers("learning-rates", self.learning_rates, 1e-9, float("inf"))
-        if any(shots % 1 for shots in numbers("shots", self.shots, 1, 1e9)):
-            raise UserError(f"shots = {self.shots!r}: expected whole numbers")
-        if numbers("strengths", self.strengths, 0, 0.75)[0] != 0:
-            raise UserError(f"strengths = {self.strengths!r}: must begin with 0, the noiseless end")
 
 
 @dataclass(frozen=True)
@@ -67,47 +84,26 @@ class Settings(Tree):
         For depolarizing noise, whose strength is PennyLane's p throughout, these include the error
         rates of the paper's Table II, read as p and read as Qiskit's λ.
         """
-        asked = {*numbers("strengths", self.scope.strengths, 0, 0.75)}
+        asked = {*numbers(self.scope.strengths)}
         if channel == MAIN:
             asked |= {*TABLE_II, *map(depolarizing_from_qiskit, TABLE_II)}
         return tuple(sorted(asked))
 
 
-def numbers(key: str, text: str, low: float, high: float) -> list[float]:
-    """Return the numbers in a setting, ascending, e.g. those in ``"100,1000"``.
-
-    Raises:
-        UserError: It holds something else, or numbers out of range.
-    """
-    try:
-        values = sorted({float(part) for part in text.split(",")})
-    except ValueError:
-        values = []
-    if not values or not all(low <= value <= high for value in values):
-        limit = f"of at least {low:g}" if high == float("inf") else f"in [{low:g}, {high:g}]"
-        raise UserError(f"{key} = {text!r}: expected numbers {limit} separated by commas")
-    return values
-
-
 def cells(settings: Settings) -> Iterator[Cell]:
     """Yield all fits with their tests, the longest first."""
     scope, protocol = settings.scope, settings.protocol
-    rates = numbers("learning-rates", scope.learning_rates, 0, float("inf"))
-    shots = tuple(int(count) for count in numbers("shots", scope.shots, 1, 1e9))
+    rates, shots = numbers(scope.learning_rates), tuple(map(int, numbers(scope.shots)))
     source = Source(MOONS, scope.seeds, scope.first_seed, protocol.seed, scope.data_noise)
 
     def cell(model: str, rate: float, trained: Noisy | None, *tests: Noisy) -> Cell:
         epochs = NOTEBOOK_EPOCHS if model == "notebook" else protocol.max_epochs
-        fit = {"rate": rate, "source": source, "trained": trained, "tests": tests}
-        fit["protocol"] = replace(protocol, max_epochs=min(epochs, protocol.max_epochs))
-        about = {"protocol": "trained-noisy" if trained else "trained-clean"}
+        given = {"model": MODELS[model], "rate": rate, "source": source}
+        given["protocol"] = replace(protocol, max_epochs=min(epochs, protocol.max_epochs))
+        about = {"model": model, "rate": rate, "protocol": NOISY if trained else CLEAN}
         if trained:
             about["trained"] = trained.placement
-        return Cell(
-            noisy_fits,
-            {"model": model, "rate": rate, **about},
-            {"model": MODELS[model], **fit},
-        )
+        return Cell(noisy_fits, about, {**given, "trained": trained, "tests": tests})
 
     every = [Noisy(MAIN, place, settings.strengths(MAIN), shots) for place in PLACES]
     for model in ("reuploading", "quantum"):
@@ -126,8 +122,8 @@ def cells(settings: Settings) -> Iterator[Cell]:
 
 def report(settings: Settings, run: Runner) -> Report:
     """Run all cells and show them."""
-    study = Noise(run(list(cells(settings))), settings.protocol.seed)
-    return Report(tables(study), draw(study))
+    rows, seed = described(run(list(cells(settings)))), settings.protocol.seed
+    return Report(tables(rows, seed), draw(rows, seed))
 
 
 STUDY = Study("noise-study", __doc__ or "", Settings, report, {"quick": QUICK})

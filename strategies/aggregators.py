@@ -44,49 +44,34 @@ def median(updates: Tensor, weights: Tensor) -> Tensor:
 def trimmed_mean(updates: Tensor, weights: Tensor, *, trim_fraction: float) -> Tensor:
     """Return the mean of each coordinate without its smallest and largest values.
 
-    ⌊trim_fraction · C⌋ values go at either end, so that few clients may mean that none goes: 0.1
-    needs 10 clients to resist one of them. That is logged. Weights are not used (Yin et al.,
-    2018, Def. 2).
-
-    Args:
-        updates: Shape ``(C, P)``.
-        weights: Shape ``(C,)``.
-        trim_fraction: Share of the clients to leave out per side, in [0, 0.5).
+    ⌊trim_fraction · C⌋ values go at either end, trim_fraction in [0, 0.5), so that few clients may
+    mean that none goes: 0.1 needs 10 clients to resist one of them. That is logged. Weights are not
+    used (Yin et al., 2018, Def. 2).
     """
     _refuse_weights_of_coordinates(weights, "trimmed-mean")
     count = len(updates)
     # 0.29 · 100 is 28.999999999999996 in floating point.
     trimmed = math.floor(trim_fraction * count + 1e-9)
     if trim_fraction > 0 and trimmed == 0:
-        logger.warning(
-            "trimmed-mean with trim-fraction %g leaves out none of %d clients",
-            trim_fraction,
-            count,
-        )
+        message = "trimmed-mean with trim-fraction %g leaves out none of %d clients"
+        logger.warning(message, trim_fraction, count)
     return updates.sort(dim=0).values[trimmed : count - trimmed].mean(0)
 
 
 def krum(updates: Tensor, weights: Tensor, *, num_byzantine: int) -> Tensor:
     """Return the update whose C - f - 2 nearest others are closest to it in sum of squares.
 
-    Weights are not used; of equal scores the lowest client id wins (Blanchard et al., "Machine
-    learning with adversaries", 2017, Section 4). Distances are taken between updates and without
-    the expansion |x|² + |y|² - 2xy, which cancels.
-
-    Args:
-        updates: Shape ``(C, P)``.
-        weights: Shape ``(C,)``.
-        num_byzantine: f, how many of the clients may be adversaries.
-
-    Raises:
-        TooFewClients: C < 2f + 3.
+    f = num_byzantine is how many of the clients may be adversaries. Weights are not used; of equal
+    scores the lowest client id wins (Blanchard et al., "Machine learning with adversaries", 2017,
+    Section 4). Distances are taken without the expansion |x|² + |y|² - 2xy, which cancels.
+    TooFewClients if C < 2f + 3.
     """
     _refuse_weights_of_coordinates(weights, "krum")
-    count = len(updates)
-    if count < 2 * num_byzantine + 3:
+    count, needed = len(updates), 2 * num_byzantine + 3
+    if count < needed:
         raise TooFewClients(
-            f"krum with num-byzantine = {num_byzantine} needs at least {2 * num_byzantine + 3} "
-            f"clients in a round, there are {count}"
+            f"krum with num-byzantine = {num_byzantine} needs at least {needed} clients in a "
+            f"round, there are {count}"
         )
     exact = "donot_use_mm_for_euclid_dist"
     distances = torch.cdist(updates, updates, compute_mode=exact).square()

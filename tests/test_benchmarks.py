@@ -11,6 +11,7 @@ import torch
 
 from qmoe_fed.circuits import kronecker, statevector, whole
 from qmoe_fed.circuits.ansatz import layered
+from qmoe_fed.circuits.schedule import pure
 from qmoe_fed.federated.flower.grid import LocalGrid, task_identity
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -43,7 +44,7 @@ def test_the_router_is_many_times_faster_than_simulators_at_hand(benchmark):
 
 
 def test_noise_costs_much_less_than_density_matrices(benchmark):
-    row = next(benchmark("noise").measure([(6, 4)], 0.2))
+    row = next(benchmark("router").under_noise([(6, 4)], 0.2))
     assert slowdowns(row)["default.mixed"] > 10
 
 
@@ -57,14 +58,15 @@ def test_phases_beat_kronecker_products_where_it_is_used(benchmark, reuploading)
     circuit = layered(6, 3, 6, reuploading=reuploading)
     x, theta = torch.rand(32, 6), torch.rand(circuit.parameters).requires_grad_()
 
-    few = whole.of_circuit(circuit)
+    part = pure(circuit)
+    few = whole.of_part(part)
 
     def gradient(method):
         return lambda: torch.autograd.grad(method(x, theta).sum(), theta)
 
     methods = {
         "fast": gradient(lambda x, theta: few(x, theta, x)),
-        "general": gradient(lambda x, theta: kronecker.amplitudes(circuit, x, theta)),
+        "general": gradient(lambda x, theta: kronecker.amplitudes(part, x, theta)),
     }
     assert slowdowns(benchmark("timing").compare(methods, 0.3))["general"] > 1.5
 
@@ -98,12 +100,11 @@ def test_a_secure_sum_costs_little_beside_the_keys(benchmark):
 
 def test_stock_clients_train_as_ours_do(benchmark, tmp_path):
     ours, theirs = [], []
-    benchmark("our_federation").federate(4, 3, tmp_path, lambda t: ours.append({"theta": t}))
+    contender = benchmark("contender")
+    contender.ours(4, 3, tmp_path, lambda t: ours.append({"theta": t}))
     with task_identity():
         grid = LocalGrid(benchmark("stock_client").client, {}, supernodes=4)
-        benchmark("stock_flower").federate(
-            grid, "pennylane", 4, 3, tmp_path, lambda t: theirs.append({"theta": t})
-        )
+        contender.stock(grid, 4, 3, tmp_path, lambda t: theirs.append({"theta": t}))
     assert len(ours) == len(theirs) == 3
     check_equal = benchmark("federation").check_equal
     check_equal(ours, theirs)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from qmoe_fed.circuits import statevector
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.noise import with_noise
+from qmoe_fed.circuits.noise.placement import with_noise
 from qmoe_fed.circuits.operations import (
     Angle,
     Channel,

@@ -15,9 +15,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.fuse import Block, slotted
 from qmoe_fed.circuits.operations import Channel, Slot
-from qmoe_fed.circuits.schedule import AXES
+from qmoe_fed.circuits.schedule import AXES, Block, slotted
 from qmoe_fed.circuits.tables import Constant, Linear, waves
 from qmoe_fed.circuits.transfer import CHANNELS, constant, placed, remaining, rotation
 
@@ -38,7 +37,6 @@ class Matrices:
         blocks: The blocks.
         form: Of the matrices.
         edges: Of each block, if its matrix is wanted transposed, for rows, with these around it.
-        column: Whether only the first column of each matrix is wanted.
     """
 
     def __init__(
@@ -47,76 +45,36 @@ class Matrices:
         blocks: Sequence[Block],
         form: Form,
         edges: Sequence[Edges] | None = None,
-        column: bool = False,
     ) -> None:
         kinds: dict[object, list[int]] = {}
         for number, one in enumerate(blocks):
             pair = edges[number] if edges else ()
             around = tuple(None if e is None else e.tobytes() for e in pair)
             kinds.setdefault((one.kind, around), []).append(number)
-        self.members = list(kinds.values())
         self.tables = [
-            _Table(
-                circuit, [blocks[i] for i in own], form, edges[own[0]] if edges else None, column
-            )
-            for own in self.members
+            (own, _Table(circuit, [blocks[i] for i in own], form, edges[own[0]] if edges else None))
+            for own in kinds.values()
         ]
         self.of_x = [one.of_x for one in blocks]
 
     def __call__(self, x: Tensor, theta: Tensor, strengths: Tensor) -> list[Tensor]:
         """Return the matrix of each block, ``(..., D, D)``, or ``(..., B, D, D)`` if x is in it."""
         found: dict[int, Tensor] = {}
-        for own, table in zip(self.members, self.tables, strict=True):
+        for own, table in self.tables:
             whole = table(x, theta, strengths)
-            if not table.weighted:
-                found |= dict.fromkeys(own, whole)
-            elif len(own) == 1:
-                found[own[0]] = whole
-            else:
-                each = whole.unbind(-3)
-                if len(self.tables) == 1:
-                    return list(each)
-                found |= zip(own, each, strict=True)
+            several = table.angles is not None and len(own) > 1
+            found |= zip(own, whole.unbind(-3) if several else [whole] * len(own), strict=True)
         return [found[number] for number in range(len(found))]
-
-    def stacked(self, x: Tensor, theta: Tensor, strengths: Tensor, length: int) -> list[Tensor]:
-        """Return the matrices of every ``length`` blocks in a row, ``(..., length, D, D)``.
-
-        They do not depend on x.
-        """
-        runs = [
-            tuple(own[i : i + length]) for own in self.members for i in range(0, len(own), length)
-        ]
-        whole_runs = [tuple(range(i, i + length)) for i in range(0, len(self.of_x), length)]
-        if sorted(runs) != whole_runs or not all(table.weighted for table in self.tables):
-            each = self(x, theta, strengths)
-            rows = [each[i : i + length] for i in range(0, len(each), length)]
-            return [torch.stack(torch.broadcast_tensors(*row), -3) for row in rows]
-        found: list[Tensor] = []
-        for table in self.tables:
-            whole = table(x, theta, strengths)
-            whole = whole.unsqueeze(-3) if table.count == 1 else whole
-            found += (
-                [whole] if table.count == length else whole.unflatten(-3, (-1, length)).unbind(-4)
-            )
-        return [
-            matrices for _, matrices in sorted(zip(runs, found, strict=True), key=lambda r: r[0])
-        ]
 
 
 class _Table:
     """Blocks of one kind: ``(..., B if x is in them, count if above 1, D, D)``.
 
-    Where nothing is left to be given, one matrix for all.
+    Without rotations, one matrix for all.
     """
 
     def __init__(
-        self,
-        circuit: Circuit,
-        blocks: Sequence[Block],
-        form: Form,
-        edges: Edges | None,
-        column: bool,
+        self, circuit: Circuit, blocks: Sequence[Block], form: Form, edges: Edges | None
     ) -> None:
         first, self.count = blocks[0], len(blocks)
         signs, terms = _terms(first, 4 if form == "pauli" else 2)
@@ -126,27 +84,19 @@ class _Table:
             left, right = edges
             values = values.mT if left is None else left @ values.mT
             values = values if right is None else values @ right
-        if column:
-            values = values[..., :1]
-        angles = [angle for one in blocks for angle in one.angles]
         self.slot = next((o for o in first.operations if slotted(o)), None)
         self.degree, self.size = len(terms) - 1, (self.count, kept.shape[1])
-        self.weighted = bool(first.angles or self.slot)
         self.angles: Linear | None = None
         if first.angles:
             mix = np.array(np.kron(np.eye(self.count), kept))
-            self.angles = Linear(angles, circuit.features, circuit.parameters, mix)
-        elif self.slot is None:
-            values = values[0]
-        else:
-            values = values[::2]  # the cosine of 0, not its sine
-        self.table, self.shape = Constant(values), values.shape[-2:]
-        self.complex = np.iscomplexobj(values) and self.weighted
-        if self.weighted:
-            rows = np.ascontiguousarray(values).reshape(len(values), -1)
-            self.table = Constant(rows.view(np.float64))
-        if self.complex:
-            self.shape = (*self.shape, 2)
+            self.angles = Linear([a for one in blocks for a in one.angles], circuit, mix)
+        self.complex, self.shape = np.iscomplexobj(values), values.shape[-2:]
+        if self.angles is None and self.slot is None:
+            self.table = Constant(values[0])
+            return
+        rows = np.ascontiguousarray(values).reshape(len(values), -1)
+        self.table = Constant(rows.view(np.float64))
+        self.shape += (2,) * self.complex
 
     def __call__(self, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor:
         weights: Tensor | None = None
@@ -155,12 +105,10 @@ class _Table:
             weights = waves(angles.unflatten(-1, self.size) if self.count > 1 else angles)
         if self.slot is not None:
             powers = self._powers(strengths, x)
-            if weights is None:
-                weights = powers if self.count == 1 else powers.unsqueeze(-2)
-                weights = weights.expand(*powers.shape[:-1], *self.size[: self.count > 1], -1)
+            if self.angles is None or weights is None:
+                weights = powers
             else:
-                between = (None,) * (self.angles is not None and self.angles.of_x)
-                between += (None,) * (self.count > 1)
+                between = (None,) * (self.angles.of_x + (self.count > 1))
                 powers = powers[(..., *between, slice(None), None)]
                 weights = (powers * weights.unsqueeze(-2)).flatten(-2)
         if weights is None:
@@ -189,18 +137,13 @@ def _terms(one: Block, base: int) -> tuple[NDArray[np.float64], Array]:
                 placed(factor.astype(complex), operation.wires, wires, base)
                 for factor in CHANNELS[operation.name]
             ]
-            if isinstance(operation.strength, Slot):
-                longer = np.zeros((len(terms) + len(factors) - 1, *terms.shape[1:]), complex)
-                for i, factor in enumerate(factors):
-                    longer[i : i + len(terms)] += factor @ terms
-                terms = longer
-            else:
-                r = remaining(
-                    operation.name, torch.tensor(operation.strength, dtype=torch.float64)
-                ).item()
-                degree = len(factors) - 1
-                weights = [r**i * (1 - r) ** (degree - i) for i in range(degree + 1)]
-                terms = sum(w * f for w, f in zip(weights, factors, strict=True)) @ terms
+            if not isinstance(operation.strength, Slot):
+                r, up = remaining(operation.name, operation.strength), np.arange(len(factors))
+                factors = [np.tensordot(r**up * (1 - r) ** up[::-1], factors, 1)]
+            longer = np.zeros((len(terms) + len(factors) - 1, *terms.shape[1:]), complex)
+            for i, factor in enumerate(factors):
+                longer[i : i + len(terms)] += factor @ terms
+            terms = longer
         elif operation.name in AXES:
             own, parts = rotation(AXES[operation.name], base)
             whole = np.stack([placed(part, operation.wires, wires, base) for part in parts])
@@ -215,8 +158,10 @@ def _terms(one: Block, base: int) -> tuple[NDArray[np.float64], Array]:
 def _in_waves(signs: NDArray[np.float64], terms: Array) -> tuple[Array, NDArray[np.float64]]:
     """Return what goes with cosines and sines, ``(degrees·2F, D, D)``, and signs ``(m, F)``.
 
-    exp(ib) P + exp(-ib) Q = cos b (P + Q) + i sin b (P - Q).
+    exp(ib) P + exp(-ib) Q = cos b (P + Q) + i sin b (P - Q). Without rotations 2F is 1.
     """
+    if not signs.size:
+        return terms[:, 0], signs.T
     numbers = {tuple(row): i for i, row in enumerate(signs)}
     leading = signs @ 3.0 ** -np.arange(signs.shape[1])  # has the sign of the first that is not 0
     kept = np.flatnonzero(leading >= 0)

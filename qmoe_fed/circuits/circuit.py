@@ -1,6 +1,5 @@
 """What is run: a list of operations, described without saying how it is simulated."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -59,7 +58,12 @@ class Circuit:
                     "before all else on its wires"
                 )
             used |= set(operation.wires)
-        _check_gaps([k for angle in self._angles for k, _ in angle.parameters])
+        numbers = {k for angle in self._angles for k, _ in angle.parameters}
+        if missing := sorted(set(range(self.parameters)) - numbers):
+            raise UserError(
+                f"parameters must be numbered 0, 1, 2, … without gaps: there is {max(numbers)}, "
+                f"but no {', '.join(map(str, missing[:5]))}"
+            )
 
     @cached_property
     def parameters(self) -> int:
@@ -74,7 +78,8 @@ class Circuit:
     @cached_property
     def strengths(self) -> int:
         """Number of strengths S that are given when it is run."""
-        return 1 + max(self._slots, default=-1)
+        given = [o.strength for o in self.operations if isinstance(o, Channel)]
+        return 1 + max((s.number for s in given if isinstance(s, Slot)), default=-1)
 
     @property
     def outputs(self) -> int:
@@ -91,11 +96,6 @@ class Circuit:
         return tuple(a for o in self.operations if isinstance(o, Gate) for a in o.angles)
 
     @cached_property
-    def _slots(self) -> tuple[int, ...]:
-        strengths = [o.strength for o in self.operations if isinstance(o, Channel)]
-        return tuple(s.number for s in strengths if isinstance(s, Slot))
-
-    @cached_property
     def _hash(self) -> int:
         return hash((self.qubits, self.operations, self.readout, self.measured))
 
@@ -108,12 +108,3 @@ class Circuit:
 
     def __deepcopy__(self, _: dict[int, object]) -> "Circuit":
         return self
-
-
-def _check_gaps(numbers: Sequence[int]) -> None:
-    missing = sorted(set(range(max(numbers, default=-1) + 1)) - set(numbers))
-    if missing:
-        raise UserError(
-            f"parameters must be numbered 0, 1, 2, … without gaps: there is {max(numbers)}, but no "
-            f"{', '.join(map(str, missing[:5]))}"
-        )

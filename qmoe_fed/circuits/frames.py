@@ -24,11 +24,6 @@ class Segment:
     turns: Turns = field(default_factory=dict)
     others: list[Operation] = field(default_factory=list)
 
-    def angles(self, qubits: int, of_x: bool) -> tuple[Angle, ...]:
-        """Return what of every wire's angle depends on x, or the rest."""
-        whole = [self.turns[j][1] if j in self.turns else Angle() for j in range(qubits)]
-        return tuple(a.of_x if of_x else a.fixed for a in whole)
-
 
 def segments(operations: Sequence[Operation], phases: bool) -> list[Segment]:
     """Return operations, without amplitude embedding, as segments.

@@ -10,11 +10,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from qmoe_fed.circuits.blocks import Form, Matrices
-from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.fuse import Block, gather
+from qmoe_fed.circuits.blocks import Matrices
 from qmoe_fed.circuits.operations import Gate, Operation
-from qmoe_fed.circuits.schedule import is_real, primitives
+from qmoe_fed.circuits.schedule import Block, Part, gather
 from qmoe_fed.circuits.tables import Linear
 
 Applied = tuple[tuple[int, ...], Tensor, bool]
@@ -25,27 +23,29 @@ MOST_WIRES, MOST_TURNS = 3, 6
 """Of a block: larger ones pass over the state less often."""
 
 
-def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
+def amplitudes(part: Part, x: Tensor, theta: Tensor) -> Tensor:
     """Return the state, shape ``(..., B or 1, 2^n)``: B if x is in it; qubit 0 is the leading bit.
 
     Args:
-        circuit: Any without channels.
+        part: Any without channels.
         x: Features in radians, shape ``(..., B, circuit.features)``.
         theta: Shape ``(..., P)``.
     """
-    prepared, blocks, matrices = _plan(circuit)
+    prepared, blocks, matrices = _plan(part)
     psi = prepared(x, theta)
-    applied = applications(blocks, matrices(x, theta, x.new_empty(0)))
-    dtype = psi.dtype if is_real(circuit) else psi.dtype.to_complex()
-    return evolve(psi.to(dtype), [(w, m.to(dtype), of_x) for w, m, of_x in applied], 2)
+    dtype = psi.dtype if part.is_real else psi.dtype.to_complex()
+    applied = applications(blocks, [m.to(dtype) for m in matrices(x, theta, x.new_empty(0))])
+    return evolve(psi.to(dtype), applied, 2)
 
 
 @cache
-def _plan(circuit: Circuit) -> tuple["Prepared", list[Block], Matrices]:
-    operations = primitives(circuit)
-    blocks = gather(after_embedding(operations), MOST_WIRES, MOST_TURNS)
-    form: Form = "real" if is_real(circuit) else "complex"
-    return Prepared(circuit, circuit.qubits, operations), blocks, Matrices(circuit, blocks, form)
+def _plan(part: Part) -> tuple["Prepared", list[Block], Matrices]:
+    blocks = gather(after_embedding(part.operations), MOST_WIRES, MOST_TURNS)
+    return (
+        Prepared(part),
+        blocks,
+        Matrices(part.circuit, blocks, "real" if part.is_real else "complex"),
+    )
 
 
 def after_embedding(operations: Iterable[Operation]) -> list[Operation]:
@@ -59,19 +59,13 @@ def applications(blocks: Sequence[Block], matrices: Iterable[Tensor]) -> list[Ap
 
 
 class Prepared:
-    """The state before all gates but amplitude embeddings: real, all other qubits in state 0.
+    """The state of a part before all gates but amplitude embeddings: real, other qubits in 0."""
 
-    Args:
-        circuit: Says how many features and parameters there are.
-        qubits: Number of qubits.
-        operations: Among them the embeddings.
-    """
-
-    def __init__(self, circuit: Circuit, qubits: int, operations: Iterable[Operation]) -> None:
-        self.qubits = qubits
+    def __init__(self, part: Part) -> None:
+        self.qubits = len(part.qubits)
         self.embeddings = [
-            (o.wires, Linear(o.angles, circuit.features, circuit.parameters))
-            for o in operations
+            (o.wires, Linear(o.angles, part.circuit))
+            for o in part.operations
             if isinstance(o, Gate) and o.name == "amplitude-embedding"
         ]
 

@@ -14,14 +14,11 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from qmoe_fed.circuits.blocks import Form, Matrices
-from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.fuse import Block, block
+from qmoe_fed.circuits.blocks import Edges, Form, Matrices
 from qmoe_fed.circuits.operations import Operation
-from qmoe_fed.circuits.schedule import AXES, Layer, is_real, layers, primitives
+from qmoe_fed.circuits.schedule import AXES, Block, Part, block, filled, of_x
 from qmoe_fed.circuits.tables import Constant
 
 Chains = tuple[tuple[Operation, ...], ...]
@@ -34,58 +31,93 @@ MOST_TURNS = 6
 """Most rotations in one table: it has 2^7 rows per matrix."""
 
 
+Layer = tuple[Chains, tuple[Operation, ...]]
+"""Gates on single wires, which form a chain on each, then CZ, CNOT and SWAP, in order."""
+
+
+def layers(operations: Iterable[Operation], qubits: int, longest: int) -> list[Layer]:
+    """Return the same gates on one or two wires as few layers, at least one.
+
+    Gates on other wires may change places. The rotations of a chain, at most ``longest``, depend
+    on features or do not, all of them.
+    """
+    found: list[tuple[list[list[Operation]], list[Operation]]] = []
+    chained, rested = [-1] * qubits, [-1] * qubits  # last layer in which a wire was busy so
+
+    def at(level: int) -> tuple[list[list[Operation]], list[Operation]]:
+        while len(found) <= level:
+            found.append(([[] for _ in range(qubits)], []))
+        return found[level]
+
+    at(0)
+    for operation in operations:
+        if len(operation.wires) > 1:
+            level = max(0, *(max(chained[w], rested[w]) for w in operation.wires))
+            at(level)[1].append(operation)
+            for w in operation.wires:
+                rested[w] = level
+            continue
+        (wire,) = operation.wires
+        level = max(chained[wire], rested[wire] + 1, 0)
+        turns = [o for o in at(level)[0][wire] if o.name in AXES]
+        if operation.name in AXES and turns:
+            level += len(turns) == longest or of_x(turns[0]) != of_x(operation)
+        at(level)[0][wire].append(operation)
+        chained[wire] = level
+    return [(tuple(map(tuple, chains)), tuple(others)) for chains, others in found]
+
+
 @cache
-def fits(circuit: Circuit) -> bool:
-    """Return whether a circuit is made of gates on one qubit, CZ, CNOT and SWAP."""
+def fits(part: Part) -> bool:
+    """Return whether a part is made of gates on one qubit, CZ, CNOT and SWAP."""
     return all(
         o.name in ("CZ", "CNOT", "SWAP") or (len(o.wires) == 1 and o.name != "amplitude-embedding")
-        for o in primitives(circuit)
+        for o in part.operations
     )
 
 
-def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
+def amplitudes(part: Part, x: Tensor, theta: Tensor) -> Tensor:
     """Return the state, shape ``(..., B or 1, 2^n)``: B if x is in it; qubit 0 is the leading bit.
 
-    CZ just before the readout are left out: they change signs only.
-
     Args:
-        circuit: One that ``fits``.
+        part: One that ``fits``.
         x: Features in radians, shape ``(..., B, circuit.features)``.
         theta: Shape ``(..., P)``.
     """
-    plan, given = _plan(circuit), (x, theta, x.new_empty(0))
-    dtype = x.dtype if is_real(circuit) else x.dtype.to_complex()
+    plan, given = _plan(part), (x, theta, x.new_empty(0))
+    dtype = x.dtype if part.is_real else x.dtype.to_complex()
     psi = _product_state(plan.first(*given), plan.first.of_x).to(dtype)
     maps: dict[Chains, list[Tensor]] = {}  # of every layer, one of each group
+    groups = list(pairwise(plan.groups))
     if plan.shared:
-        units = plan.matrices.stacked(*given, len(plan.shared))
-        groups = [reduce(kron, units[a:b]).unbind(-3) for a, b in pairwise(plan.groups)]
-        maps |= zip(plan.shared, map(list, zip(*groups, strict=True)), strict=True)
+        each, length = plan.matrices(*given), len(plan.shared)
+        rows = [each[i : i + length] for i in range(0, len(each), length)]
+        units = [torch.stack(torch.broadcast_tensors(*row), -3) for row in rows]
+        whole = [reduce(kron, units[a:b]).unbind(-3) for a, b in groups]
+        maps |= zip(plan.shared, map(list, zip(*whole, strict=True)), strict=True)
     for chains, matrices in plan.of_x.items():
         each = matrices(*given)
         each = [m if of_x else m.unsqueeze(-3) for m, of_x in zip(each, matrices.of_x, strict=True)]
-        maps[chains] = [reduce(kron, each[a:b]) for a, b in pairwise(plan.groups)]
-    if not plan.of_x and 2**circuit.qubits < psi.shape[-2]:
+        maps[chains] = [reduce(kron, each[a:b]) for a, b in groups]
+    size = 2 ** len(part.qubits)
+    if not plan.of_x and size < psi.shape[-2]:
         # What follows the embedding is the same for every sample: multiply it out once.
-        basis = torch.eye(2**circuit.qubits, dtype=psi.dtype, device=psi.device)
-        return psi @ _evolve(plan, basis, maps)
+        return psi @ _evolve(plan, torch.eye(size, dtype=dtype, device=psi.device), maps)
     return _evolve(plan, psi, maps)
 
 
 class _Plan:
-    """What is known of a circuit before its angles."""
+    """What is known of a part before its angles."""
 
-    def __init__(self, circuit: Circuit) -> None:
-        n = circuit.qubits
-        form: Form = "real" if is_real(circuit) else "complex"
-        found = layers(primitives(circuit), n, longest=MOST_TURNS // 2)
-        self.first = Matrices(
-            circuit, _units(found[0].chains, _width(found[:1])), form, column=True
-        )
-        self.entanglers = [Entangler(n, layer.entanglers) for layer in found]
-        if self.entanglers[-1].order is None:
-            self.entanglers[-1].signs = None
-        self.chains = [layer.chains for layer in found[1:]]
+    def __init__(self, part: Part) -> None:
+        n, circuit = len(part.qubits), part.circuit
+        form: Form = "real" if part.is_real else "complex"
+        found = layers(filled(part).operations, n, longest=MOST_TURNS // 2)
+        first = _units(found[0][0], _width(found[:1]))
+        rows: list[Edges] = [(np.eye(1, 2 ** len(unit.wires)), None) for unit in first]
+        self.first = Matrices(circuit, first, form, rows)
+        self.entanglers = [Entangler(n, gates) for _, gates in found]
+        self.chains = [chains for chains, _ in found[1:]]
         width = _width(found[1:])
         units = {chains: _units(chains, width) for chains in self.chains}
         self.shared = [c for c, own in units.items() if not any(unit.of_x for unit in own)]
@@ -99,14 +131,12 @@ class _Plan:
         }
 
 
-@cache
-def _plan(circuit: Circuit) -> _Plan:
-    return _Plan(circuit)
+_plan = cache(_Plan)
 
 
 def _width(chosen: Sequence[Layer]) -> int:
     """Return how many wires one table may multiply out."""
-    turns = [sum(o.name in AXES for o in c) for layer in chosen for c in layer.chains]
+    turns = [sum(o.name in AXES for o in c) for chains, _ in chosen for c in chains]
     longest = max(turns, default=0)
     return min(GROUP, 2 ** int(np.log2(MOST_TURNS / max(longest, 1))))
 
@@ -121,22 +151,32 @@ def _units(chains: Chains, width: int) -> list[Block]:
 
 
 def _product_state(factors: list[Tensor], of_x: list[bool]) -> Tensor:
-    """Return the Kronecker product of columns, ``(..., B or 1, 2^n)``."""
+    """Return the Kronecker product of rows, ``(..., B or 1, 2^n)``."""
     rows = [f if own else f.unsqueeze(-3) for f, own in zip(factors, of_x, strict=True)]
     while len(rows) > 1:
         # in halves: the gradient of one outer product of halves needs no more large arrays
         pairs = zip(rows[::2], rows[1::2], strict=False)
-        joined = [(a @ b.mT).flatten(-2).unsqueeze(-1) for a, b in pairs]
+        joined = [(a.mT @ b).flatten(-2).unsqueeze(-2) for a, b in pairs]
         rows = joined + rows[len(rows) // 2 * 2 :]
-    return rows[0].squeeze(-1)
+    return rows[0].squeeze(-2)
 
 
 class Entangler:
     """CZ, CNOT and SWAP in order: psi[i] becomes signs[i]·psi[order[i]]."""
 
-    def __init__(self, qubits: int, gates: Sequence[Operation]) -> None:
-        order, signs = permutation(qubits, gates)
-        self.order = Constant(order) if (order != np.arange(2**qubits)).any() else None
+    def __init__(self, qubits: int, gates: Iterable[Operation]) -> None:
+        basis = np.arange(2**qubits)
+        order, signs = basis, np.ones(2**qubits)
+        for gate in gates:
+            a, b = (qubits - 1 - j for j in gate.wires)
+            first, second = basis >> a & 1, basis >> b & 1
+            if gate.name == "CZ":
+                signs = signs * (1 - 2 * (first & second))
+                continue
+            different = (first ^ second) * (1 << a | 1 << b)
+            source = basis ^ (first << b if gate.name == "CNOT" else different)
+            order, signs = order[source], signs[source]
+        self.order = Constant(order) if (order != basis).any() else None
         self.signs = Constant(signs) if (signs < 0).any() else None
 
     def __call__(self, psi: Tensor, axis: int) -> Tensor:
@@ -147,24 +187,6 @@ class Entangler:
             signs = self.signs(psi)
             psi = psi * (signs if axis == -1 else signs.unsqueeze(-1))
         return psi
-
-
-def permutation(
-    qubits: int, gates: Iterable[Operation]
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return order and signs of CZ, CNOT and SWAP in order, shape ``(2^n,)`` each."""
-    basis = np.arange(2**qubits)
-    order, signs = basis, np.ones(2**qubits)
-    for gate in gates:
-        a, b = (qubits - 1 - j for j in gate.wires)
-        first, second = basis >> a & 1, basis >> b & 1
-        if gate.name == "CZ":
-            signs = signs * (1 - 2 * (first & second))
-            continue
-        different = (first ^ second) * (1 << a | 1 << b)
-        source = basis ^ (first << b if gate.name == "CNOT" else different)
-        order, signs = order[source], signs[source]
-    return order, signs
 
 
 def _evolve(plan: _Plan, psi: Tensor, maps: dict[Chains, list[Tensor]]) -> Tensor:
@@ -207,8 +229,3 @@ def kron(left: Tensor, right: Tensor) -> Tensor:
     left = left.reshape(*left.shape[:-2], p, 1, p, 1)
     outer = left * right.reshape(*right.shape[:-2], 1, q, 1, q)
     return outer.reshape(*outer.shape[:-4], p * q, p * q)
-
-
-def bits(qubits: int) -> NDArray[np.int64]:
-    """Return the bits of every basis state, shape ``(2^n, n)``."""
-    return np.arange(2**qubits)[:, None] >> np.arange(qubits)[::-1] & 1

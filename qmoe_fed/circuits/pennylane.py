@@ -1,7 +1,7 @@
 """The same circuit as a PennyLane QNode, on any PennyLane device: the oracle, and the way to
 other simulators and hardware."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from functools import cache
 from itertools import product
 from typing import Any
@@ -10,27 +10,15 @@ import pennylane as qml
 import torch
 from torch import Tensor
 
+from qmoe_fed.circuits import operations
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.operations import Channel, Gate, Slot, fixed_matrix
 from qmoe_fed.circuits.statevector import check_inputs
 from qmoe_fed.circuits.tables import Linear
 from qmoe_fed.errors import UserError, unknown
 
-GATES = {
-    "RX": qml.RX,
-    "RY": qml.RY,
-    "RZ": qml.RZ,
-    "Rot": qml.Rot,
-    "H": qml.Hadamard,
-    "CZ": qml.CZ,
-    "CNOT": qml.CNOT,
-    "SWAP": qml.SWAP,
-    "CRX": qml.CRX,
-    "CRY": qml.CRY,
-    "CRZ": qml.CRZ,
-}
-PRECISE = {
-    **GATES,
+GATES = {name: getattr(qml, name) for name in operations.GATES}
+PRECISE = GATES | {
     "RZ": lambda angle, wires: qml.Rot(angle, 0.0, 0.0, wires=wires),
     "CRZ": lambda angle, wires: qml.CRot(angle, 0.0, 0.0, wires=wires),
 }
@@ -69,16 +57,16 @@ def run(
             f"device {device!r} runs no noise: take circuit-engine 'statevector' or "
             "'pennylane:default.mixed'"
         )
+    lead = torch.broadcast_shapes(x.shape[:-2], theta.shape[:-1], strengths.shape[:-1])
     if strengths.dim() > 1:  # PennyLane takes one strength at a time
-        lead = torch.broadcast_shapes(x.shape[:-2], theta.shape[:-1], strengths.shape[:-1])
-        size = lead[0]
-        xs = x.expand(*lead, *x.shape[-2:])
-        thetas, noise = theta.expand(*lead, -1), strengths.expand(*lead, -1)
-        return torch.stack([run(circuit, xs[i], thetas[i], noise[i], device) for i in range(size)])
-    lead = torch.broadcast_shapes(x.shape[:-1], (*theta.shape[:-1], 1))
+        xs, thetas = x.expand(*lead, -1, -1), theta.expand(*lead, -1)
+        each = zip(xs, thetas, strengths.expand(*lead, -1), strict=True)
+        return torch.stack([run(circuit, *inputs, device) for inputs in each])
     # One batch, every row with a θ of its own, so that a device that broadcasts is called once.
-    rows = x.expand(*lead, -1).flatten(0, -2), theta.unsqueeze(-2).expand(*lead, -1).flatten(0, -2)
-    values = _readout(circuit, device)(*rows, strengths.tolist())
+    lead = (*lead, x.shape[-2])
+    rows = x.expand(*lead, -1), theta.unsqueeze(-2).expand(*lead, -1)
+    xs, thetas = (each.flatten(0, -2) for each in rows)
+    values = _readout(circuit, device)(xs, thetas, strengths.tolist())
     return values.reshape(*lead, circuit.outputs).to(x.dtype)
 
 
@@ -91,47 +79,6 @@ def check_device(name: str) -> None:
     if name not in qml.plugin_devices:
         hint = "Others come with a plugin: pip install pennylane-<plugin>."
         raise unknown("PennyLane device", name, qml.plugin_devices, hint)
-
-
-def queue(
-    circuit: Circuit,
-    x: Tensor,
-    theta: Tensor,
-    strengths: Sequence[float] = (),
-    gates: Mapping[str, Callable[..., object]] = GATES,
-) -> None:
-    """Queue a circuit's operations in a PennyLane QNode.
-
-    Args:
-        circuit: The circuit.
-        x: Features, ``(B, d)``.
-        theta: Parameters, ``(P,)`` or ``(B, P)``.
-        strengths: Of the slots.
-        gates: PennyLane's operations by name.
-    """
-    features = x if theta.dim() == 1 else x.unsqueeze(-2)
-    for operation in circuit.operations:
-        wires = list(operation.wires)
-        if isinstance(operation, Channel):
-            strength = operation.strength
-            if isinstance(strength, Slot):
-                strength = strengths[strength.number]
-            CHANNELS[operation.name](strength, wires=wires)
-        elif operation.name == "unitary":
-            qml.QubitUnitary(fixed_matrix(operation), wires=wires)
-        else:
-            values = torch.atleast_2d(_linear(circuit, operation)(features, theta)).flatten(0, -2)
-            if operation.name == "amplitude-embedding":
-                qml.AmplitudeEmbedding(values, wires=wires, normalize=True)
-            else:
-                # one number where all samples share an angle
-                angles = values[0] if len(values) == 1 else values.mT.unbind()
-                gates[operation.name](*angles, wires=wires)
-
-
-@cache
-def _linear(circuit: Circuit, gate: Gate) -> Linear:
-    return Linear(gate.angles, circuit.features, circuit.parameters)
 
 
 @cache
@@ -166,15 +113,38 @@ def _circuit(
     circuit: Circuit, device: str, x: Tensor, theta: Tensor, strengths: list[float]
 ) -> Any:
     """Queue the operations and return the measurements."""
-    queue(circuit, x, theta, strengths, PRECISE if device == "default.mixed" else GATES)
+    gates = PRECISE if device == "default.mixed" else GATES
+    for operation in circuit.operations:
+        wires = list(operation.wires)
+        if isinstance(operation, Channel):
+            strength = operation.strength
+            if isinstance(strength, Slot):
+                strength = strengths[strength.number]
+            CHANNELS[operation.name](strength, wires=wires)
+        elif operation.name == "unitary":
+            qml.QubitUnitary(fixed_matrix(operation), wires=wires)
+        else:
+            values = _linear(circuit, operation)(x.unsqueeze(-2), theta)
+            values = torch.atleast_2d(values).flatten(0, -2)
+            if operation.name == "amplitude-embedding":
+                qml.AmplitudeEmbedding(values, wires=wires, normalize=True)
+            else:
+                # one number where all samples share an angle
+                angles = values[0] if len(values) == 1 else values.mT.unbind()
+                gates[operation.name](*angles, wires=wires)
     adjoint = device == "lightning.qubit"
     # PennyLane cannot measure no wire at all: it measures one, which is summed or cut away.
-    wires = range(max(circuit.measured, 1))
+    read = range(max(circuit.measured, 1))
     if circuit.readout == "expval":
         # The adjoint method returns ⟨Z⟩ in single precision, but projectors in double.
-        return [qml.expval(qml.Projector([0], j) if adjoint else qml.Z(j)) for j in wires]
+        return [qml.expval(qml.Projector([0], j) if adjoint else qml.Z(j)) for j in read]
     if adjoint:
         # The adjoint method has no derivative of probabilities, but of expectations.
-        bits = product((0, 1), repeat=len(wires))
-        return [qml.expval(qml.Projector(state, wires)) for state in bits]
-    return qml.probs(wires=wires)
+        bits = product((0, 1), repeat=len(read))
+        return [qml.expval(qml.Projector(state, read)) for state in bits]
+    return qml.probs(wires=read)
+
+
+@cache
+def _linear(circuit: Circuit, gate: Gate) -> Linear:
+    return Linear(gate.angles, circuit)

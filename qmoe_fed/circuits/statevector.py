@@ -6,12 +6,14 @@ is read.
 
 from functools import cache
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from qmoe_fed.circuits import general, kronecker, whole
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.noise import density, readout
+from qmoe_fed.circuits.schedule import pure
 from qmoe_fed.circuits.tables import Constant
 from qmoe_fed.errors import UserError
 
@@ -41,8 +43,9 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None = N
         return read_out(circuit, amplitudes(circuit, x, theta), x)
     ideal, flips = readout.split(circuit)
     if ideal.noisy:
-        return density.run(circuit, x, theta, strengths)
-    outcomes = read_out(ideal, amplitudes(ideal, x, theta), x)
+        outcomes = density.run(ideal, x, theta, strengths)
+    else:
+        outcomes = read_out(ideal, amplitudes(ideal, x, theta), x)
     return readout.apply(circuit, flips, outcomes, strengths)
 
 
@@ -71,18 +74,18 @@ def check_inputs(
 def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     """Return the state of a circuit without channels by the fastest method for it.
 
-    Args and result as ``general.amplitudes``, but phases may differ, and (Re, Im) may stand
-    side by side.
+    Shape ``(..., B or 1, 2^w)`` for the w qubits that bear on what is measured, see
+    ``schedule.pure``. Phases may differ between methods, and (Re, Im) may stand side by side.
     """
-    if (few := whole.of_circuit(circuit)) is not None:
+    part = pure(circuit)
+    if (few := whole.of_part(part)) is not None:
         return few(x, theta, x)
-    if kronecker.fits(circuit):
-        return kronecker.amplitudes(circuit, x, theta)
-    return general.amplitudes(circuit, x, theta)
+    method = kronecker if kronecker.fits(part) else general
+    return method.amplitudes(part, x, theta)
 
 
 def read_out(circuit: Circuit, psi: Tensor, x: Tensor) -> Tensor:
-    """Return probabilities or expectations ``(..., B, outputs)`` of states ``(..., B or 1, 2^n)``.
+    """Return probabilities or expectations ``(..., B, outputs)`` of states ``(..., B or 1, 2^w)``.
 
     Instead of complex amplitudes there may be twice as many real ones, (Re, Im) of each.
     """
@@ -99,4 +102,5 @@ def read_out(circuit: Circuit, psi: Tensor, x: Tensor) -> Tensor:
 
 @cache
 def _z_signs(qubits: int) -> Constant:
-    return Constant(1.0 - 2 * kronecker.bits(qubits))
+    bits = np.arange(2**qubits)[:, None] >> np.arange(qubits)[::-1] & 1
+    return Constant(1.0 - 2 * bits)

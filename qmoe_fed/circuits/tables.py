@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.operations import Angle
 
 Made = TypeVar("Made")
@@ -50,19 +51,15 @@ class Linear:
 
     Args:
         angles: The combinations.
-        features: Number of features of a circuit.
-        parameters: Number of parameters of a circuit.
+        circuit: Says how many features and parameters there are.
         mix: Matrix ``(len(angles), m)`` that mixes the angles into what is returned.
     """
 
     def __init__(
-        self,
-        angles: Sequence[Angle],
-        features: int,
-        parameters: int,
-        mix: NDArray[np.float64] | None = None,
+        self, angles: Sequence[Angle], circuit: Circuit, mix: NDArray[np.float64] | None = None
     ) -> None:
-        of_x, of_theta = np.zeros((features, len(angles))), np.zeros((parameters, len(angles)))
+        of_x = np.zeros((circuit.features, len(angles)))
+        of_theta = np.zeros((circuit.parameters, len(angles)))
         constant = np.array([angle.constant for angle in angles])
         for column, angle in enumerate(angles):
             for j, factor in angle.features:

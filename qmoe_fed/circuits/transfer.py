@@ -9,6 +9,7 @@ entries per qubit.
 
 from collections.abc import Sequence
 from functools import cache
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from torch import Tensor
 from qmoe_fed.circuits.operations import Gate, fixed_matrix
 
 Array = NDArray[np.complex128]
+Number = TypeVar("Number", float, Tensor)
 
 PAULI: dict[str, Array] = {
     "i": np.eye(2, dtype=complex),
@@ -42,11 +44,11 @@ Damping by γ shrinks coherences by r = √(1 - γ); amplitude damping lets stat
 """
 
 
-def remaining(name: str, strength: Tensor) -> Tensor:
+def remaining(name: str, strength: Number) -> Number:
     """Return r of a channel of some strength."""
     if name == "depolarizing":
         return 1 - 4 * strength / 3
-    return 1 - 2 * strength if name == "bit-flip" else (1 - strength).sqrt()
+    return 1 - 2 * strength if name == "bit-flip" else (1 - strength) ** 0.5
 
 
 def rotation(axis: str, base: int) -> tuple[NDArray[np.float64], Array]:

@@ -16,18 +16,17 @@ that is linear in cosines and sines of sums of angles (``blocks``).
 """
 
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, reduce
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
 from qmoe_fed.circuits.blocks import Edges, Form, Matrices
-from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.frames import as_complex, as_real, basis, phases, segments
-from qmoe_fed.circuits.fuse import Block, go_together, slotted
 from qmoe_fed.circuits.operations import Angle, Operation
-from qmoe_fed.circuits.schedule import is_real, primitives
+from qmoe_fed.circuits.schedule import Block, Part, filled, go_together, slotted
 from qmoe_fed.circuits.tables import Constant, Linear, waves
 from qmoe_fed.circuits.transfer import kron
 
@@ -38,140 +37,114 @@ Array = NDArray[np.float64]
 
 
 class Whole:
-    """A circuit's operations on a row vector, and what is read from it.
+    """A part's operations on a row vector, and what is read from it.
 
     Args:
-        circuit: Says how many features and parameters there are.
-        qubits: Number of qubits.
-        operations: Primitives without amplitude embedding.
+        part: Without amplitude embedding.
         form: ``real``, ``stacked`` or ``pauli``.
         phases: Whether parameters, too, are phases; if not, they are multiplied out.
         readout: Matrix ``(D, M)`` from the state to what is returned; the state if None.
     """
 
-    def __init__(
-        self,
-        circuit: Circuit,
-        qubits: int,
-        operations: Sequence[Operation],
-        form: Form,
-        phases: bool,
-        readout: Array | None = None,
-    ) -> None:
-        self.segments = found = segments(operations, phases)
-        bases = [basis(qubits, segment.turns, form) for segment in found]
+    def __init__(self, part: Part, form: Form, phases: bool, readout: Array | None = None) -> None:
+        found, qubits = segments(part.operations, phases), range(len(part.qubits))
+        bases = [basis(len(qubits), segment.turns, form) for segment in found]
         size = len(bases[0][0])
-
-        def linear(numbers: Sequence[int], of_x: bool) -> Linear:
-            angles = [a for i in numbers for a in found[i].angles(qubits, of_x)]
-            mix = np.zeros((len(angles), len(numbers) * size // 2))
-            for k, i in enumerate(numbers):
-                mix[k * qubits : (k + 1) * qubits, k * size // 2 : (k + 1) * size // 2] = bases[i][
-                    1
-                ]
-            return Linear(angles, circuit.features, circuit.parameters, mix)
-
-        of_x = [any(a.features for a in s.angles(qubits, True)) for s in found]
+        angles = [[s.turns[j][1] if j in s.turns else Angle() for j in qubits] for s in found]
+        embedded = [[a.of_x for a in own] for own in angles]
+        fixed = [[a.fixed for a in own] for own in angles]
+        of_x = [any(a.features for a in own) for own in embedded]
         kinds = [
-            (sorted((j, axis) for j, (axis, _) in s.turns.items()), s.angles(qubits, True))
-            for s in found
+            ({j: axis for j, (axis, _) in s.turns.items()}, own)
+            for s, own in zip(found, embedded, strict=True)
         ]
-        self.alike = [
-            kinds.index(kind) if own else -1 for kind, own in zip(kinds, of_x, strict=True)
-        ]
-        self.embeddings = {i: linear([i], True) for i in set(self.alike) - {-1}}
-        self.turning = [
-            i for i, s in enumerate(found) if any(a != Angle() for a in s.angles(qubits, False))
-        ]
-        self.turns = linear(self.turning, False) if self.turning else None
-        self.once = not any(of_x[1:])
-        zero = np.array([[1, 0, 0, 1]] if form == "pauli" else [[1, 0]], complex)
-        start = np.eye(1, size) if form == "stacked" else kron([zero] * qubits).real
+        self.alike = [kinds.index(k) if own else -1 for k, own in zip(kinds, of_x, strict=True)]
+        self.embeddings = {
+            i: Linear(embedded[i], part.circuit, bases[i][1]) for i in set(self.alike) - {-1}
+        }
+        self.turning = [i for i, own in enumerate(fixed) if any(a != Angle() for a in own)]
+        count = len(self.turning)
+        signs = np.zeros((count, len(qubits), count, size // 2))
+        for k, i in enumerate(self.turning):
+            signs[k, :, k] = bases[i][1]
+        mix = signs.reshape(count * len(qubits), count * size // 2)
+        self.turns = Linear([a for i in self.turning for a in fixed[i]], part.circuit, mix)
+        zero = np.array([[1, 0, 0, 1]], complex)
+        start = kron([zero for _ in qubits]).real if form == "pauli" else np.eye(1, size)
         start = start @ bases[0][0].T
+        self.multiplied = len(found) == 1 and not self.turning
         # The same number for all z is put into the first matrix.
         z = start.view(np.complex128)
         even = z[0, 0].real if form == "real" and np.allclose(z, z[0, 0]) else 1.0
         self.start = Constant(z) if even == 1 else None
-        # (cos ω, sin ω) of the first embedding to the state
+        # (cos ω, sin ω) of the first embedding to the state, or the state without one
         rotated = np.stack([start.reshape(-1, 2), start.reshape(-1, 2)[:, ::-1] * [-1, 1]])
-        self.first = Constant(
-            (rotated[..., None] * bases[0][0].reshape(-1, 2, size)).sum(2).reshape(size, size)
-        )
-        self.multiplied = len(found) == 1 and not self.turning
+        first = (rotated[..., None] * bases[0][0].reshape(-1, 2, size)).sum(2).reshape(size, size)
+        self.first = Constant(first if of_x[0] else start @ bases[0][0])
         blocks: list[Block] = []
         edges: list[Edges] = []
-        self.ends: list[int] = []  # how many blocks there are up to the end of each segment
-        for number, segment in enumerate(found):
-            each = _cut(segment.others, qubits, size, form)
-            if not self.multiplied:
-                each = each or [Block(tuple(range(qubits)), ())]
-                around: list[Edges] = [(None, None)] * len(each)
-                around[0] = bases[number][0] * (1 if number else even), None
-                right = bases[number + 1][0].T if number + 1 < len(found) else readout
-                around[-1] = around[-1][0], right
+        self.counts: list[int] = []  # of the blocks of each segment
+        rights = [turn.T for turn, _ in bases[1:]] + [readout]
+        for number, (segment, right) in enumerate(zip(found, rights, strict=True)):
+            each = _cut(segment.others, len(qubits), size, form)
+            if self.multiplied:
+                edges += [(None, None)] * len(each)
             else:
-                around = [(None, None)] * len(each)
+                each = each or [Block(tuple(qubits), ())]
+                left = bases[number][0] * (1 if number else even)
+                around = [left, *[None] * (len(each) - 1)], [*[None] * (len(each) - 1), right]
+                edges += zip(*around, strict=True)
             blocks += each
-            edges += around
-            self.ends.append(len(blocks))
+            self.counts.append(len(each))
         self.last = Constant(readout) if self.multiplied and readout is not None else None
+        self.backwards = not any(of_x[1:]) and readout is not None and readout.shape[1] < size
         self.outputs = size if readout is None else readout.shape[1]
-        self.matrices = Matrices(circuit, blocks, form, edges)
+        self.steps = _steps(blocks) + 5 * len(self.embeddings)
+        self.matrices = Matrices(part.circuit, blocks, form, edges)
 
     def __call__(self, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor:
         """Return what is read, ``(..., B or 1, M)``."""
         matrices = self.matrices(x, theta, strengths)
-        backwards = (
-            self.once and self.outputs < x.shape[-2] and self.outputs < len(self.first.values)
-        )
+        backwards = self.backwards and 0 < self.outputs < x.shape[-2]
+        embedded = {i: linear(x, theta) for i, linear in self.embeddings.items()}
         if self.multiplied:
-            psi = self._embedded(x, theta)
-            if self.last is not None and backwards:
-                observables = self.last(x)
-                for matrix in reversed(matrices):
-                    observables = matrix @ observables
-                return psi @ observables
-            for matrix in matrices:
-                psi = psi @ matrix
-            return psi if self.last is None else psi @ self.last(x)
-        factors: dict[int, Tensor] = {}
-        if self.turns is not None:
-            angles = self.turns(x, theta).unflatten(-1, (len(self.turning), 1, -1))
-            each = phases(-angles if backwards else angles).unbind(-3)
-            factors = dict(zip(self.turning, each, strict=True))
-        embeddings = {i: phases(linear(x, theta)) for i, linear in self.embeddings.items()}
-        z = None if self.start is None else self.start(x)
-        if backwards:
-            assert z is not None  # it is for mixed states only
-            z = z * embeddings[0] if 0 in embeddings else z
-            observables = matrices[-1].mT.contiguous()
-            for number in reversed(range(len(self.ends))):
-                begin = self.ends[number - 1] if number else 0
-                for k in reversed(range(begin, self.ends[number])):
-                    if k < len(matrices) - 1:
-                        observables = observables @ matrices[k].mT
-                if number in factors:
-                    observables = as_real(as_complex(observables) * factors[number])
-            return as_real(z) @ observables.mT
-        done, state = 0, x
-        for number, end in enumerate(self.ends):
-            if number:
-                z = as_complex(state)
-            for factor in (embeddings.get(self.alike[number]), factors.get(number)):
-                z = z if factor is None else factor if z is None else z * factor
-            assert z is not None
-            state = as_real(z)
-            for matrix in matrices[done:end]:
-                state = state @ matrix
-            done = end
-        return state
-
-    def _embedded(self, x: Tensor, theta: Tensor) -> Tensor:
-        """Return the state after the first embedding, ``(..., B or 1, D)``."""
-        if 0 not in self.embeddings:
             first = self.first(x)
-            return first[: len(first) // 2].sum(0, keepdim=True)
-        return waves(self.embeddings[0](x, theta)) @ self.first(x)
+            head = [waves(embedded[0]) @ first if embedded else first]
+            steps = matrices if self.last is None else [*matrices, self.last(x)]
+        else:
+            embedded = {i: phases(angles) for i, angles in embedded.items()}
+            turns: dict[int, Tensor] = {}
+            if self.turning:
+                angles = self.turns(x, theta).unflatten(-1, (len(self.turning), 1, -1))
+                each = phases(-angles if backwards else angles).unbind(-3)
+                turns = dict(zip(self.turning, each, strict=True))
+            head = [] if self.start is None else [self.start(x)]
+            head += [embedded[0]] if 0 in embedded else []
+            steps, left = [], iter(matrices)
+            for number, count in enumerate(self.counts):
+                again = number > 0 and self.alike[number] in embedded
+                steps += [embedded[self.alike[number]]] if again else []
+                steps += [turns[number]] if number in turns else []
+                steps += islice(left, count)
+        if not backwards:
+            return _through([*head, *steps])
+        # Observables are fewer than states: they turn backwards.
+        if self.multiplied:
+            return head[0] @ reduce(lambda right, left: left @ right, reversed(steps))
+        observables = [step if step.is_complex() else step.mT for step in reversed(steps)]
+        observables[0] = observables[0].contiguous()
+        return _through([*head, _through(observables).mT])
+
+
+def _through(steps: list[Tensor]) -> Tensor:
+    """Return what phases, complex, and real matrices make of the rows that come first."""
+    rows, *others = steps
+    for step in others:
+        if step.is_complex():
+            rows = (rows if rows.is_complex() else as_complex(rows)) * step
+        else:
+            rows = (as_real(rows) if rows.is_complex() else rows) @ step
+    return as_real(rows) if rows.is_complex() else rows
 
 
 MOST_QUBITS: dict[Form, int] = {"real": 4, "stacked": 3}
@@ -182,17 +155,18 @@ MOST_QUBITS_BY_PHASES = 8
 
 
 @cache
-def of_circuit(circuit: Circuit) -> Whole | None:
-    """Return a circuit without channels, if this is the fastest way to its state."""
-    operations, n = primitives(circuit), circuit.qubits
-    form: Form = "real" if is_real(circuit) else "stacked"
-    if any(operation.name == "amplitude-embedding" for operation in operations):
+def of_part(part: Part) -> Whole | None:
+    """Return a part without channels, if this is the fastest way to its state."""
+    n = len(part.qubits)
+    form: Form = "real" if part.is_real else "stacked"
+    if any(operation.name == "amplitude-embedding" for operation in part.operations):
         return None
-    once = len(segments(operations, False)) == 1
+    once = len(segments(part.operations, False)) == 1
     by_phases = form == "real" and not (once and n <= MOST_QUBITS["real"])
     if n > (MOST_QUBITS_BY_PHASES if by_phases else MOST_QUBITS[form]):
         return None
-    return Whole(circuit, n, operations, form, by_phases)
+    each = [Whole(p, form, by_phases) for p in (part, filled(part))]
+    return min(each, key=lambda one: one.steps)
 
 
 def _cut(operations: Sequence[Operation], qubits: int, size: int, form: Form) -> list[Block]:

@@ -3,7 +3,6 @@
 import importlib
 import os
 import sys
-from types import ModuleType
 from typing import Any
 
 from qmoe_fed.errors import UserError, unknown
@@ -23,40 +22,31 @@ MECHANISMS = {"central-dp": "strategies.central_dp:CentralDP"}
 
 
 def load_object(path: str, what: str) -> Any:
-    """Return the object at an import path.
+    """Return the object at an import path ``"package.module:attribute"``.
 
     A module that is not installed is looked for in the current directory, after everything else,
     so that a file there can never take the place of an installed module. What a module raises
     while it is imported is passed on with its traceback.
 
-    Args:
-        path: ``"package.module:attribute"``.
-        what: What is named, for the error message, e.g. ``"mechanism"``.
-
     Raises:
-        UserError: The path is malformed, or there is no such module or attribute.
+        UserError: The path of ``what`` is malformed, or there is no such module or attribute.
     """
     module_name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
         raise UserError(f"{what} {path!r}: expected an import path 'package.module:attribute'")
-    module = _import(module_name, path, what)
-    if not hasattr(module, attribute):
-        public = [name for name in vars(module) if not name.startswith("_")]
-        raise unknown(f"{what} in module {module_name}:", attribute, public)
-    return getattr(module, attribute)
-
-
-def _import(name: str, path: str, what: str) -> ModuleType:
-    here = os.getcwd()
-    if here not in sys.path:
+    if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
     importlib.invalidate_caches()
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         # A module that exists but needs one that does not is a fault of its own.
-        if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise
         raise UserError(
             f"{what} {path!r}: no module {error.name!r} is installed, and there is none in {here}"
         ) from error
+    if not hasattr(module, attribute):
+        public = [name for name in vars(module) if not name.startswith("_")]
+        raise unknown(f"{what} in module {module_name}:", attribute, public)
+    return getattr(module, attribute)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from qmoe_fed.config import sections
+from qmoe_fed.config.model import ModelConfig
 from qmoe_fed.config.settings import Tree
 from qmoe_fed.errors import UserError
 
@@ -17,7 +18,7 @@ class Config(Tree):
 
     federation: sections.FederationConfig = field(default_factory=sections.FederationConfig)
     data: sections.DataConfig = field(default_factory=sections.DataConfig)
-    model: sections.ModelConfig = field(default_factory=sections.ModelConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
     training: sections.TrainingConfig = field(default_factory=sections.TrainingConfig)
     strategy: sections.StrategyConfig = field(default_factory=sections.StrategyConfig)
     privacy: sections.PrivacyConfig = field(default_factory=sections.PrivacyConfig)
@@ -46,9 +47,31 @@ class Config(Tree):
                 f"circuit-engine = {model.circuit_engine!r} cannot run in execution = 'vmap'; "
                 "set execution = 'serial'"
             )
+        self._check_solve()
         plain = (self.strategy.strategy, self.strategy.aggregator) == ("router", "mean")
         if len(model.depths) > 1 and not plain:
             raise UserError(
                 f"layers = {model.layers!r}: clients that train different layers need strategy = "
                 "'router' and aggregator = 'mean'"
+            )
+
+    def _check_solve(self) -> None:
+        """Refuse what cannot be solved, or cannot be shared."""
+        share, solved = self.federation.share, self.training.expert_fit == "solve"
+        if solved and self.model.expert != "linear":
+            raise UserError(
+                f"expert-fit = 'solve' with expert = {self.model.expert!r}: only linear experts "
+                "have a solution in closed form; use expert = 'linear' or expert-fit = 'gradient'"
+            )
+        if solved and share in ("experts", "all"):
+            raise UserError(
+                f"expert-fit = 'solve' with share = {share!r}: solved experts are made anew from a "
+                "client's own samples and never travel; share 'router', 'prior' or 'none'"
+            )
+        if share == "prior" and not solved:
+            raise UserError("share = 'prior' needs expert-fit = 'solve': a prior is solved towards")
+        if self.unseen.sample_sizes[0] == 0 and share not in ("prior", "all"):
+            raise UserError(
+                f"unseen-samples = {self.unseen.unseen_samples!r} with share = {share!r}: clients "
+                "without any samples need experts from others; share 'prior' or 'all'"
             )

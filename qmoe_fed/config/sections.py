@@ -4,7 +4,6 @@ Every setting has one flat kebab-case name (``num-clients``), the same in a TOML
 --run-config`` and in ``config.json``. The sections group them for the code; no name has them in it.
 """
 
-import math
 from dataclasses import dataclass
 
 from qmoe_fed.config import values
@@ -14,14 +13,11 @@ from qmoe_fed.errors import UserError
 
 MOONS_PARTITIONS = ("iid", "dirichlet", "concept-shift", "rotation")
 IMAGE_PARTITIONS = (*MOONS_PARTITIONS[:3], "pathological", "shard", "inner-dirichlet")
-CHANNELS = ("depolarizing", "amplitude-damping", "phase-damping", "bit-flip")
 
 _device = one_of("cpu", "cuda", other="cuda:", hint="Or one of several GPUs, e.g. 'cuda:1'.")
-_engine = one_of("statevector", "pennylane:<device>", other="pennylane:")
 _classes = readable(values.labels, "'all' or at least two different labels from 0 to 9, e.g. '0,1'")
-_layers = readable(values.depths, "a number above 0, or a range among clients, e.g. '1..3'")
-_chance = readable(values.Spread.of, "a number in [0, 1], or of each client 'uniform(0, 0.05)'")
-_sizes = readable(values.sizes, "positive whole numbers with commas between, e.g. '4,8,16,32'")
+_sizes = readable(values.sizes, "whole numbers with commas between, e.g. '4,8,16,32'")
+_inputs = readable(values.inputs, "'router', 'all', 'standardised', or a number of components")
 
 
 @dataclass(frozen=True)
@@ -35,7 +31,7 @@ class FederationConfig(Section):
     num_server_rounds: int = setting(30, between(1))
     fraction_train: float = setting(1.0, between(0, 1))
     sampling: str = setting("fixed", one_of("fixed", "poisson"))
-    share: str = setting("router", one_of("router", "experts", "all", "none"))
+    share: str = setting("router", one_of("router", "prior", "experts", "all", "none"))
     supernode_timeout: float = setting(60.0, positive)  # seconds
     round_timeout: float = setting(600.0, positive)  # seconds
 
@@ -59,6 +55,7 @@ class DataConfig(Section):
     max_train_samples: int = setting(0, between(0))  # per client; 0: its whole share; images
     public_samples: int = setting(200, between(2))  # fits the projection; images
     features: int = setting(0, between(0))  # 0: one per qubit; images
+    expert_features: int | str = setting("router", _inputs)  # that experts see; others: images
     classes: str = setting("all", _classes)  # or those in use, e.g. "0,1"; images
     classes_per_client: int = setting(2, between(1))  # pathological; shards of one class: shard
     concept_groups: int = setting(2, between(2))  # clients that name classes alike; concept-shift
@@ -74,6 +71,11 @@ class DataConfig(Section):
             )
         if moons and (self.classes != "all" or self.features):
             raise UserError("classes and features are for images; Two Moons has 2 of each")
+        if moons and self.expert_features != "router":
+            raise UserError(
+                f"expert-features = {self.expert_features!r}: on Two Moons the router sees both "
+                "features already; use 'router'"
+            )
         if self.partition == "concept-shift" and self.concept_groups > classes:
             raise UserError(
                 f"concept-groups = {self.concept_groups}: {classes} classes can be renamed in "
@@ -91,94 +93,6 @@ class DataConfig(Section):
 
 
 @dataclass(frozen=True)
-class ModelConfig(Section):
-    """The mixture of experts each client trains."""
-
-    router: str = setting("quantum", named("linear", "mlp", "trig", "quantum"))
-    router_options: str = setting("")
-    num_experts: int = setting(4, between(1))
-    expert: str = setting("linear", named("linear"))
-    expert_options: str = setting("")
-    circuit: str = setting("layered", named("layered"))  # or of your own, e.g. "my_circuit:ring"
-    qubits: int = setting(2, between(1, 20))
-    layers: int | str = setting(3, _layers)  # or of each client, e.g. "1..3"
-    embedding: str = setting("ry", one_of("ry", "rx"))
-    entangler: str = setting("cz", one_of("cz", "none", "strongly-entangling"))
-    reuploading: bool = setting(True)
-    readout: str = setting("probs", one_of("probs", "expval-adapter"))
-    init_angle: float = setting(math.pi, positive)  # θ ~ U(-init, init)
-    circuit_engine: str = setting("statevector", _engine)  # or pennylane:<device>
-    noise_channel: str = setting("none", one_of("none", *CHANNELS))
-    noise_strength: float | str = setting(0.0, _chance)  # or of each client: "uniform(0, 0.05)"
-    noise_placement: str = setting("gate", one_of("gate", "notebook"))
-    readout_error: float | str = setting(0.0, _chance)  # or of each client
-    shots: int = setting(0, between(0))  # that a router's weights are estimated from; 0: exact
-    shot_gradients: str = setting("exact", one_of("exact", "parameter-shift"))
-    hidden_width: int = setting(16, between(1))  # of the mlp router
-    top_k: int = setting(0, between(0))  # experts that a sample is sent to; 0: all
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        states = 2**self.qubits
-        if (self.router, self.readout) == ("quantum", "probs") and self.num_experts > states:
-            raise UserError(
-                f"num-experts = {self.num_experts}: {self.qubits} qubits have only {states} basis "
-                "states to read; use more qubits, fewer experts or readout = 'expval-adapter'"
-            )
-        if self.top_k > self.num_experts:
-            raise UserError(f"top-k = {self.top_k}: num-experts = {self.num_experts} is the most")
-        self._check_circuit()
-
-    @property
-    def depths(self) -> range:
-        """The numbers of layers that clients have; the last is that of the shared router."""
-        return values.depths(self.layers)
-
-    @property
-    def strengths(self) -> values.Spread:
-        """Strengths of the noise channel among clients, in [0, 1]."""
-        return values.Spread.of(self.noise_strength)
-
-    @property
-    def readout_errors(self) -> values.Spread:
-        """Probabilities among clients that a measured bit is read wrongly, in [0, 1]."""
-        return values.Spread.of(self.readout_error)
-
-    @property
-    def noisy(self) -> bool:
-        """Whether the circuit has any noise, be it of strength 0."""
-        return self.noise_channel != "none" or self.readout_errors.high > 0
-
-    def _check_circuit(self) -> None:
-        asked = {
-            "noise-channel": self.noise_channel != "none",
-            "readout-error": self.readout_errors.high > 0,
-            "shots": self.shots > 0,
-            "a range of layers": len(self.depths) > 1,
-            "circuit": self.circuit != "layered",
-        }
-        what = ", ".join(name for name, given in asked.items() if given)
-        if self.router != "quantum" and what:
-            raise UserError(f"router = {self.router!r}: {what} needs router = 'quantum'")
-        if self.noise_channel == "none" and self.strengths.high > 0:
-            given = f"noise-strength = {self.noise_strength!r}"
-            raise UserError(f"{given} needs a noise-channel: one of {', '.join(CHANNELS)}")
-        if self.noisy and self.circuit_engine not in ("statevector", "pennylane:default.mixed"):
-            raise UserError(
-                f"circuit-engine = {self.circuit_engine!r} cannot simulate noise; use "
-                "'statevector', or 'pennylane:default.mixed'"
-            )
-        if self.shot_gradients != "exact" and not self.shots:
-            raise UserError(f"shot-gradients = {self.shot_gradients!r} needs shots above 0")
-        described = self.embedding, self.entangler, self.reuploading
-        if self.circuit != "layered" and described != ("ry", "cz", True):
-            raise UserError(
-                f"circuit = {self.circuit!r} would ignore embedding, entangler and reuploading: "
-                "they describe circuit = 'layered'"
-            )
-
-
-@dataclass(frozen=True)
 class TrainingConfig(Section):
     """How a client trains between two rounds."""
 
@@ -190,9 +104,18 @@ class TrainingConfig(Section):
     weight_decay: float = setting(1e-3, between(0))  # of all parameters that are not angles
     proximal_mu: float = setting(0.0, between(0))  # pull of shared parameters to where they were
     load_balancing: float = setting(0.0, between(0))  # coefficient of Switch's auxiliary loss
+    expert_fit: str = setting("gradient", one_of("gradient", "solve"))
+    support: float = setting(0.75, between(0.01, 0.99))  # largest share of a step; solve only
+    ridge: float = setting(1.0, positive)  # λ for 8 samples, at the start; solve only
+    freeze: str = setting("none", one_of("none", "router"))  # stays as it starts, alike for all
     execution: str = setting("vmap", one_of("vmap", "serial"))
     device: str = setting("cpu", _device)
     threads: int = setting(1, between(1))  # of torch on the cpu; more pay from ~10,000 clients on
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.expert_fit == "gradient" and (self.support, self.ridge) != (0.75, 1.0):
+            raise UserError("support and ridge need expert-fit = 'solve': they say how it is done")
 
 
 @dataclass(frozen=True)
@@ -209,7 +132,7 @@ class StrategyConfig(Section):
     server_learning_rate: float = setting(1.0, positive)
     server_momentum: float = setting(0.9, between(0, 0.999))
     quorum: float = setting(0.5, between(0, 1))  # share of the sampled clients
-    max_update_norm: float = setting(100.0, positive)
+    max_update_norm: float = setting(0.0, between(0))  # 0: 100, or 10 √P for many numbers
     max_weight: float = setting(1e6, between(1))
 
 

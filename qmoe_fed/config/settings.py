@@ -38,14 +38,13 @@ def between(low: float, high: float = math.inf) -> Check:
 def readable(read: Callable[[Any], object], expected: str) -> Check:
     """Return the check of a setting that a function can read it without a ValueError."""
 
-    def can_read(value: Any) -> bool:
+    def check(key: str, value: Any) -> None:
         try:
             read(value)
-        except ValueError:
-            return False
-        return True
+        except ValueError as error:
+            raise UserError(f"{key} = {value!r}: expected {expected}") from error
 
-    return _holds(can_read, f"expected {expected}")
+    return check
 
 
 def _holds(condition: Callable[[Any], bool], words: str) -> Check:
@@ -66,31 +65,27 @@ def setting(default: Scalar, check: Check | None = None) -> Any:
 
 @dataclass(frozen=True)
 class Section:
-    """Settings that are checked for type and range on construction.
+    """Settings; UserError on construction if one has the wrong type or is out of range.
 
     Numbers must be finite, and whole ones fit into the 64 bits of Flower's messages.
-
-    Raises:
-        UserError: A value has the wrong type or is out of range.
     """
 
     def __post_init__(self) -> None:
         for item in fields(self):
-            key, value = kebab(item.name), getattr(self, item.name)
+            key, value = kebab(item.name), vars(self)[item.name]
             kinds = get_args(item.type) or (item.type,)
             if isinstance(value, int) and abs(value) >= 2**63:
                 raise UserError(f"{key} = {value}: must be less than 2^63")
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{key} = {value}: must be a finite number")
             if float in kinds and type(value) is int:
-                object.__setattr__(self, item.name, float(value))
-            elif type(value) not in kinds:
-                expected = " or ".join(kind.__name__ for kind in kinds)
-                raise UserError(
-                    f"{key} = {value!r}: expected {expected}, got {type(value).__name__}"
-                )
+                value = float(value)
+                object.__setattr__(self, item.name, value)
+            if (kind := type(value)) not in kinds:
+                expected = " or ".join(allowed.__name__ for allowed in kinds)
+                raise UserError(f"{key} = {value!r}: expected {expected}, got {kind.__name__}")
             if check := item.metadata["check"]:
-                check(key, getattr(self, item.name))
+                check(key, value)
 
 
 def kebab(name: str) -> str:
@@ -121,26 +116,17 @@ class Tree:
 
     @classmethod
     def from_toml(cls, path: str | Path) -> Self:
-        """Read a TOML file of flat settings.
-
-        Raises:
-            UserError: The file cannot be read, is not TOML, or holds bad settings.
-        """
+        """Read a TOML file of flat settings; errors as ``read_toml`` and ``from_flat``."""
         return cls.from_flat(read_toml(path))
 
     def to_flat(self) -> dict[str, Scalar]:
         """Return all settings under their flat names."""
-        return {
-            kebab(key): value for section in asdict(self).values() for key, value in section.items()
-        }
+        sections = asdict(self).values()
+        return {kebab(key): value for section in sections for key, value in section.items()}
 
 
 def read_toml(path: str | Path) -> dict[str, Any]:
-    """Return the settings in a TOML file.
-
-    Raises:
-        UserError: The file cannot be read or is not TOML.
-    """
+    """Return the settings in a TOML file; UserError if it cannot be read or is not TOML."""
     try:
         return tomllib.loads(Path(path).read_text())
     except OSError as error:
@@ -150,14 +136,10 @@ def read_toml(path: str | Path) -> dict[str, Any]:
 
 
 def parse_options(key: str, text: str) -> dict[str, Any]:
-    """Return the keyword arguments in an options setting, e.g. ``"beta = 0.2, rounds = 3"``.
-
-    Raises:
-        UserError: The text is not the inside of a TOML inline table.
-    """
+    """Return the keyword arguments in a setting; UserError if not like ``"beta = 0.2, n = 3"``."""
     try:
         options: dict[str, Any] = tomllib.loads(f"options = {{ {text} }}")["options"]
     except tomllib.TOMLDecodeError as error:
-        message = f"{key} = {text!r}: expected 'name = value, name = value' ({error})"
-        raise UserError(message) from error
+        form = "'name = value, name = value'"
+        raise UserError(f"{key} = {text!r}: expected {form} ({error})") from error
     return options

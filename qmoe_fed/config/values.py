@@ -45,9 +45,16 @@ def labels(text: str) -> tuple[int, ...]:
     return found
 
 
+def inputs(value: int | str) -> int | str:
+    """Return what experts see: a name, or a number of principal components."""
+    if value not in ("router", "all", "standardised") and int(value) < 1:
+        raise ValueError(value)
+    return value
+
+
 def sizes(text: str) -> list[int]:
-    """Return the positive numbers in a list, each once, ascending."""
+    """Return the numbers in a list, none negative, each once, ascending."""
     found = sorted({int(part) for part in text.split(",")})
-    if found[0] < 1:
+    if found[0] < 0:
         raise ValueError(text)
     return found

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import moons, shares
+from qmoe_fed.data.pools import PIXELS
 from qmoe_fed.data.preprocessing import Projection
 from qmoe_fed.data.samples import ClientData, Samples
 from qmoe_fed.errors import UserError
@@ -20,17 +21,26 @@ from qmoe_fed.errors import UserError
 
 @dataclass(frozen=True)
 class Shape:
-    """Number of features of a sample and of classes it can belong to."""
+    """Sizes of a mixture: what its router sees, what it tells apart, what its experts see.
+
+    Attributes:
+        features: Number of angles of a sample.
+        classes: Number of classes it can belong to.
+        inputs: Number of inputs of an expert; 0: it sees the angles.
+    """
 
     features: int
     classes: int
+    inputs: int = 0
 
 
 def shape_of(config: Config) -> Shape:
     """Return the shape of the configured data, without loading any."""
-    on_request = config.data.features or config.model.qubits
-    features = 2 if config.data.dataset == "moons" else on_request
-    return Shape(features, len(config.data.labels))
+    data = config.data
+    features = 2 if data.dataset == "moons" else data.features or config.model.qubits
+    seen = data.expert_features
+    inputs = PIXELS[data.dataset] if seen in ("all", "standardised") else seen
+    return Shape(features, len(data.labels), 0 if isinstance(inputs, str) else inputs)
 
 
 def fit_projection(config: Config) -> Projection:

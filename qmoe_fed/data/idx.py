@@ -12,8 +12,8 @@ from qmoe_fed.errors import UserError
 
 Bytes = NDArray[np.uint8]
 
-_DIMENSIONS = {"images": 3, "labels": 1}
-_MAGIC = {what: bytes([0, 0, 8, count]) for what, count in _DIMENSIONS.items()}
+_MAGIC = {"images": bytes([0, 0, 8, 3]), "labels": bytes([0, 0, 8, 1])}
+"""How files begin: bytes, in so many dimensions."""
 
 
 def read(images: Path, labels: Path) -> tuple[Bytes, Bytes]:
@@ -45,14 +45,15 @@ def _read(path: Path, expected: str) -> Bytes:
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
-    magic, start = content[:4], 4 + 4 * _DIMENSIONS[expected]
-    if what := {known: name for name, known in _MAGIC.items() if name != expected}.get(magic):
-        raise UserError(f"{path} holds {what}, not {expected}; were two files swapped?")
-    if magic != _MAGIC[expected]:
+    magic, due = content[:4], _MAGIC[expected]
+    if magic != due:
+        if what := {begin: name for name, begin in _MAGIC.items()}.get(magic):
+            raise UserError(f"{path} holds {what}, not {expected}; were two files swapped?")
         raise UserError(
             f"{path} is not an IDX file of {expected}: it begins with the bytes "
-            f"{magic.hex(' ')!r}, expected {_MAGIC[expected].hex(' ')!r}"
+            f"{magic.hex(' ')!r}, expected {due.hex(' ')!r}"
         )
+    start = 4 + 4 * due[-1]
     shape = [int.from_bytes(content[i : i + 4]) for i in range(4, start, 4)]
     if len(content) != (size := start + math.prod(shape)):
         raise UserError(

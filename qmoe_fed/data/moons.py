@@ -17,6 +17,7 @@ from qmoe_fed.data.samples import Samples
 CENTRE = np.array([0.5, 0.25])
 """Centre of symmetry of the two arcs."""
 
+_SHIFT = np.complex64(complex(*CENTRE))
 _HALF_WIDTH = np.array([1.5, 0.75])
 _RADIUS = np.hypot(1.5, 0.25)  # of the farthest points, the outer tips of the arcs
 _MARGIN = 3.0  # standard deviations of the noise kept inside the bounds
@@ -49,24 +50,22 @@ def draw(
 def _points(
     config: Config, clients: NDArray[np.int64], split: str, count: int
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Return points ``(K, count, 2)`` and whether each lies on the lower moon ``(K, count)``.
-
-    Points are computed as complex numbers, relative to the centre.
-    """
+    """Return points ``(K, count, 2)`` and whether each lies on the lower moon ``(K, count)``."""
     seed, data = config.federation.seed, config.data
 
     def uniform(purpose: str) -> NDArray[np.float64]:
         return rng.uniform(seed, f"moons/{split}/{purpose}", clients, (count,))
 
+    # points are complex numbers, relative to the centre until the end
     lower = uniform("class") < _proportion(config, clients)
-    points = _unit(np.pi * uniform("place")) - _complex(CENTRE)
+    points = _unit(np.pi * uniform("place")) - _SHIFT
     points *= np.where(lower, np.float32(-1), np.float32(1))  # half a turn about the centre
     # isotropic Gaussian noise: Rayleigh distributed length, uniform direction
     length = data.noise * np.sqrt(-2 * np.log(1 - uniform("noise/length")))
     points += length.astype(np.float32) * _unit(2 * np.pi * uniform("noise/direction"))
     if data.partition == "rotation":
         points *= _unit(2 * np.pi * rng.uniform(seed, "moons/turn", clients, (1,)))
-    points += _complex(CENTRE)
+    points += _SHIFT
     return points.view(np.float32).reshape(*points.shape, 2), lower
 
 
@@ -76,10 +75,6 @@ def _unit(angle: NDArray[np.float64]) -> NDArray[np.complex64]:
     single = angle.astype(np.float32)
     z.real, z.imag = np.cos(single), np.sin(single)
     return z
-
-
-def _complex(point: NDArray[np.float64]) -> np.complex64:
-    return np.complex64(complex(*point))
 
 
 def _proportion(config: Config, clients: NDArray[np.int64]) -> NDArray[np.float64] | float:

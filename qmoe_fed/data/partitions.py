@@ -66,14 +66,13 @@ def dirichlet(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> 
     """
     generator = rng.generator(seed, "partition/dirichlet")
     stock = [generator.permutation(np.flatnonzero(labels == c)) for c in range(labels.max() + 1)]
-    alpha = np.full(len(stock), data.dirichlet_alpha)
-    proportions = generator.dirichlet(alpha, size=num_clients)
-
+    alphas = np.full(len(stock), data.dirichlet_alpha)
+    proportions = generator.dirichlet(alphas, size=num_clients)
     owners = np.empty(len(labels), np.int64)
     places = generator.permutation(np.arange(len(labels)) % num_clients)  # each one's client
     while len(places):
         left = np.array([len(samples) for samples in stock])
-        wanted = _draw(_among(proportions, left)[places], generator)
+        wanted = _ask(proportions, left, places, generator)
         turned_away = []
         for c, samples in enumerate(stock):
             asking = places[wanted == c]
@@ -85,17 +84,15 @@ def dirichlet(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> 
     return owners
 
 
-def _among(proportions: NDArray[np.float64], left: Labels) -> NDArray[np.float64]:
-    """Return the proportions of the classes that are left; who wants none of them takes any."""
+def _ask(
+    proportions: NDArray[np.float64], left: Labels, places: Labels, generator: np.random.Generator
+) -> Labels:
+    """Draw a class that is left for each place; whose client wants none of them takes any."""
     possible = proportions * (left > 0)
-    return np.where(possible.sum(1, keepdims=True) > 0, possible, left)
-
-
-def _draw(weights: NDArray[np.float64], generator: np.random.Generator) -> Labels:
-    """Draw a column per row in proportion to the row's weights."""
+    weights = np.where(possible.sum(1, keepdims=True) > 0, possible, left)[places]
     cumulative = weights.cumsum(1)
     cumulative /= cumulative[:, -1:]
-    return (generator.random((len(weights), 1)) >= cumulative).sum(1)
+    return (generator.random((len(places), 1)) >= cumulative).sum(1)
 
 
 _OURS = {"iid": iid, "dirichlet": dirichlet, "concept-shift": iid}
@@ -137,8 +134,7 @@ def by_flower(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> 
         partitioner = flower.InnerDirichletPartitioner(sizes, "label", alpha, seed=seed)
     partitioner.dataset = Dataset.from_dict({"label": labels, "row": np.arange(len(labels))})
     with warnings.catch_warnings():
-        # flwr-datasets warns in terms of arguments that are not ours
-        warnings.simplefilter("ignore")
+        warnings.simplefilter("ignore")  # of arguments that are not ours
         try:
             partitioner.load_partition(0)
         except ValueError as error:
@@ -147,8 +143,7 @@ def by_flower(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> 
                 "Use fewer clients, other settings, or partition = 'dirichlet', which can always "
                 "be made"
             ) from error
-    # The partition of every client is known now. load_partition would return it as a Dataset
-    # each, which takes milliseconds a client.
+    # load_partition would return each client's as a Dataset, which takes milliseconds
     rows = np.array(partitioner.dataset["row"][:])
     owners = np.full(len(labels), -1)
     for client, places in partitioner._partition_id_to_indices.items():

@@ -2,25 +2,32 @@
 
 Clients of an image dataset share its training files; each splits its share into samples to train
 on and samples to be tested on. The official test files stay whole, for centralized baselines.
+Files that are not there are fetched through flwr-datasets and kept as IDX files for later runs.
 """
 
+import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qmoe_fed.config import Config, DataConfig
 from qmoe_fed.data import idx
-from qmoe_fed.data.download import cache_dir, download
 from qmoe_fed.errors import UserError
 
 Pixels = NDArray[np.uint8]
 Labels = NDArray[np.int64]
 
+PIXELS = {"digits": 64, "mnist": 784, "fashion-mnist": 784}
+"""Raw features of a sample."""
+
 _FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
+_HUB = {"mnist": "ylecun/mnist", "fashion-mnist": "zalando-datasets/fashion_mnist"}
+"""Names of the datasets on the Hugging Face hub; their columns are ``image`` and ``label``."""
 
 
 def load_pool(config: Config) -> tuple[Pixels, Labels]:
@@ -34,7 +41,7 @@ def load_test(config: Config) -> tuple[Pixels, Labels]:
     Raises:
         UserError: The dataset has none.
     """
-    if config.data.dataset not in ("mnist", "fashion-mnist"):
+    if config.data.dataset not in _HUB:
         raise UserError(
             f"{config.data.dataset} has no official test files; use the clients' test samples"
         )
@@ -75,7 +82,7 @@ def _read_files(data: DataConfig, data_dir: str, split: str) -> tuple[Pixels, Pi
     images, labels = found
     if images is None or labels is None:
         if data_dir:
-            raise _missing(data.dataset, folder, "")
+            raise _missing(data.dataset, folder)
         images, labels = paths
         try:
             download(data.dataset, split, images, labels)
@@ -88,9 +95,33 @@ def _read_files(data: DataConfig, data_dir: str, split: str) -> tuple[Pixels, Pi
     return x, y
 
 
-def _missing(dataset: str, folder: Path, further: str) -> UserError:
+def _missing(dataset: str, folder: Path, further: str = "") -> UserError:
     names = ", ".join(name for pair in _FILES.values() for name in pair)
     return UserError(
         f"the files of {dataset} are not in {folder}{further}. Expected there, each with or "
         f"without .gz: {names}. Set data-dir to the folder that holds {dataset}/ with these files"
     )
+
+
+def cache_dir() -> Path:
+    """Return the folder that holds downloaded datasets."""
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "qmoe-fed"
+
+
+def download(dataset: str, split: str, images: Path, labels: Path) -> None:
+    """Download the ``train`` or ``test`` split of a dataset and write it as two IDX files."""
+    from flwr_datasets import FederatedDataset  # takes seconds and 250 MB to import
+
+    source = FederatedDataset(dataset=_HUB[dataset], partitioners={}, shuffle=False)
+    rows = source.load_split(split)
+    contents = {
+        images: np.stack([np.asarray(image, np.uint8) for image in rows["image"]]),
+        labels: np.array(rows["label"], np.uint8),
+    }
+    images.parent.mkdir(parents=True, exist_ok=True)
+    # moved into place when complete: several processes may be at it, and one may be killed
+    with TemporaryDirectory(dir=images.parent) as scratch:
+        for path, array in contents.items():
+            idx.write(Path(scratch) / path.name, array)
+            (Path(scratch) / path.name).replace(path)

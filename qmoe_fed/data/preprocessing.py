@@ -1,7 +1,7 @@
-"""From raw features to angles: one affine map, known to the server before any client takes part."""
+"""From raw features to angles, and to what experts see: affine maps that the server knows first."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, Self
 
 import numpy as np
@@ -24,12 +24,15 @@ class Projection:
         components: Shape ``(D, d)``, float32.
         low: Becomes angle 0, shape ``(d,)``, float32.
         high: Becomes angle π, shape ``(d,)``, float32.
+        gain: What the experts see of x − mean: nothing but the angles, shape ``(0,)``; each raw
+            feature times a number, ``(1,)`` or ``(D,)``; E directions, ``(D, E)``; float32.
     """
 
     mean: Array
     components: Array
     low: Array
     high: Array
+    gain: Array = field(default_factory=lambda: np.zeros(0, np.float32))
 
     def angles(self, x: NDArray[Any]) -> Array:
         """Return the angles of raw features ``(..., D)``, shape ``(..., d)``, in [0, π]."""
@@ -40,6 +43,18 @@ class Projection:
         position = np.asarray(x, np.float32) @ (self.components * gain) - offset
         return np.clip(position, 0, half_turn)
 
+    def inputs(self, x: NDArray[Any]) -> Array:
+        """Return what a mixture gets of raw features ``(..., D)``: angles, then inputs of experts.
+
+        Shape ``(..., d)`` where experts see the angles, else ``(..., d + E)``.
+        """
+        angles = self.angles(x)
+        if not self.gain.size:
+            return angles
+        centred = np.asarray(x, np.float32) - self.mean
+        seen = centred @ self.gain if self.gain.ndim == 2 else centred * self.gain
+        return np.concatenate([angles, seen], -1)
+
     def to_dict(self) -> dict[str, Array]:
         """Return the arrays by name, as they travel to clients."""
         return {item.name: getattr(self, item.name) for item in fields(self)}
@@ -47,7 +62,7 @@ class Projection:
     @classmethod
     def from_dict(cls, arrays: Mapping[str, ArrayLike]) -> Self:
         """Build a projection from what ``to_dict`` returned."""
-        return cls(**{item.name: np.asarray(arrays[item.name], np.float32) for item in fields(cls)})
+        return cls(**{name: np.asarray(array, np.float32) for name, array in arrays.items()})
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Projection) and self._bytes() == other._bytes()
@@ -70,21 +85,33 @@ def scaling(low: NDArray[Any], high: NDArray[Any]) -> Projection:
     )
 
 
-def principal_components(x: NDArray[Any], features: int) -> Projection:
+def principal_components(
+    x: NDArray[Any], features: int, expert_features: int | str = "router"
+) -> Projection:
     """Fit so many principal components to samples ``(n, D)``, bounded by the range of these.
 
+    Args:
+        x: The samples.
+        features: Number d of components that become angles.
+        expert_features: What experts see: ``router``, the angles; ``all`` raw features as they
+            are, ``standardised`` (each divided by its deviation), or a number of components; all
+            of them in one common scale, in which samples are √2 long on average.
+
     Raises:
-        UserError: The samples vary in fewer than d directions.
+        UserError: The samples vary in fewer directions than are asked for.
     """
     mean = x.mean(0)
     _, spread, rows = np.linalg.svd(x - mean, full_matrices=False)
     directions = int((spread > 1e-6 * max(spread[0], 1e-6)).sum())
-    if features > directions:
-        raise UserError(
-            f"features = {features}: the {len(x)} public samples of {x.shape[1]} raw features vary "
-            f"in only {directions} directions; ask for fewer features (or qubits) or more "
-            "public-samples"
-        )
+    wanted = {"features": features, "expert-features": expert_features}
+    for name, count in wanted.items():
+        if not isinstance(count, str) and count > directions:
+            raise UserError(
+                f"{name} = {count}: the {len(x)} public samples of {x.shape[1]} raw features vary "
+                f"in only {directions} directions; ask for fewer features (or qubits) or more "
+                "public-samples"
+            )
+    gain = _gain(x - mean, expert_features, rows)
     rows = rows[:features]
     # a direction's sign is arbitrary; fix it by its largest entry, as scikit-learn does
     largest = np.take_along_axis(rows, np.abs(rows).argmax(1)[:, None], 1)
@@ -95,4 +122,21 @@ def principal_components(x: NDArray[Any], features: int) -> Projection:
         components.astype(np.float32),
         position.min(0).astype(np.float32),
         position.max(0).astype(np.float32),
+        gain.astype(np.float32),
     )
+
+
+def _gain(centred: NDArray[Any], expert_features: int | str, rows: NDArray[Any]) -> NDArray[Any]:
+    """Return what experts see of centred samples ``(n, D)`` with principal directions ``rows``."""
+    if expert_features == "router":
+        return np.zeros(0)
+    if expert_features == "all":
+        gain, seen = np.ones(1), centred
+    elif expert_features == "standardised":
+        deviation = centred.std(0)
+        gain = np.where(deviation > 0, 1 / np.where(deviation > 0, deviation, 1), 0)
+        seen = centred * gain
+    else:
+        gain = rows[: int(expert_features)].T
+        seen = centred @ gain
+    return gain * np.sqrt(2 / max((seen**2).sum(1).mean(), 1e-12))

@@ -11,7 +11,8 @@ class Samples:
     """Labelled samples, one row per client; a client's own come first, zeros pad the rest.
 
     Attributes:
-        x: Angles in [0, π], shape ``(K, M, d)``, float32.
+        x: Angles in [0, π], and behind them the inputs of experts if these see others, shape
+            ``(K, M, d)``, float32.
         y: Classes 0 … C-1, shape ``(K, M)``, int64.
         counts: Number of samples of each client, shape ``(K,)``, int64.
     """

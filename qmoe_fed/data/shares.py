@@ -22,17 +22,17 @@ _BLOCK = 4096  # images projected at a time: pixels are bytes, and all of them a
 
 @dataclass(frozen=True)
 class _Shares:
-    """A pool as angles, sorted by owner and in random order for each owner.
+    """A pool as inputs of a mixture, sorted by owner and in random order for each owner.
 
     Rows that nobody owns come first.
 
     Attributes:
-        angles: Shape ``(n, d)``.
+        x: What mixtures get, see ``Projection.inputs``, shape ``(n, d)``.
         classes: Shape ``(n,)``.
         starts: Client c owns the rows from ``starts[c]`` to ``starts[c + 1]``.
     """
 
-    angles: Array
+    x: Array
     classes: Index
     starts: Index
 
@@ -46,7 +46,7 @@ def fit(data: DataConfig, data_dir: str, seed: int, features: int) -> Projection
     """
     x, _ = read_pool(data, data_dir)
     public, _ = _split(len(x), data, seed)
-    return principal_components(x[public], features)
+    return principal_components(x[public], features, data.expert_features)
 
 
 def load(config: Config, clients: Index, projection: Projection) -> tuple[Samples, Samples]:
@@ -84,7 +84,7 @@ def _share_out(
     by_owner = private[np.argsort(owners, kind="stable")]
     blocks = range(0, len(by_owner), _BLOCK)
     return _Shares(
-        np.concatenate([projection.angles(x[by_owner[i : i + _BLOCK]]) for i in blocks]),
+        np.concatenate([projection.inputs(x[by_owner[i : i + _BLOCK]]) for i in blocks]),
         y[by_owner],
         np.searchsorted(np.sort(owners), np.arange(num_clients + 1)),
     )
@@ -107,7 +107,7 @@ def _gather(shares: _Shares, starts: Index, counts: Index) -> Samples:
     mask = place < counts[:, None]
     rows = np.where(mask, starts[:, None] + place, 0)
     return Samples(
-        torch.from_numpy(shares.angles[rows] * mask[..., None]),
+        torch.from_numpy(shares.x[rows] * mask[..., None]),
         torch.from_numpy(shares.classes[rows] * mask),
         torch.from_numpy(counts),
     )

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field, is_dataclass
 from functools import cached_property
 from typing import Any
 
+import pandas as pd
 from numpy.typing import NDArray
 
 from qmoe_fed.config.settings import Scalar
@@ -23,6 +24,12 @@ class Measured:
 
     rows: list[Row]
     arrays: Arrays = field(default_factory=dict)
+
+
+def to_rows(columns: Mapping[str, object]) -> list[Row]:
+    """Return a row per value of the columns, arrays or lists; a single value stands in all."""
+    rows: list[Row] = pd.DataFrame(columns).to_dict("records")
+    return rows
 
 
 @dataclass(frozen=True)

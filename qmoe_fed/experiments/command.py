@@ -13,8 +13,7 @@ from matplotlib.figure import Figure
 
 from qmoe_fed.config.settings import Section, Tree, between, read_toml, setting
 from qmoe_fed.errors import UserError
-from qmoe_fed.experiments.engine import Runner
-from qmoe_fed.experiments.store import Store
+from qmoe_fed.experiments.engine import Runner, Store
 from qmoe_fed.experiments.views.tables import Table
 from qmoe_fed.results.figures.style import save
 from qmoe_fed.results.progress import say
@@ -106,10 +105,8 @@ def _run(study: Study[Settings], settings: Settings) -> None:
     for table in report.tables:
         table.print()
     heading = f"# {study.name}, seeds {scope.streams[0]} to {scope.streams[-1]}"
-    tables = (table.markdown() for table in report.tables)
-    write_whole(
-        folder / "tables.md", "\n\n".join([heading, *quick, *report.notes, *tables]).encode()
-    )
+    parts = [heading, *quick, *report.notes, *(table.markdown() for table in report.tables)]
+    write_whole(folder / "tables.md", "\n\n".join(parts).encode())
     for name, figure in report.pictures.items():
         save(figure, folder / "figures" / f"{name}.png")
     seconds = time.perf_counter() - began

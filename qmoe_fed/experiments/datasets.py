@@ -10,19 +10,14 @@ from numpy.typing import NDArray
 
 from qmoe_fed import rng
 from qmoe_fed.config import Config
+from qmoe_fed.config.settings import Scalar
 from qmoe_fed.data import Projection, Samples, fit_projection, load_clients, load_pool, load_test
 from qmoe_fed.errors import UserError
-from qmoe_fed.experiments.protocol import Split
 
 MOONS = "moons"
-MOONS_SAMPLES = 600, 200, 200
-"""Training, validation and test samples of Two Moons: 1000 in all (paper, section V-B)."""
-
-COMPONENTS = 8
-"""Principal components of images kept, one per qubit (paper, section V-B)."""
-
-PUBLIC_SAMPLES = 500
-"""Training images the components are fitted on, the same for all seeds."""
+MOONS_SAMPLES = 600, 200, 200  # training, validation, test: 1000 in all (paper, section V-B)
+COMPONENTS = 8  # principal components of images kept, one per qubit (paper, section V-B)
+PUBLIC_SAMPLES = 500  # training images the components are fitted on, the same for all seeds
 
 
 class ImageTask(NamedTuple):
@@ -70,16 +65,22 @@ class Source:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Samples of every seed, and how they became angles."""
+    """Labelled samples, row k for seed k, and how they became angles.
 
-    split: Split
+    ``train`` is what parameters are fitted to; ``validation`` decides when to stop and which
+    learning rate to use; ``test`` is seen once, by what was chosen.
+    """
+
+    train: Samples
+    validation: Samples
+    test: Samples
     projection: Projection
     classes: int
 
     @property
     def features(self) -> int:
         """Number of features d."""
-        return self.split.train.x.shape[-1]
+        return self.train.x.shape[-1]
 
 
 @lru_cache(maxsize=4)
@@ -89,61 +90,39 @@ def load(source: Source) -> Dataset:
     Raises:
         UserError: Image files are missing, damaged or too small.
     """
-    return _moons(source) if source.name == MOONS else _images(source, IMAGES[source.name])
-
-
-def _moons(source: Source) -> Dataset:
-    fit, validation, test = MOONS_SAMPLES
-    config = Config.from_flat(
-        {
-            "seed": source.seed,
-            "num-clients": source.streams.stop,
-            "num-unseen-clients": 0,
-            "partition": "iid",
-            "noise": source.noise,
-            "train-samples": fit + validation,
-            "test-samples": test,
-        }
-    )
+    settings: dict[str, Scalar] = {"seed": source.seed, "partition": "iid"}
+    if source.name == MOONS:
+        fit, validation, test = MOONS_SAMPLES
+        settings |= {"num-clients": source.streams.stop, "num-unseen-clients": 0}
+        settings |= {"noise": source.noise, "train-samples": fit + validation, "test-samples": test}
+    else:
+        dataset, classes, (fit, validation, test) = IMAGES[source.name]
+        settings |= {"dataset": dataset, "classes": classes, "data-dir": source.data_dir}
+        settings |= {"features": COMPONENTS, "qubits": COMPONENTS, "public-samples": PUBLIC_SAMPLES}
+    config = Config.from_flat(settings)
     projection = fit_projection(config)
-    data = load_clients(config, source.streams, projection)
-    return Dataset(_split(data.train, fit, data.test), projection, 2)
+    if source.name == MOONS:
+        data = load_clients(config, source.streams, projection)
+        whole, held_out = data.train, data.test
+    else:
+        whole = _draw(source, projection, load_pool(config), fit + validation, "training")
+        held_out = _draw(source, projection, load_test(config), test, "test")
+    rest = Samples(whole.x[:, fit:], whole.y[:, fit:], whole.counts - fit)
+    return Dataset(whole.first(fit), rest, held_out, projection, len(config.data.labels))
 
 
-def _images(source: Source, task: ImageTask) -> Dataset:
-    fit, validation, test = task.samples
-    config = Config.from_flat(
-        {
-            "seed": source.seed,
-            "dataset": task.dataset,
-            "partition": "iid",
-            "classes": task.classes,
-            "public-samples": PUBLIC_SAMPLES,
-            "features": COMPONENTS,
-            "qubits": COMPONENTS,
-            "data-dir": source.data_dir,
-        }
-    )
-    projection = fit_projection(config)
-
-    def draw(pool: tuple[NDArray[np.uint8], NDArray[np.int64]], count: int, what: str) -> Samples:
-        pixels, classes = pool
-        if (held := len(pixels)) < count:
-            raise UserError(
-                f"{source.name}: {count} {what} images are needed, the files hold {held}"
-            )
-        draws = (rng.generator(source.seed, f"{source.name}/{what}", k) for k in source.streams)
-        rows = np.stack([draw.choice(held, count, replace=False) for draw in draws])
-        x, y = projection.angles(pixels[rows]), classes[rows]
-        counts = torch.full((source.seeds,), count)
-        return Samples(torch.from_numpy(x), torch.from_numpy(y), counts)
-
-    train = draw(load_pool(config), fit + validation, "training")
-    held_out = draw(load_test(config), test, "test")
-    return Dataset(_split(train, fit, held_out), projection, len(config.data.labels))
-
-
-def _split(samples: Samples, fit: int, test: Samples) -> Split:
-    """Set aside what follows the first ``fit`` samples of each seed for validation."""
-    rest = samples.counts - fit
-    return Split(samples.first(fit), Samples(samples.x[:, fit:], samples.y[:, fit:], rest), test)
+def _draw(
+    source: Source,
+    projection: Projection,
+    pool: tuple[NDArray[np.uint8], NDArray[np.int64]],
+    count: int,
+    what: str,
+) -> Samples:
+    """Draw images for every seed from those in a pool, without replacement."""
+    pixels, classes = pool
+    if (held := len(pixels)) < count:
+        raise UserError(f"{source.name}: {count} {what} images are needed, the files hold {held}")
+    draws = (rng.generator(source.seed, f"{source.name}/{what}", k) for k in source.streams)
+    rows = np.stack([draw.choice(held, count, replace=False) for draw in draws])
+    x, y = torch.from_numpy(projection.angles(pixels[rows])), torch.from_numpy(classes[rows])
+    return Samples(x, y, torch.full((source.seeds,), count))

@@ -30,19 +30,6 @@ class Protocol(Section):
     patience: int = setting(20, between(1))  # epochs without a lower validation loss
 
 
-@dataclass(frozen=True)
-class Split:
-    """Labelled samples of a study; row k belongs to seed k.
-
-    ``train`` is what parameters are fitted to; ``validation`` decides when to stop and which
-    learning rate to use; ``test`` is seen once, by what was chosen.
-    """
-
-    train: Samples
-    validation: Samples
-    test: Samples
-
-
 @dataclass(frozen=True, eq=False)
 class Fit:
     """P fitted replicas.
@@ -80,9 +67,9 @@ def fit(
 
     Args:
         model: A module for one replica.
-        start: Its initial parameters, ``(P, *shape)`` each.
-        train_samples: Training samples of the replicas.
-        validation: Validation samples of the replicas.
+        start: Initial parameters, ``(P, *shape)`` each.
+        train_samples: Of the replicas, as are the samples for validation.
+        validation: When to stop is decided on these.
         seeds: Seed of each replica; keys the order of its samples. Replicas may share one.
         learning_rates: Of the replicas, shape ``(P,)``.
         protocol: When to stop, and more.
@@ -91,29 +78,24 @@ def fit(
     settings = TrainingConfig(
         local_epochs=1, batch_size=protocol.batch_size, weight_decay=0.0, proximal_mu=0.0
     )
-    task = Task(
-        model, frozenset(start) if trainable is None else trainable, settings, protocol.seed
-    )
-    replicas = len(seeds)
-    curves = torch.full((3, replicas, protocol.max_epochs), torch.nan)
-    best_loss = torch.full((replicas,), torch.inf)
-    best_epoch = torch.zeros(replicas, dtype=torch.int64)
+    names = frozenset(start) if trainable is None else trainable
+    task = Task(model, names, settings, protocol.seed)
+    active = torch.arange(len(seeds))  # those that have not stopped
+    curves = torch.full((3, len(active), protocol.max_epochs), torch.nan)
+    best_loss = torch.full((len(active),), torch.inf)
+    best_epoch = torch.zeros(len(active), dtype=torch.int64)
     best = {name: values.clone() for name, values in start.items()}
-
-    active = torch.arange(replicas)  # those that have not stopped
     parameters, state = start, None
     for epoch in range(1, protocol.max_epochs + 1):
-        ids = [seeds[int(i)] for i in active]
+        ids, rates = [seeds[int(i)] for i in active], learning_rates[active]
         own = train_samples.select(active)
-        rates = learning_rates[active]
         trained = train(task, parameters, own, ids, epoch, state, rates)
         scores = evaluate(model, trained.parameters, validation.select(active))
         curves[:, active, epoch - 1] = torch.stack([trained.loss, scores.loss, scores.accuracy])
 
         better = scores.loss < best_loss[active]
         improved = active[better]
-        best_loss[improved] = scores.loss[better]
-        best_epoch[improved] = epoch
+        best_loss[improved], best_epoch[improved] = scores.loss[better], epoch
         for name, values in trained.parameters.items():
             best[name][improved] = values[better]
 

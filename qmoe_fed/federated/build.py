@@ -2,7 +2,6 @@
 
 import inspect
 from collections.abc import Sequence
-from dataclasses import fields
 from functools import partial
 
 import torch
@@ -21,11 +20,7 @@ ROUTER = "router"
 
 
 def make_rules(config: Config) -> Rules:
-    """Return how the server of a run works, after checking that its parts go together.
-
-    Raises:
-        UserError: Something cannot be loaded, or settings cannot go together.
-    """
+    """Return how the server of a run works; UserError if its parts cannot go together."""
     federation, settings = config.federation, config.strategy
     mechanisms = make_mechanisms(config)
     check_chain(config, mechanisms)
@@ -39,7 +34,7 @@ def make_rules(config: Config) -> Rules:
         seed=federation.seed,
         fraction_train=federation.fraction_train,
         sampling=federation.sampling,
-        limits=Limits(settings.max_update_norm, settings.max_weight),
+        limits=Limits(Model(config).max_update_norm, settings.max_weight),
         quorum=settings.quorum,
         weighting=settings.weighting,
         mechanisms=mechanisms,
@@ -50,12 +45,10 @@ def make_rules(config: Config) -> Rules:
 def make_aggregator(settings: StrategyConfig, cohort_size: int) -> Aggregator:
     """Return the aggregator a config names, for rounds of so many clients at most.
 
-    A built-in aggregator takes the settings that are its keyword arguments.
-
-    Raises:
-        UserError: Rounds are too small for it, it has no use for weights, or it cannot be loaded.
+    A built-in one takes the settings that are its keyword arguments. UserError if rounds are too
+    small for it, it has no use for weights, or it cannot be loaded.
     """
-    name = settings.aggregator
+    name, given = settings.aggregator, vars(settings)
     rule: Aggregator = load_object(AGGREGATORS.get(name, name), "aggregator")
     if name not in AGGREGATORS:
         return rule
@@ -64,9 +57,8 @@ def make_aggregator(settings: StrategyConfig, cohort_size: int) -> Aggregator:
             f"weighting = {settings.weighting!r}: {name} does not use weights; "
             "set weighting = 'uniform' or aggregator = 'mean'"
         )
-    keywords = inspect.signature(rule).parameters.keys() & {f.name for f in fields(settings)}
-    if keywords:
-        rule = partial(rule, **{keyword: getattr(settings, keyword) for keyword in keywords})
+    if keywords := inspect.signature(rule).parameters.keys() & given.keys():
+        rule = partial(rule, **{keyword: given[keyword] for keyword in keywords})
     try:
         rule(torch.zeros(cohort_size, 1), torch.ones(cohort_size))
     except TooFewClients as error:
@@ -84,11 +76,7 @@ def make_server_step(settings: StrategyConfig) -> ServerStep:
 
 
 def make_mechanisms(config: Config) -> tuple[Mechanism, ...]:
-    """Return the mechanisms a config names, in order; the same on server and clients.
-
-    Raises:
-        UserError: A name is unknown, cannot be loaded, or does not take the options.
-    """
+    """Return the mechanisms a config names, in order; UserError if a name or option is wrong."""
     names = [name.strip() for name in config.privacy.mechanisms.split(",") if name.strip()]
     options = parse_options("mechanism-options", config.privacy.mechanism_options)
     owners = sum(":" in name for name in names)
@@ -101,8 +89,7 @@ def make_mechanisms(config: Config) -> tuple[Mechanism, ...]:
 
 
 def _make(name: str, config: Config, options: dict[str, object]) -> Mechanism:
-    if name not in MECHANISMS:
-        named(*MECHANISMS)("mechanism", name)
+    named(*MECHANISMS)("mechanism", name)
     kind = load_object(MECHANISMS.get(name, name), "mechanism")
     if not (isinstance(kind, type) and issubclass(kind, Mechanism)):
         raise UserError(f"mechanism {name!r}: is not a class derived from strategies.Mechanism")

@@ -169,8 +169,9 @@ def _check_outputs(model: Model, x: Tensor) -> None:
     settings, classes = model.config.model, shape_of(model.config).classes
     device = {name.removeprefix("router."): rows[0] for name, rows in model.devices([0]).items()}
     with torch.no_grad():
-        weights = functional_call(model.module.router, device, x)
-        outputs = model.module.experts(x)
+        angles, inputs = model.module.parts(x)
+        weights = functional_call(model.module.router, device, angles)
+        outputs = model.module.experts(inputs)
     if weights.shape != (len(x), settings.num_experts):
         raise UserError(
             f"router {settings.router!r} returns shape {tuple(weights.shape)} for x of shape "

@@ -17,7 +17,7 @@ from qmoe_fed.federated.unseen import fit_unseen
 from qmoe_fed.federated.updates import ClientTable, Cohort
 from qmoe_fed.learning import Scores
 from qmoe_fed.learning.optimizers import State
-from qmoe_fed.learning.replicas import rows_of
+from qmoe_fed.learning.replicas import join, rows_of
 from qmoe_fed.models import Parameters
 
 
@@ -140,14 +140,35 @@ class Host:
         count = len(self.clients)
         return {name: values.new_zeros(count, *values.shape[1:]) for name, values in like.items()}
 
+    def private(self, kept: Kept, shared: Parameters) -> Parameters:
+        """Return what belongs to the clients alone, one row each, with experts that are solved.
+
+        Empty if they share all they have.
+        """
+        if not self.model.solve:
+            return kept.local
+        parts = []
+        for model, ids in self.model.by_depth(self.clients):
+            rows = self._rows(ids)
+            replicas = model.replicas(shared, rows_of(kept.local, rows), ids)
+            mixtures = model.mixtures(replicas, self._own.select(rows).train)
+            parts.append({n: v for n, v in mixtures.items() if n.startswith("experts.")})
+        order = torch.tensor([c for _, ids in self.model.by_depth(self.clients) for c in ids])
+        return {**kept.local, **rows_of(join(parts), order.argsort())}
+
     def score(self, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
-        """Score some of the clients: accuracy, loss, routing-entropy, load-i of each expert i."""
+        """Score some of the clients: accuracy, loss, routing-entropy, load-i of each expert i.
+
+        And train-samples and test-samples, how many they have.
+        """
 
         def columns(model: Model, ids: Sequence[int]) -> dict[str, Tensor]:
             scores, load, entropy = self._scores(model, kept, shared, ids)
             loads = {f"load-{i}": column for i, column in enumerate(load.sum(-1).T)}
             names = {"accuracy": scores.accuracy, "loss": scores.loss, "routing-entropy": entropy}
-            return {**names, **loads}
+            own = self._own.select(self._rows(ids))
+            sizes = {"train-samples": own.train.counts, "test-samples": own.test.counts}
+            return {**names, **loads, **sizes}
 
         return self._table(clients, columns)
 

@@ -27,14 +27,11 @@ Aggregate = Callable[[Cohort], Tensor]
 
 
 class Mechanism:
-    """A mechanism that does nothing; derive from it and override what is needed.
-
-    Attributes:
-        releases_empty_round: Whether the server half copes with a cohort of nobody and wants it;
-            if not, a round in which nobody is left does not count.
-    """
+    """A mechanism that does nothing; derive from it and override what is needed."""
 
     releases_empty_round: ClassVar[bool] = False
+    """Whether the server half copes with a cohort of nobody and wants it; if not, a round in which
+    nobody is left does not count."""
 
     @classmethod
     def from_config(cls, config: Config, options: dict[str, object]) -> Self:
@@ -42,15 +39,7 @@ class Mechanism:
         return cls(**options)
 
     def check(self, config: Config, chain: Sequence["Mechanism"]) -> None:
-        """Refuse what the mechanism cannot go with, before the run starts.
-
-        Args:
-            config: The whole run.
-            chain: All mechanisms of the run, this one among them.
-
-        Raises:
-            UserError: The run would not have the privacy it claims.
-        """
+        """Raise UserError where a run with this chain would not have the privacy it claims."""
 
     def on_client(
         self, updates: Tensor, clients: Sequence[int], server_round: int, seed: int
@@ -62,16 +51,14 @@ class Mechanism:
         Args:
             updates: Shape ``(k, P)``, float64, one row per client; rows must not be mixed.
             clients: Their ids, length k.
-            server_round: The round.
             seed: Seed of the run, for ``qmoe_fed.rng``.
         """
         return updates
 
     def before_round(self, server_round: int) -> None:
-        """Prepare for a round, on the server, before clients are sampled.
+        """Prepare, on the server, for a round, before clients are sampled.
 
-        Raises:
-            PrivacyBudgetExhausted: Flower's exception: the run has to end before this round.
+        Flower's PrivacyBudgetExhausted, raised here, ends the run before this round.
         """
 
     def on_server(
@@ -82,8 +69,6 @@ class Mechanism:
         Args:
             cohort: The updates that passed the gate.
             aggregate: The rest of the chain; call it with the cohort, changed or not.
-            server_round: The round.
-            seed: As for ``on_client``.
         """
         return aggregate(cohort)
 
@@ -105,30 +90,25 @@ class Mechanism:
     @property
     def has_server_half(self) -> bool:
         """Whether ``on_server`` is overridden."""
-        return self._overrides("on_server")
+        return type(self).on_server is not Mechanism.on_server
 
     @property
     def runs_on_server(self) -> bool:
         """Whether anything of it needs a strategy that calls it: its server half, accounts."""
-        return self._overrides("on_server", "before_round", "metrics")
-
-    def _overrides(self, *names: str) -> bool:
-        return any(getattr(type(self), name) is not getattr(Mechanism, name) for name in names)
+        kind = type(self)
+        accounts = (kind.before_round, kind.metrics) != (Mechanism.before_round, Mechanism.metrics)
+        return accounts or self.has_server_half
 
 
 def on_server(
-    mechanisms: Sequence[Mechanism],
-    cohort: Cohort,
-    aggregate: Aggregate,
-    server_round: int,
-    seed: int,
+    mechanisms: Sequence[Mechanism], cohort: Cohort, aggregate: Aggregate, number: int, seed: int
 ) -> Tensor:
-    """Return the aggregated update ``(P,)``: all server halves around ``aggregate``."""
+    """Return the aggregated update ``(P,)`` of a round: all server halves around ``aggregate``."""
     if not mechanisms:
         return aggregate(cohort)
     first, *rest = mechanisms
-    inner = partial(on_server, rest, aggregate=aggregate, server_round=server_round, seed=seed)
-    return first.on_server(cohort, inner, server_round, seed)
+    inner = partial(on_server, rest, aggregate=aggregate, number=number, seed=seed)
+    return first.on_server(cohort, inner, number, seed)
 
 
 def grouped(groups: Mapping[str, Mapping[str, Value]]) -> dict[str, Value]:

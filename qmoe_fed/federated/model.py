@@ -8,12 +8,14 @@ import torch
 from torch import Tensor
 
 from qmoe_fed.config import Config
-from qmoe_fed.data import shape_of
+from qmoe_fed.data import Samples, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.updates import Layout
 from qmoe_fed.learning import Task
 from qmoe_fed.learning.devices import DRAW, client_layers
 from qmoe_fed.learning.replicas import expand
+from qmoe_fed.learning.solving import Solve
+from qmoe_fed.learning.trainer import mean_cross_entropy
 from qmoe_fed.models import (
     Mixture,
     Parameters,
@@ -25,7 +27,13 @@ from qmoe_fed.models import (
 )
 from qmoe_fed.models.routers import QuantumRouter
 
-SHARED = {"router": ("router.",), "experts": ("experts.",), "all": ("",), "none": ()}
+SHARED = {
+    "router": ("router.", "fit."),
+    "prior": ("router.", "fit."),
+    "experts": ("experts.",),
+    "all": ("",),
+    "none": (),
+}
 """How the names of the parameters begin that travel, by what ``share`` says."""
 
 
@@ -56,7 +64,9 @@ class Model:
 
     def _build(self) -> Mixture:
         shape = shape_of(self.config)
-        return build_model(self.config.model, shape.features, shape.classes, self.layers)
+        return build_model(
+            self.config.model, shape.features, shape.classes, self.layers, shape.inputs
+        )
 
     @cached_property
     def _by_layers(self) -> "dict[int, Model]":
@@ -87,9 +97,35 @@ class Model:
         return router.circuit.parameters if isinstance(router, QuantumRouter) else 0
 
     @cached_property
+    def solve(self) -> Solve | None:
+        """How experts are solved, if they are."""
+        config, shape = self.config, shape_of(self.config)
+        if config.training.expert_fit == "gradient":
+            return None
+        return Solve(
+            config.model.num_experts,
+            shape.inputs or shape.features,
+            shape.classes,
+            config.federation.share == "prior",
+            config.training.support,
+            config.training.batch_size,
+            config.training.ridge,
+        )
+
+    @cached_property
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shapes of what is trained, in order: no frozen router, no experts that are solved."""
+        parameters = {name: tuple(p.shape) for name, p in self.module.named_parameters()}
+        left_out = ["router."] * (self.config.training.freeze == "router")
+        if self.solve:
+            parameters |= {n: tuple(v.shape[1:]) for n, v in self.solve.initial(1).items()}
+            left_out.append("experts.")
+        return {n: s for n, s in parameters.items() if not n.startswith(tuple(left_out))}
+
+    @cached_property
     def names(self) -> tuple[str, ...]:
-        """Names of all parameters, in order."""
-        return tuple(name for name, _ in self.module.named_parameters())
+        """Names of the parameters that clients train, in order."""
+        return tuple(self._shapes)
 
     @cached_property
     def shared(self) -> tuple[str, ...]:
@@ -110,29 +146,60 @@ class Model:
     @cached_property
     def layout(self) -> Layout:
         """How the shared parameters lie in a vector."""
-        shapes = {name: tuple(p.shape) for name, p in self.module.named_parameters()}
-        return Layout({name: shapes[name] for name in self.shared}, self.angles)
+        return Layout({name: self._shapes[name] for name in self.shared}, self.angles)
+
+    @property
+    def max_update_norm(self) -> float:
+        """The longest update that counts (L2), unless the settings say: 100, or 10 √P."""
+        return self.config.strategy.max_update_norm or max(100.0, 10 * self.layout.size**0.5)
 
     def initial(self, names: Sequence[str], clients: Sequence[int]) -> Parameters:
         """Return the initial values of some parameters, one row per client."""
-        full = initial_parameters(self._build, self.config.federation.seed, clients)
+        if not names:
+            return {}
+        full = initial_parameters(self._build, self.config.federation.seed, clients, names)
+        if self.solve:
+            full |= self.solve.initial(len(clients))
         return {name: full[name].to(self.config.training.device) for name in names}
 
     def initial_shared(self) -> Parameters:
         """Return the shared parameters before the first round, ``(*shape)`` each."""
         return {name: values[0] for name, values in self.initial(self.shared, [0]).items()}
 
+    @cached_property
+    def frozen(self) -> Parameters:
+        """The router that all clients hold and nobody trains, ``(*shape)`` each; or nothing."""
+        if self.config.training.freeze == "none":
+            return {}
+        router = [n for n, _ in self.module.named_parameters() if n.startswith("router.")]
+        return {name: values[0] for name, values in self.initial(router, [0]).items()}
+
     def replicas(self, shared: Parameters, local: Parameters, clients: Sequence[int]) -> Parameters:
         """Return all that the replicas of some clients run with, ``(k, *shape)`` each.
 
-        What their devices are comes with their parameters; it is never trained, stored or sent.
+        A frozen router and what their devices are come with their parameters; they are never
+        trained, stored or sent.
 
         Args:
             shared: Shared parameters, ``(*shape)`` each.
             local: The clients' own parameters, ``(k, *shape)`` each.
             clients: Their ids.
         """
-        return {**expand(shared, len(clients)), **local, **self.devices(clients)}
+        own = {**local, **self.devices(clients)}
+        return {**expand({**self.frozen, **shared}, len(clients)), **own}
+
+    def mixtures(self, parameters: Parameters, samples: Samples) -> Parameters:
+        """Return the parameters of clients' mixtures: their experts solved, if they are solved.
+
+        Args:
+            parameters: As ``replicas`` returns them.
+            samples: What the clients' experts are solved on.
+        """
+        if not self.solve:
+            return parameters
+        own = {name: values for name, values in parameters.items() if not name.startswith("fit.")}
+        execution = self.config.training.execution
+        return {**own, **self.solve.solved(self.module, parameters, samples, execution)}
 
     def devices(self, clients: Sequence[int]) -> Parameters:
         """Return what the devices of some clients are, by name of the module's buffers.
@@ -154,4 +221,5 @@ class Model:
             self.config.training,
             self.config.federation.seed,
             frozenset(self.shared),
+            self.solve.loss if self.solve else mean_cross_entropy,
         )

@@ -18,7 +18,7 @@ from torch import Tensor
 from qmoe_fed import rng
 from qmoe_fed.config.plugins import AGGREGATORS, SERVER_STEPS, load_object
 from qmoe_fed.errors import UserError, unknown
-from qmoe_fed.federated.mechanism import Mechanism, Memory, group_of, grouped, on_server
+from qmoe_fed.federated.mechanism import Mechanism, on_server
 from qmoe_fed.federated.updates import Cohort, Layout, Limits, Rejection, check_rows
 from qmoe_fed.models import wrap
 
@@ -42,79 +42,53 @@ class ServerStep(Protocol):
 
     def init(self, size: int) -> StepState:
         """Return the state before the first round, for ``size`` parameters."""
-        ...
 
     def apply(self, state: StepState, aggregate: Tensor) -> tuple[Tensor, StepState]:
         """Return the step to add to the parameters, ``(P,)``, and the next state."""
-        ...
 
 
 @dataclass(frozen=True)
 class Rules:
     """How a server chooses clients and what it does with their updates.
 
-    Attributes:
-        num_clients: Clients 0 … num_clients - 1 train.
-        aggregator: Turns updates and weights into one update; the mean if none is given.
-        server_step: Turns the aggregate into a step; the aggregate itself if none is given.
-        seed: Seed of sampling and noise.
-        fraction_train: Share of the clients that train in a round, in (0, 1].
-        sampling: ``"fixed"`` or ``"poisson"``, see ``sample_clients``.
-        limits: What the gate lets pass.
-        quorum: Share of the sampled clients that must pass the gate for a round to count.
-        weighting: ``"uniform"``, or ``"examples"`` for the number of training samples.
-        mechanisms: Privacy mechanisms; their server halves run here.
-        trained_by: Which of the numbers clients train, ``(C, P)``, by their ids; weights become 0
-            elsewhere. None: all train all.
+    By default the aggregate is the mean, and the step the aggregate itself. Where ``trained_by``
+    says which of the numbers some clients train, ``(C, P)``, weights are 0 elsewhere.
     """
 
-    num_clients: int
+    num_clients: int  # clients 0 … num_clients - 1 train
     aggregator: Aggregator = field(
         default_factory=lambda: load_object(AGGREGATORS["mean"], "aggregator")
     )
     server_step: ServerStep = field(
         default_factory=lambda: load_object(SERVER_STEPS["plain"], "server step")()
     )
-    seed: int = 0
-    fraction_train: float = 1.0
-    sampling: str = "fixed"
+    seed: int = 0  # of sampling and noise
+    fraction_train: float = 1.0  # of the clients in a round, in (0, 1]
+    sampling: str = "fixed"  # or "poisson", see ``sample_clients``
     limits: Limits = Limits()  # noqa: RUF009 frozen
-    quorum: float = 0.5
-    weighting: str = "uniform"
-    mechanisms: Sequence[Mechanism] = ()
+    quorum: float = 0.5  # share of the sampled clients whose rows count, for the round to count
+    weighting: str = "uniform"  # or "examples": by the number of training samples
+    mechanisms: Sequence[Mechanism] = ()  # their server halves run here
     trained_by: Callable[[Sequence[int]], Tensor] | None = None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a round came to.
+    """What a round came to; the step's state is as it was if the round does not count."""
 
-    Attributes:
-        values: The next shared parameters, ``(P,)`` float64; None if the round does not count.
-        step: The state of the server step; as it was if the round does not count.
-        metrics: What is reported of the round.
-        rejections: The clients left out, and why, in ascending order.
-        fault: Why the round does not count; empty if it does.
-    """
-
-    values: Tensor | None
+    values: Tensor | None  # the next shared parameters, (P,) float64, if the round counts
     step: StepState | None
     metrics: Metrics
-    rejections: list[Rejection]
-    fault: str = ""
+    rejections: list[Rejection]  # by client, ascending
+    fault: str = ""  # why the round does not count
 
 
 def open_round(rules: Rules, server_round: int) -> list[int]:
-    """Tell the mechanisms that a round begins, and return the clients that train in it.
-
-    Raises:
-        PrivacyBudgetExhausted: A mechanism ends the run before this round.
-    """
+    """Return who trains in a round; PrivacyBudgetExhausted if a mechanism ends the run here."""
     for mechanism in rules.mechanisms:
         mechanism.before_round(server_round)
-    return sample_clients(
-        rules.num_clients, rules.fraction_train, rules.sampling, rules.seed, server_round
-    )
+    fraction, sampling = rules.fraction_train, rules.sampling
+    return sample_clients(rules.num_clients, fraction, sampling, rules.seed, server_round)
 
 
 def close_round(
@@ -129,21 +103,15 @@ def close_round(
 ) -> Outcome:
     """Bring a round to its end: gate, mechanisms, aggregator, server step.
 
-    A round in which too few clients are left does not count: parameters and the state of the
-    server step stay as they are.
+    A round in which too few clients are left does not count. UserError if the aggregator or a
+    mechanism returns what is not an update.
 
     Args:
-        rules: How.
-        server_round: The round.
         sampled: How many clients were asked to train.
         cohort: The updates that came back, as they came.
         unread: Clients whose updates could not be read.
-        layout: How parameters lie in the updates.
         shared: The shared parameters that were sent out, ``(P,)`` float64.
         step: The state of the server step; None before the first round.
-
-    Raises:
-        UserError: The aggregator or a mechanism returned what is not an update.
     """
     cohort, outside = check_rows(cohort, rules.limits)
     updates = torch.where(layout.is_angle, wrap(cohort.updates), cohort.updates)
@@ -151,9 +119,9 @@ def close_round(
     if rules.trained_by:
         weights = weights.unsqueeze(1) * rules.trained_by(cohort.clients)
     cohort = replace(cohort, updates=updates, weights=weights)
-    fault, values = "", None
+    fault, values, accepted = "", None, len(cohort.clients)
     try:
-        _check_quorum(rules, len(cohort.clients), sampled)
+        _check_quorum(rules, accepted, sampled)
         aggregate = _aggregate(rules, server_round, cohort, layout.size)
         before = rules.server_step.init(layout.size) if step is None else step
         change, step = rules.server_step.apply(before, aggregate)
@@ -165,11 +133,11 @@ def close_round(
     left_out = {one.client for one in rejections} - set(cohort.clients)
     metrics: Metrics = {
         "clients-sampled": sampled,
-        "clients-accepted": len(cohort.clients),
+        "clients-accepted": accepted,
         "clients-rejected": sorted(left_out),
         "round-counted": int(values is not None),
     }
-    if cohort.clients:
+    if accepted:
         metrics["train-loss"] = cohort.losses.mean().item()
     for mechanism in rules.mechanisms:
         metrics.update(mechanism.metrics())
@@ -190,28 +158,13 @@ def _aggregate(rules: Rules, server_round: int, cohort: Cohort, size: int) -> Te
     def rest(cohort: Cohort) -> Tensor:
         return rules.aggregator(cohort.updates, cohort.weights)
 
-    aggregate = on_server(rules.mechanisms, cohort, rest, server_round, rules.seed)
-    is_tensor = isinstance(aggregate, Tensor)
-    if not (is_tensor and aggregate.shape == (size,) and aggregate.isfinite().all()):
+    update = on_server(rules.mechanisms, cohort, rest, server_round, rules.seed)
+    if not (isinstance(update, Tensor) and update.shape == (size,) and update.isfinite().all()):
         raise UserError(
             f"round {server_round}: aggregator {rules.aggregator} or a mechanism returned "
-            f"{aggregate!r}; expected a tensor of {size} finite numbers"
+            f"{update!r}; expected a tensor of {size} finite numbers"
         )
-    return aggregate
-
-
-def memory_of(step: StepState | None, mechanisms: Sequence[Mechanism]) -> Memory:
-    """Return what a server step and mechanisms remember, under flat names."""
-    spent = {f"mechanism.{i}": mechanism.state_dict() for i, mechanism in enumerate(mechanisms)}
-    return grouped({"step": dict(step or {}), **spent})
-
-
-def recall(memory: Memory, mechanisms: Sequence[Mechanism]) -> StepState | None:
-    """Restore what the mechanisms remember in place, and return the state of the server step."""
-    for i, mechanism in enumerate(mechanisms):
-        mechanism.load_state_dict(group_of(memory, f"mechanism.{i}"))
-    step = group_of(memory, "step")
-    return {name: torch.as_tensor(value) for name, value in step.items()} or None
+    return update
 
 
 def sample_size(num_clients: int, fraction: float) -> int:
@@ -225,10 +178,7 @@ def sample_clients(
     """Return the ids of the clients that train in a round, ascending; every round draws anew.
 
     ``"fixed"`` draws exactly ``sample_size`` clients without replacement; ``"poisson"`` takes each
-    client with probability ``fraction``, independently: possibly nobody.
-
-    Raises:
-        UserError: There is no such way of sampling.
+    client with probability ``fraction``, independently: possibly nobody. UserError otherwise.
     """
     draws = rng.uniform(seed, "sampling", np.arange(num_clients), server_round=server_round)
     if sampling == "poisson":

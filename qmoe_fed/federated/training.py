@@ -65,7 +65,7 @@ def train_clients(
     trained = train(task, start, data.train, clients, server_round, state)
     moved = ravel({n: trained.parameters[n] - shared[n] for n in model.shared}, len(clients))
     norms = torch.linalg.vector_norm(moved.double(), dim=1, keepdim=True)
-    small = norms <= model.config.strategy.max_update_norm
+    small = norms <= model.max_update_norm
     updates = torch.where(small & model.layout.is_angle.to(moved.device), wrap(moved), moved)
     finite = ravel(trained.parameters, len(clients)).isfinite().all(1)
     new_local = choose(finite, {name: trained.parameters[name] for name in model.local}, local)
@@ -88,8 +88,8 @@ def score_clients(
         entropy of its routing weights ``(k,)``, in bits.
     """
     test, execution = data.test, model.config.training.execution
-    parameters = model.replicas(shared, local, clients)
     model.module.eval()
+    parameters = model.mixtures(model.replicas(shared, local, clients), data.train)
     scores = evaluate(model.module, parameters, test, execution)
     with torch.no_grad():
         weights = routing_weights(model.module, parameters, test.x, execution)

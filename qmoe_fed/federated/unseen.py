@@ -25,10 +25,10 @@ def fit_unseen(
 ) -> dict[str, Accuracies]:
     """Fit and test unseen clients, once for every number of labelled samples.
 
-    ``shared``: the trained shared parameters stay as they are, only the local ones are fitted;
-    ``scratch``: all are fitted; ``random``: as ``shared``, but with untrained shared parameters,
-    drawn for each client. All sizes are replicas of one tensor program, and so are trained and
-    random shared parameters.
+    ``shared``: the trained shared parameters stay as they are, only the local ones are fitted, and
+    solved experts made of the labelled samples; ``scratch``: all are fitted; ``random``: as
+    ``shared``, but with untrained shared parameters, drawn for each client. All sizes are replicas
+    of one tensor program, and so are trained and random shared parameters.
 
     Args:
         model: The run's model; ``unseen-samples`` and ``unseen-epochs`` of its config apply.
@@ -69,14 +69,16 @@ def fit_few(
         model.config.training, local_epochs=model.config.unseen.unseen_epochs, proximal_mu=0.0
     )
     counts = torch.cat([data.train.counts.clamp(max=m) for m in sizes] * len(starts))
+    labelled = replace(_tile(data.train, repeats), counts=counts)
     result = train(
         replace(model.task(trainable), settings=settings),
         join(model.replicas({}, start, clients) for start in starts for _ in sizes),
-        replace(_tile(data.train, repeats), counts=counts),
+        labelled,
         list(clients) * repeats,
     )
     tests = _tile(data.test, repeats)
-    accuracy = evaluate(model.module, result.parameters, tests, settings.execution).accuracy
+    mixtures = model.mixtures(result.parameters, labelled)
+    accuracy = evaluate(model.module, mixtures, tests, settings.execution).accuracy
     rows = accuracy.view(len(starts), len(sizes), len(clients))
     return [dict(zip(sizes, row, strict=True)) for row in rows]
 

@@ -14,15 +14,10 @@ from qmoe_fed.models import Parameters
 
 @dataclass(frozen=True)
 class Layout:
-    """How the shared parameters lie in a vector.
-
-    Attributes:
-        shapes: Shape of each parameter, in order.
-        angles: Names of parameters that are angles, shared or not.
-    """
+    """How the shared parameters lie in a vector of P numbers: their shapes, in order."""
 
     shapes: Mapping[str, tuple[int, ...]]
-    angles: frozenset[str] = frozenset()
+    angles: frozenset[str] = frozenset()  # names of parameters that are angles, shared or not
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -47,17 +42,14 @@ class Layout:
 
     def flat(self, parameters: Parameters, *rows: int) -> Tensor:
         """Return ``(*rows, *shape)`` each as one ``(*rows, P)``, float64."""
-        sizes = zip(self.names, self.sizes, strict=True)
-        parts = [parameters[name].double().reshape(*rows, size) for name, size in sizes]
+        parts = [parameters[name].double().reshape(*rows, -1) for name in self.names]
         return torch.cat(parts, -1) if parts else torch.zeros(*rows, 0, dtype=torch.float64)
 
     def parameters(self, values: Tensor) -> Parameters:
         """Return values ``(…, P)`` as parameters ``(…, *shape)``, float32."""
-        parts = values.float().split(self.sizes, -1)
-        return {
-            name: part.reshape(*values.shape[:-1], *shape)
-            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
-        }
+        lead, parts = values.shape[:-1], values.float().split(self.sizes, -1)
+        shapes = zip(self.shapes.items(), parts, strict=True)
+        return {name: part.reshape((*lead, *shape)) for (name, shape), part in shapes}
 
 
 @dataclass(frozen=True)
@@ -96,11 +88,8 @@ class Cohort:
         """Return the clients of several cohorts, at least one, as one."""
         ids = [client for part in parts for client in part.clients]
         order = torch.tensor(ids).argsort()
-        columns = [
-            torch.cat(values)[order]
-            for values in zip(*((p.updates, p.weights, p.losses) for p in parts), strict=True)
-        ]
-        return cls(tuple(sorted(ids)), *columns)
+        columns = zip(*((p.updates, p.weights, p.losses) for p in parts), strict=True)
+        return cls(tuple(sorted(ids)), *(torch.cat(values)[order] for values in columns))
 
     def select(self, keep: Tensor) -> "Cohort":
         """Return the cohort of the clients marked True, ``(C,)``."""
@@ -110,12 +99,7 @@ class Cohort:
 
 @dataclass(frozen=True)
 class ClientTable:
-    """Metrics of clients, one row each, in ascending order of their ids.
-
-    Attributes:
-        clients: Ids of the clients, ``(k,)``.
-        columns: Values by metric, ``(k,)`` float64 each.
-    """
+    """Metrics of clients: ids ``(k,)``, ascending, and columns by name, ``(k,)`` float64 each."""
 
     clients: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     columns: dict[str, Tensor] = field(default_factory=dict)
@@ -123,43 +107,29 @@ class ClientTable:
 
 @dataclass(frozen=True)
 class Limits:
-    """What a client's row must stay within.
+    """What a client's row must stay within."""
 
-    Attributes:
-        max_update_norm: Bound on the L2 norm of an update, over all shared parameters, before
-            angles are taken in (-π, π].
-        max_weight: Bound on the number of examples; the least is 1.
-    """
-
-    max_update_norm: float = 100.0
-    max_weight: float = 1e6
+    max_update_norm: float = 100.0  # L2, of all shared parameters, before angles are in (-π, π]
+    max_weight: float = 1e6  # number of examples; the least is 1
 
 
 def check_rows(cohort: Cohort, limits: Limits) -> tuple[Cohort, list[Rejection]]:
     """Return the clients whose rows are within the limits, and why the others are not."""
-    norms = torch.linalg.vector_norm(cohort.updates, dim=1)
-    examples = cohort.weights if cohort.weights.dim() == 1 else cohort.weights.amax(1)
-    losses = cohort.losses
+    updates, weights, losses = cohort.updates, cohort.weights, cohort.losses
+    norms, norm = torch.linalg.vector_norm(updates, dim=1), limits.max_update_norm
+    examples = weights if weights.dim() == 1 else weights.amax(1)
+    above = f"more than max-update-norm = {norm:g}"
+    usual = (examples >= 1) & (examples <= limits.max_weight)
+    outside = f"not in [1, {limits.max_weight:g}]"
     checks = [
-        (cohort.updates.isfinite().all(1), lambda row: "update is not finite"),
-        (
-            norms <= limits.max_update_norm,
-            lambda row: (
-                f"norm of the update is {norms[row]:.6g}, more than max-update-norm = "
-                f"{limits.max_update_norm:g}"
-            ),
-        ),
-        (
-            (examples >= 1) & (examples <= limits.max_weight),
-            lambda row: f"num-examples is {examples[row]:g}, not in [1, {limits.max_weight:g}]",
-        ),
-        (losses.isfinite(), lambda row: f"train-loss is {losses[row]:g}"),
+        (updates.isfinite().all(1), lambda i: "update is not finite"),
+        (norms <= norm, lambda i: f"norm of the update is {norms[i]:.6g}, {above}"),
+        (usual, lambda i: f"num-examples is {examples[i]:g}, {outside}"),
+        (losses.isfinite(), lambda i: f"train-loss is {losses[i]:g}"),
     ]
-    good, rejections = torch.ones(len(cohort.clients), dtype=torch.bool), []
+    good, rejections = torch.ones(len(cohort.clients), dtype=torch.bool), list[Rejection]()
     for passed, reason in checks:
-        rejections += [
-            Rejection(cohort.clients[row], reason(row))
-            for row in (good & ~passed).nonzero().flatten().tolist()
-        ]
+        bad = (good & ~passed).nonzero().flatten().tolist()
+        rejections += [Rejection(cohort.clients[row], reason(row)) for row in bad]
         good &= passed
     return cohort if good.all() else cohort.select(good), rejections

@@ -28,14 +28,7 @@ PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
 
 @dataclass(frozen=True)
 class FlowerApp:
-    """A Flower app on disk.
-
-    Attributes:
-        path: Its directory, absolute.
-        name: Its project name.
-        settings: What its ``[tool.flwr.app.config]`` says.
-        publisher: Who published it.
-    """
+    """A Flower app on disk: its directory, absolute; its project name, settings and publisher."""
 
     path: Path
     name: str
@@ -73,10 +66,8 @@ def parse_run_config(arguments: Iterable[str]) -> dict[str, Any]:
     """
     settings: dict[str, Any] = {}
     for argument in arguments:
-        if argument.endswith(".toml"):
-            settings |= read_toml(Path(argument).expanduser())
-        else:
-            settings |= _parse_pairs(argument)
+        is_file = argument.endswith(".toml")
+        settings |= read_toml(Path(argument).expanduser()) if is_file else _parse_pairs(argument)
     return settings
 
 
@@ -109,12 +100,15 @@ class RunSettings:
     Attributes:
         overrides: What replaces the app's own settings; paths are absolute.
         config: All settings together.
-        output_dir: The directory of the results, absolute; it exists.
     """
 
     overrides: Mapping[str, Scalar]
     config: Config
-    output_dir: Path
+
+    @property
+    def output_dir(self) -> Path:
+        """The directory of the results, absolute; it exists."""
+        return Path(self.config.results.output_dir)
 
 
 def settle(app: FlowerApp, overrides: Mapping[str, Any], output_dir: str | None) -> RunSettings:
@@ -130,11 +124,10 @@ def settle(app: FlowerApp, overrides: Mapping[str, Any], output_dir: str | None)
     config = Config.from_flat({**app.settings, **overrides})
     _refuse_unlisted(app, {*overrides, "output-dir"})
     directory = _make_directory(output_dir or config.results.output_dir, app.name)
-    paths = {"output-dir": str(directory)}
+    overrides = {**overrides, "output-dir": str(directory)}
     if data_dir := config.results.data_dir:
-        paths["data-dir"] = str(_absolute(data_dir))
-    overrides = {**overrides, **paths}
-    return RunSettings(overrides, Config.from_flat({**app.settings, **overrides}), directory)
+        overrides["data-dir"] = str(_absolute(data_dir))
+    return RunSettings(overrides, Config.from_flat({**app.settings, **overrides}))
 
 
 def settle_resumed(app: FlowerApp, run_dir: Path) -> RunSettings:
@@ -157,7 +150,7 @@ def settle_resumed(app: FlowerApp, run_dir: Path) -> RunSettings:
     usual = Config.from_flat(app.settings).to_flat()
     overrides = {key: value for key, value in settings.items() if value != usual[key]}
     _refuse_unlisted(app, overrides.keys())
-    return RunSettings(overrides, Config.from_flat(settings), directory)
+    return RunSettings(overrides, Config.from_flat(settings))
 
 
 def _refuse_unlisted(app: FlowerApp, keys: Set[str]) -> None:

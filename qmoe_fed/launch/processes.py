@@ -46,14 +46,13 @@ def scratch_directory() -> Iterator[Path]:
 def belonging_to(directory: Path) -> list[psutil.Process]:
     """Return the living processes that belong to a scratch directory, without this one."""
     found = []
-    others = (process for process in psutil.process_iter() if process.pid != os.getpid())
-    for process in others:
+    for process in psutil.process_iter():
         with suppress(psutil.Error):  # gone meanwhile, or another user's
-            if process.environ().get(MARK) == str(directory) or any(
-                Path(file.path).is_relative_to(directory) for file in process.open_files()
-            ):
+            marked = process.environ().get(MARK) == str(directory)
+            files = () if marked else process.open_files()
+            if marked or any(Path(file.path).is_relative_to(directory) for file in files):
                 found.append(process)
-    return found
+    return [process for process in found if process.pid != os.getpid()]
 
 
 def end_all(directory: Path) -> None:

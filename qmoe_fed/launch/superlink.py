@@ -18,7 +18,8 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection, HTTPException
 from io import TextIOWrapper
 from pathlib import Path
-from typing import IO, Any
+from subprocess import DEVNULL, PIPE, STDOUT
+from typing import IO
 
 import tomli_w
 
@@ -38,6 +39,7 @@ CHATTER = re.compile(
     r"|Using SuperLink:|Successfully (started run|installed) "
 )
 FATAL = re.compile(r"ERROR\s*: +Simulation raised an exception")
+REFUSED = UserError.__name__
 
 
 class RunFailed(Exception):
@@ -45,22 +47,15 @@ class RunFailed(Exception):
 
 
 def run_on_superlink(
-    app: Path,
-    overrides: Mapping[str, Scalar],
-    output_dir: Path,
-    supernodes: int,
-    verbose: bool = False,
+    app: Path, overrides: Mapping[str, Scalar], output_dir: Path, supernodes: int, verbose: bool
 ) -> None:
-    """Run a Flower app as a Ray simulation and print what it prints.
+    """Run the Flower app in a directory as a Ray simulation and print what it prints.
 
     The whole log is kept as ``flower.log`` in the output directory, and after a failure that of
     the SuperLink as ``superlink.log``. No process is left behind, whatever happens.
 
     Args:
-        app: Directory of the app.
-        overrides: Settings that replace the app's own.
-        output_dir: Directory of the results, the same that the settings name.
-        supernodes: Number of SuperNodes to simulate.
+        overrides: Settings that replace the app's own, among them the ``output_dir``.
         verbose: Also print what Flower says about itself.
 
     Raises:
@@ -70,17 +65,18 @@ def run_on_superlink(
     summary = output_dir / "summary.json"
     summary.unlink(missing_ok=True)  # of an earlier attempt
     with scratch_directory() as scratch:
-        port = _free_port()
+        with socket.create_server((HOST, 0)) as listener:
+            port = listener.getsockname()[1]
         environment = _environment(scratch, port)
         run_config = scratch / "run-config.toml"
         run_config.write_text(tomli_w.dumps(overrides), encoding="utf-8")
         command = ["flwr", "run", str(app), "--stream", "--run-config", str(run_config)]
-        command += ["--federation-config"]
-        command += [f"num-supernodes={supernodes} client-resources-num-cpus=1"]
+        nodes = f"num-supernodes={supernodes} client-resources-num-cpus=1"
+        command += ["--federation-config", nodes]
         try:
             with _superlink(environment, port, scratch / "superlink.log"):
                 with closing(_lines(command, environment, output_dir / "flower.log")) as log:
-                    for line in visible(log, verbose, lambda: _refused(_read(summary))):
+                    for line in visible(log, verbose, lambda: _outcome(summary)[0] == REFUSED):
                         print(line, flush=True)
                 check_outcome(summary, environment)
         except RunFailed:
@@ -88,24 +84,21 @@ def run_on_superlink(
             raise
 
 
-def _read(summary: Path) -> dict[str, Any]:
-    """Return what the app says about how the run ended; nothing if it says nothing."""
-    return read_json(summary) if summary.exists() else {}
-
-
-def _refused(outcome: Mapping[str, Any]) -> bool:
-    return outcome.get("error") == UserError.__name__
+def _outcome(summary: Path) -> tuple[str, str]:
+    """Return the error, or else the status, that the app says it ended with, and the reason."""
+    said = read_json(summary) if summary.exists() else {}
+    return said.get("error") or said.get("status", ""), f"{said.get('reason')}"
 
 
 def check_outcome(summary: Path, environment: dict[str, str]) -> None:
     """Check that the app says its results are complete; errors as ``run_on_superlink``."""
-    outcome = _read(summary)
-    if not outcome:
+    ended, reason = _outcome(summary)
+    if not ended:
         raise RunFailed(f"the run ended {_in_words_of_flower(environment)}")
-    if _refused(outcome):
-        raise UserError(outcome["reason"])
-    if outcome["status"] not in ("completed", "stopped"):
-        raise RunFailed(f"{outcome.get('error', outcome['status'])}: {outcome.get('reason')}")
+    if ended == REFUSED:
+        raise UserError(reason)
+    if ended not in ("completed", "stopped"):
+        raise RunFailed(f"{ended}: {reason}")
 
 
 @contextmanager
@@ -123,27 +116,21 @@ def _superlink(environment: dict[str, str], port: int, log: Path) -> Iterator[No
 
 
 def _answers(port: int) -> bool:
-    try:
-        connection = HTTPConnection(HOST, port, timeout=1)
-        with closing(connection):
+    with closing(HTTPConnection(HOST, port, timeout=1)) as connection:
+        try:
             connection.request("GET", "/health")
             return connection.getresponse().status == 200
-    except (OSError, HTTPException):
-        return False
+        except (OSError, HTTPException):
+            return False
 
 
 @contextmanager
 def _started(
-    command: list[str], environment: dict[str, str], output: int | IO[bytes]
+    command: list[str], environment: dict[str, str], out: int | IO[bytes]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a process out of reach of Ctrl-C, which is for this one; kill it on leaving."""
     with subprocess.Popen(
-        command,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
+        command, env=environment, stdin=DEVNULL, stdout=out, stderr=STDOUT, start_new_session=True
     ) as process:
         try:
             yield process
@@ -155,7 +142,7 @@ def _lines(command: list[str], environment: dict[str, str], log: Path) -> Genera
     """Run ``flwr run``; yield what it prints without colours, and write it to a file."""
     with (
         log.open("a", encoding="utf-8") as file,
-        _started(command, environment, subprocess.PIPE) as process,
+        _started(command, environment, PIPE) as process,
     ):
         assert process.stdout
         for line in TextIOWrapper(process.stdout, encoding="utf-8", errors="replace"):
@@ -170,13 +157,8 @@ def _lines(command: list[str], environment: dict[str, str], log: Path) -> Genera
 
 def _in_words_of_flower(environment: dict[str, str]) -> str:
     """Ask the SuperLink how its only run ended."""
-    answer = subprocess.run(
-        ["flwr", "ls", "--format", "json"],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        encoding="utf-8",
-    )
+    command = ["flwr", "ls", "--format", "json"]
+    answer = subprocess.run(command, env=environment, stdout=PIPE, stderr=STDOUT, encoding="utf-8")
     try:
         run = json.loads(answer.stdout)["runs"][0]
     except (json.JSONDecodeError, LookupError):
@@ -207,13 +189,6 @@ def _environment(scratch: Path, port: int) -> dict[str, str]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leaves the GPU visible to clients
     }
-
-
-def _free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind((HOST, 0))
-        port: int = listener.getsockname()[1]
-    return port
 
 
 def plain(line: str) -> str:

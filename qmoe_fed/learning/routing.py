@@ -52,7 +52,7 @@ def routing_weights(
         for name, values in parameters.items()
         if name.startswith(ROUTER)
     }
-    return apply(model.router, router, x, execution)
+    return apply(model.router, router, model.parts(x)[0], execution)
 
 
 def load_by_class(weights: Tensor, samples: Samples, classes: int) -> Tensor:

@@ -31,7 +31,7 @@ So scaled, a step of Adam changes what the prior answers as much for 784 inputs 
 REFERENCE = 8
 """Number of samples at which λ(n) = λ₈."""
 
-START_RIDGE, START_SCALE = 1.0, 4.0
+START_SCALE = 4.0
 
 MEMORY = 2**24
 """Numbers held at once for clients that are solved side by side (128 MiB)."""
@@ -49,8 +49,7 @@ class Solve:
         most: Largest share of a step's samples that is its support, below 1. The smallest is 0
             where a prior answers for no samples at all, else 1/8.
         reach: Number of samples above which λ stays as it is: the most that a step has shown.
-        angles: How many leading columns of a sample the router alone sees; the rest are the inputs
-            of the experts, centred. 0: both see all columns, which are angles.
+        start: λ at the start.
     """
 
     experts: int
@@ -59,12 +58,12 @@ class Solve:
     prior: bool = False
     most: float = 3 / 4
     reach: int = 32
-    angles: int = 0
+    start: float = 1.0
 
     def initial(self, replicas: int) -> Parameters:
-        """Return the fit's parameters at the start, ``(K, *shape)``: λ = 1, s = 4, W₀ = 0."""
+        """Return the fit's parameters at the start, ``(K, *shape)``: slope 0, s = 4, W₀ = 0."""
         fit = {
-            RIDGE: torch.full((replicas,), START_RIDGE).log(),
+            RIDGE: torch.full((replicas,), self.start).log(),
             SLOPE: torch.zeros(replicas),
             SCALE: torch.full((replicas,), START_SCALE).log(),
         }
@@ -136,14 +135,14 @@ class Solve:
         most, unknowns = samples.x.shape[1], self.experts * (self.features + 1)
         each = most * (2 * self.features + min(most, unknowns) + self.experts * self.classes)
         chunk = max(1, MEMORY // max(1, each))
-        centre, parts = 0.0 if self.angles else CENTRE, []
+        parts = []
         for start in range(0, len(samples.counts), chunk):
             rows = slice(start, start + chunk)
             own, part = rows_of(parameters, rows), samples.select(rows)
             part = part.first(int(part.counts.max()))
             routing, inputs = self._look(model, own, part.x, execution)
             found = self._solve(routing, inputs, part.y, part.mask, own)
-            weight, bias = to_experts(found, own[SCALE].exp(), centre)
+            weight, bias = to_experts(found, own[SCALE].exp(), _centre(model))
             parts.append({"experts.weight": weight, "experts.bias": bias})
         return join(parts)
 
@@ -151,10 +150,8 @@ class Solve:
         self, model: Mixture, parameters: Parameters, x: Tensor, execution: str
     ) -> tuple[Tensor, Tensor]:
         """Return the routing weights of samples and what their experts see, centred."""
-        if not self.angles:
-            return routing_weights(model, parameters, x, execution), x - CENTRE
-        angles, inputs = x[..., : self.angles], x[..., self.angles :]
-        return routing_weights(model, parameters, angles, execution), inputs
+        inputs = model.parts(x)[1] - _centre(model)
+        return routing_weights(model, parameters, x, execution), inputs
 
     def _solve(
         self, routing: Tensor, inputs: Tensor, y: Tensor, mask: Tensor, parameters: Parameters
@@ -162,3 +159,8 @@ class Solve:
         prior = parameters[PRIOR] * (2 / self.features) ** 0.5 if self.prior else None
         ridge = self.ridge(parameters, mask.sum(1))
         return solve(routing, inputs, targets(y, self.classes), mask, ridge, prior)
+
+
+def _centre(model: Mixture) -> float:
+    """Return the middle of what experts see: that of an angle, or zero."""
+    return 0.0 if model.router_width else CENTRE

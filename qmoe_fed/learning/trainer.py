@@ -35,6 +35,26 @@ class Trained:
     loss: Tensor
 
 
+Loss = Callable[[Mixture, Parameters, Samples, Tensor, str], Tensor]
+"""(model, parameters, the samples of a step, uniform numbers ``(K,)``, execution) → ``(K,)``."""
+
+
+def mean_cross_entropy(
+    model: Mixture, parameters: Parameters, step: Samples, _: Tensor, execution: str
+) -> Tensor:
+    """Return the mean cross-entropy over the samples of each replica, ``(K,)``."""
+    return cross_entropy_of(model, parameters, step, step.mask, execution)
+
+
+def cross_entropy_of(
+    model: Mixture, parameters: Parameters, step: Samples, active: Tensor, execution: str
+) -> Tensor:
+    """Return the mean cross-entropy over the samples marked True ``(K, B)``, ``(K,)``."""
+    logits = apply(model, parameters, step.x, execution)
+    losses = cross_entropy(logits.flatten(0, 1), step.y.flatten(), reduction="none")
+    return (losses.view(active.shape) * active).sum(1) / active.sum(1).clamp(min=1)
+
+
 @dataclass(frozen=True)
 class Task:
     """What is trained, apart from the replicas themselves.
@@ -46,6 +66,7 @@ class Task:
             Li et al. 2020).
         settings: Epochs, batch size, optimiser …
         seed: Keys the order of the samples, together with replica and round.
+        loss: What a step minimises.
     """
 
     model: Mixture
@@ -53,6 +74,7 @@ class Task:
     settings: TrainingConfig
     seed: int
     anchored: frozenset[str] = frozenset()
+    loss: Loss = mean_cross_entropy
 
 
 def train(
@@ -63,6 +85,7 @@ def train(
     server_round: int = 0,
     state: State | None = None,
     learning_rates: Tensor | None = None,
+    anchor: Parameters | None = None,
 ) -> Trained:
     """Train every replica on its own samples for ``local-epochs`` epochs.
 
@@ -78,6 +101,7 @@ def train(
         server_round: Round, or epoch of a study; keys the order of the samples.
         state: Optimiser state to go on with; None starts afresh.
         learning_rates: Of each replica, shape ``(K,)``; None for that of the settings.
+        anchor: What ``proximal-mu`` pulls to, ``(K, *shape)`` each; None for the initial ones.
     """
     if not task.trainable:
         return Trained(parameters, {}, torch.zeros(len(clients), device=samples.x.device))
@@ -88,6 +112,7 @@ def train(
         part_state = None if state is None else rows_of(state, rows)
         part = samples.select(rows)
         rates = None if learning_rates is None else learning_rates[rows]
+        held = None if anchor is None else rows_of(anchor, rows)
         parts.append(
             _train_chunk(
                 task,
@@ -97,6 +122,7 @@ def train(
                 server_round,
                 part_state,
                 rates,
+                held,
             )
         )
     if len(parts) == 1:
@@ -116,6 +142,7 @@ def _train_chunk(
     server_round: int,
     state: State | None,
     learning_rates: Tensor | None,
+    anchor: Parameters | None,
 ) -> Trained:
     settings, replicas = task.settings, len(clients)
     task.model.train()
@@ -123,24 +150,24 @@ def _train_chunk(
     optimizer = OPTIMIZERS[settings.optimizer]
     free = {n: p for n, p in parameters.items() if n in task.trainable}
     frozen = {n: p for n, p in parameters.items() if n not in task.trainable}
-    weights = start = ravel(free, replicas)
+    weights = ravel(free, replicas)
+    held = weights if anchor is None else ravel({name: anchor[name] for name in free}, replicas)
     decay, pull = _penalties(task, free)
     state = optimizer.init(weights) if state is None else state
     loss_sum = torch.zeros(replicas, device=weights.device)
 
-    for step, (rows, active) in enumerate(_batches(task, samples, clients, server_round)):
-        x = samples.x.take_along_dim(rows[..., None], 1)
-        y = samples.y.take_along_dim(rows, 1)
+    for number, (step, draws) in enumerate(_steps(task, samples, clients, server_round)):
+        active = step.mask
         inputs = weights.detach().requires_grad_()
         full = {**unravel(inputs, free), **frozen}
         if DRAW in full:
-            full[DRAW] = draw_keys(task.seed, clients, server_round, step).to(x.device)
-        loss = _mean_loss(apply(task.model, full, x, settings.execution), y, active)
+            full[DRAW] = draw_keys(task.seed, clients, server_round, number).to(active.device)
+        loss = task.loss(task.model, full, step, draws, settings.execution)
         if settings.load_balancing:
-            routing = routing_weights(task.model, full, x, settings.execution)
+            routing = routing_weights(task.model, full, step.x, settings.execution)
             loss = loss + settings.load_balancing * balancing_loss(routing, active)
         (gradient,) = torch.autograd.grad(loss.sum(), inputs)
-        gradient = gradient + decay * weights + pull * (weights - start)
+        gradient = gradient + decay * weights + pull * (weights - held)
         change, new_state = optimizer.step(gradient, state, rate)
         present = active.any(1, keepdim=True)
         weights = torch.where(present, weights + change, weights)
@@ -153,36 +180,35 @@ def _train_chunk(
 
 def _penalties(task: Task, free: Parameters) -> tuple[Tensor, Tensor]:
     """Return weight decay and FedProx's μ for each column of the weights, ``(P,)`` each."""
-    settings, angles = task.settings, angle_names(task.model)
+    settings = task.settings
+    decayed = {name for name, _ in task.model.named_parameters()} - angle_names(task.model)
 
     def columns(strength: float, applies: Callable[[str], bool]) -> Tensor:
         parts = [p[0].new_full((p[0].numel(),), strength * applies(n)) for n, p in free.items()]
         return torch.cat(parts)
 
     return (
-        columns(settings.weight_decay, lambda name: name not in angles),
+        columns(settings.weight_decay, lambda name: name in decayed),
         columns(settings.proximal_mu, lambda name: name in task.anchored),
     )
 
 
-def _batches(
+def _steps(
     task: Task, samples: Samples, clients: Sequence[int], server_round: int
-) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield row numbers ``(K, B)`` and which of them are real ``(K, B)``, batch by batch."""
-    settings = task.settings
-    counts = samples.counts.cpu().numpy()
+) -> Iterator[tuple[Samples, Tensor]]:
+    """Yield the samples of each step, in random order, and a uniform number ``(K,)`` for it."""
+    settings, device = task.settings, samples.x.device
+    counts, epochs = samples.counts.cpu().numpy(), settings.local_epochs
     order = torch.from_numpy(
-        rng.permutation(task.seed, "batches", clients, counts, settings.local_epochs, server_round)
-    ).to(samples.x.device)
+        rng.permutation(task.seed, "batches", clients, counts, epochs, server_round)
+    ).to(device)
     size = settings.batch_size
-    for epoch in range(settings.local_epochs):
-        for first in range(0, int(counts.max(initial=0)), size):
+    starts = range(0, int(counts.max(initial=0)), size)
+    for epoch in range(epochs):
+        # One stream per epoch: a client's numbers must not depend on the longest beside it.
+        uniform = rng.uniform(task.seed, f"support/{epoch}", clients, (len(starts),), server_round)
+        draws = torch.from_numpy(uniform).float().to(device)
+        for first, draw in zip(starts, draws.T, strict=True):
             rows = order[:, epoch, first : first + size]
-            positions = torch.arange(first, first + rows.shape[1], device=rows.device)
-            yield rows, positions < samples.counts[:, None]
-
-
-def _mean_loss(logits: Tensor, y: Tensor, active: Tensor) -> Tensor:
-    """Return the mean cross-entropy over the active samples of each replica, ``(K,)``."""
-    losses = cross_entropy(logits.flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
-    return (losses * active).sum(1) / active.sum(1).clamp(min=1)
+            x, y = samples.x.take_along_dim(rows[..., None], 1), samples.y.take_along_dim(rows, 1)
+            yield Samples(x, y, (samples.counts - first).clamp(0, rows.shape[1])), draw

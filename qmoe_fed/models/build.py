@@ -1,6 +1,6 @@
 """From settings to a module, and from a seed to the parameters of many of its replicas."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import numpy as np
 import torch
@@ -21,15 +21,19 @@ Parameters = dict[str, Tensor]
 """Parameters by name; of K replicas when each tensor has a leading dimension K."""
 
 
-def build_model(config: ModelConfig, features: int, classes: int, layers: int = 0) -> Mixture:
+def build_model(
+    config: ModelConfig, features: int, classes: int, layers: int = 0, inputs: int = 0
+) -> Mixture:
     """Return the mixture for one client.
 
     Args:
         config: Which router and experts.
-        features: Number of input features d.
+        features: Number of features d that the router sees.
         classes: Number of classes C.
         layers: Of the client's circuit, if it has fewer than others; 0 is the most there are. The
             parameters are the same: a circuit of few layers reads the first ones of θ.
+        inputs: Number of inputs of an expert, which follow the d features in a sample; 0: experts
+            see the features too.
 
     Raises:
         UserError: The router cannot take so many features or experts, or a user's module cannot
@@ -39,7 +43,8 @@ def build_model(config: ModelConfig, features: int, classes: int, layers: int = 
         router = _build_router(config, features, layers or config.depths[-1])
         if k := config.top_k:  # a hook, so that the router's parameters keep their names
             router.register_forward_hook(lambda _, x, weights: keep_largest(weights, k))
-        return Mixture(router, _build_experts(config, features, classes))
+        experts = _build_experts(config, inputs or features, classes)
+        return Mixture(router, experts, features if inputs else 0)
 
 
 def _build_router(config: ModelConfig, features: int, layers: int) -> nn.Module:
@@ -150,9 +155,14 @@ def _user_module(what: str, path: str, options: str, inputs: int, outputs: int) 
 
 
 def initial_parameters(
-    make: Callable[[], nn.Module], seed: int, clients: Sequence[int]
+    make: Callable[[], nn.Module],
+    seed: int,
+    clients: Sequence[int],
+    names: Collection[str] | None = None,
 ) -> Parameters:
     """Return initial parameters of one replica per client, each ``(K, *shape)``, float32.
+
+    Those named, or all.
 
     A client's parameters depend on (seed, client) only. Parameters whose module states
     ``init_bounds`` are drawn for all clients at once; for the others the model is built once per
@@ -161,13 +171,14 @@ def initial_parameters(
     model = make()
     template, bounds = dict(model.named_parameters()), _init_bounds(model)
     drawn = {}
-    for name, bound in bounds.items():
+    wanted = template.keys() if names is None else template.keys() & set(names)
+    for name in (name for name in template if name in wanted and name in bounds):
         unit = rng.uniform(seed, f"init/{name}", clients, tuple(template[name].shape))
-        drawn[name] = torch.from_numpy(bound * (2 * unit - 1)).float()
-    if bounds.keys() == template.keys():
+        drawn[name] = torch.from_numpy(bounds[name] * (2 * unit - 1)).float()
+    if drawn.keys() == wanted:
         return drawn
     built = _built_one_by_one(make, seed, clients)
-    return {name: drawn.get(name, built[name]) for name in template}
+    return {name: drawn.get(name, built[name]) for name in template if name in wanted}
 
 
 def _init_bounds(model: nn.Module) -> dict[str, float]:

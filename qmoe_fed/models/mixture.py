@@ -47,13 +47,26 @@ class Mixture(nn.Module):
     """y = Σᵢ P(expert i | x)·(Wᵢx + bᵢ) (paper, section IV-A).
 
     Its parameters form the two groups ``router.*`` and ``experts.*``.
+
+    Args:
+        router: Maps ``(B, d)`` to weights ``(B, N)``.
+        experts: Map ``(B, D)`` to outputs ``(B, N, C)``.
+        router_width: Number of leading columns of a sample that the router sees; the experts see
+            those behind them. 0: both see all.
     """
 
-    def __init__(self, router: nn.Module, experts: nn.Module) -> None:
+    def __init__(self, router: nn.Module, experts: nn.Module, router_width: int = 0) -> None:
         super().__init__()
         self.router = router
         self.experts = experts
+        self.router_width = router_width
+
+    def parts(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the router sees of samples ``(..., d)``, and what the experts see."""
+        width = self.router_width
+        return (x[..., :width], x[..., width:]) if width else (x, x)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return class scores (logits) ``(B, C)`` for x ``(B, d)``."""
-        return (self.router(x).unsqueeze(-2) @ self.experts(x)).squeeze(-2)
+        angles, inputs = self.parts(x)
+        return (self.router(angles).unsqueeze(-2) @ self.experts(inputs)).squeeze(-2)

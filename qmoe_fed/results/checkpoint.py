@@ -21,9 +21,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from qmoe_fed.errors import UserError
-from qmoe_fed.results.run_directory import read_json, write_whole
+from qmoe_fed.results.run_directory import read_about, read_json, write_whole
 
 SERVER = "server.safetensors"
+CURRENT = "checkpoint/current.json"
 
 
 def host_file(folder: Path, host: int) -> Path:
@@ -33,7 +34,7 @@ def host_file(folder: Path, host: int) -> Path:
 
 def exists(run: Path) -> bool:
     """Return whether there is a checkpoint to go on from."""
-    return _current(run).is_file()
+    return (run / CURRENT).is_file()
 
 
 def read_current(run: Path) -> tuple[Path, dict[str, Any]]:
@@ -42,7 +43,7 @@ def read_current(run: Path) -> tuple[Path, dict[str, Any]]:
     Raises:
         UserError: There is none, or it cannot be read.
     """
-    content = read_json(_current(run))
+    content = read_json(run / CURRENT)
     return run / "checkpoint" / content["folder"], content
 
 
@@ -57,12 +58,12 @@ def next_folder(run: Path) -> Path:
 
 def make_current(run: Path, folder: Path, content: Mapping[str, Any]) -> None:
     """Make the checkpoint in a folder, all written, the one to go on from; keep content beside."""
-    write_whole(_current(run), json.dumps({"folder": folder.name, **content}).encode())
+    write_whole(run / CURRENT, json.dumps({"folder": folder.name, **content}).encode())
 
 
 def forget(run: Path) -> None:
     """Make sure that the run cannot be gone on with."""
-    _current(run).unlink(missing_ok=True)
+    (run / CURRENT).unlink(missing_ok=True)
 
 
 def check_resumable(run: Path) -> dict[str, Any]:
@@ -71,9 +72,7 @@ def check_resumable(run: Path) -> dict[str, Any]:
     Raises:
         UserError: It is no run, is complete, has no checkpoint, or was made by other versions.
     """
-    if not (run / "config.json").is_file():
-        raise UserError(f"{run} is not the directory of a run: there is no config.json in it")
-    about = read_json(run / "config.json")
+    about = read_about(run)
     summary = run / "summary.json"
     if summary.exists() and read_json(summary)["status"] != "failed":
         raise UserError(f"the run in {run} is complete: there is nothing to go on with")
@@ -119,11 +118,6 @@ def alone(run: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise UserError(
-                f"a run is still going on in {run}: wait until it ends, or stop it"
-            ) from error
+            told = f"a run is still going on in {run}: wait until it ends, or stop it"
+            raise UserError(told) from error
         yield
-
-
-def _current(run: Path) -> Path:
-    return run / "checkpoint" / "current.json"

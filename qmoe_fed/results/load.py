@@ -27,7 +27,7 @@ from qmoe_fed.learning.devices import client_layers
 from qmoe_fed.learning.routing import ROUTER
 from qmoe_fed.models import Mixture, Parameters, build_model, device_strengths
 from qmoe_fed.results.checkpoint import exists
-from qmoe_fed.results.run_directory import read_json, read_lines, read_tensors
+from qmoe_fed.results.run_directory import read_about, read_json, read_lines, read_tensors
 
 Columns = dict[str, NDArray[np.float64]]
 """Values by metric, one per client; NaN where there is none."""
@@ -56,12 +56,15 @@ class Run:
     @cached_property
     def clients(self) -> Columns:
         """Final metrics of the clients; ``client`` holds their ids."""
-        return _read_columns(self.path / "clients.json")
+        return self._columns("clients.json")
 
     @cached_property
     def unseen(self) -> Columns:
         """Accuracies of the unseen clients, by router and samples; empty if there were none."""
-        return _read_columns(self.path / "unseen.json") if self.summary["unseen"] else {}
+        return self._columns("unseen.json") if self.summary["unseen"] else {}
+
+    def _columns(self, name: str) -> Columns:
+        return {k: np.array(own, np.float64) for k, own in read_json(self.path / name).items()}
 
     @cached_property
     def local(self) -> Parameters:
@@ -88,14 +91,14 @@ class Run:
     def _build(self, layers: int = 0) -> Mixture:
         shape = shape_of(self.config)
         exact = replace(self.config.model, shots=0, shot_gradients="exact")
-        return build_model(exact, shape.features, shape.classes, layers).eval()
+        return build_model(exact, shape.features, shape.classes, layers, shape.inputs).eval()
 
     @cached_property
     def complete(self) -> NDArray[np.int64]:
         """Ids of the clients whose parameters are all here, ascending."""
         if self.shared.keys() >= set(self._names):
             return np.arange(self.config.federation.num_clients)
-        ids: NDArray[np.int64] = self.local.get("clients", torch.empty(0, dtype=torch.long)).numpy()
+        ids: NDArray[np.int64] = self.local.get("clients", torch.arange(0)).numpy()
         return ids
 
     @cached_property
@@ -117,10 +120,8 @@ class Run:
                 "saved them there on another machine: copy the files host-*.safetensors from it"
             )
         row = int(np.searchsorted(self.complete, client))
-        return {
-            name: self.shared[name] if name in self.shared else self.local[name][row]
-            for name in self._names
-        }
+        every = {**{name: values[row] for name, values in self.local.items()}, **self.shared}
+        return {name: every[name] for name in self._names}
 
     def predict(self, client: int, x: ArrayLike) -> NDArray[np.float32]:
         """Return a client's class probabilities, shape ``(B, C)``.
@@ -133,7 +134,7 @@ class Run:
             UserError: As ``parameters``; or the inputs have the wrong shape.
         """
         model, parameters = self._device(client)
-        return _output(model, parameters, self._angles(x)).softmax(-1).numpy()
+        return _output(model, parameters, self._inputs(x)).softmax(-1).numpy()
 
     def _device(self, client: int) -> tuple[Mixture, Parameters]:
         """Return the module of a client's own depth, and its parameters and strengths of noise."""
@@ -155,14 +156,13 @@ class Run:
             UserError: As ``predict``; or no client is named and the router is not shared.
         """
         model, parameters = (self.model, self.shared) if client is None else self._device(client)
-        needed = {name for name in self._names if name.startswith(ROUTER)}
-        if not parameters.keys() >= needed:
+        if not parameters.keys() >= {name for name in self._names if name.startswith(ROUTER)}:
             raise UserError(
                 "the clients of this run keep their routers to themselves; say whose is meant: "
                 "routing(x, client=0)"
             )
         router = {n.removeprefix(ROUTER): v for n, v in parameters.items() if n.startswith(ROUTER)}
-        return _output(model.router, router, self._angles(x)).numpy()
+        return _output(model.router, router, model.parts(self._inputs(x))[0]).numpy()
 
     def data(self, clients: Sequence[int] | NDArray[np.int64]) -> ClientData:
         """Return the samples of some clients, made anew from the settings.
@@ -172,12 +172,12 @@ class Run:
         """
         return load_clients(self.config, np.asarray(clients).tolist(), self.projection)
 
-    def _angles(self, x: ArrayLike) -> Tensor:
+    def _inputs(self, x: ArrayLike) -> Tensor:
         inputs = np.asarray(x, np.float32)
         size = len(self.projection.mean)
         if inputs.ndim != 2 or inputs.shape[1] != size:
             raise UserError(f"x has shape {inputs.shape}: expected (samples, {size})")
-        return torch.from_numpy(self.projection.angles(inputs))
+        return torch.from_numpy(self.projection.inputs(inputs))
 
 
 @torch.no_grad()
@@ -193,44 +193,28 @@ def load_run(path: str | Path) -> Run:
         UserError: It is not the directory of a run, or the run has not come to its end.
     """
     path = Path(path).expanduser()
-    if not (path / "config.json").is_file():
-        raise UserError(f"{path} is not the directory of a run: there is no config.json in it")
+    about = read_about(path)
+    way_on = f"; go on with it: qmoe-fed run APP --resume {path}" if exists(path) else ""
     if not (path / "summary.json").is_file():
-        raise UserError(
-            f"the run in {path} has not finished: there is no summary.json yet{_way_on(path)}"
-        )
+        raise UserError(f"the run in {path} has not finished: there is no summary.json yet{way_on}")
     summary = read_json(path / "summary.json")
     if summary["status"] == "failed":
         raise UserError(
             f"the run in {path} failed ({summary['reason']}) and has no final models to load; what "
-            f"it had come to stands in metrics.jsonl and shared.safetensors{_way_on(path)}"
+            f"it had come to stands in metrics.jsonl and shared.safetensors{way_on}"
         )
+    try:
+        config = Config.from_flat(about["settings"])
+    except UserError as error:
+        written, here = about["versions"]["qmoe-fed"], version("qmoe-fed")
+        file = path / "config.json"
+        told = f"{file}, written by qmoe-fed {written}, cannot be used by {here}: {error}"
+        raise UserError(told) from error
     return Run(
         path,
-        _read_config(path / "config.json"),
+        config,
         summary,
         read_lines(path / "metrics.jsonl"),
         Projection.from_dict(read_tensors(path / "projection.safetensors")),
         read_tensors(path / "shared.safetensors"),
     )
-
-
-def _way_on(path: Path) -> str:
-    """Return how to go on with a run that was stopped, as the end of a sentence."""
-    return f"; go on with it: qmoe-fed run APP --resume {path}" if exists(path) else ""
-
-
-def _read_config(file: Path) -> Config:
-    content = read_json(file)
-    try:
-        return Config.from_flat(content["settings"])
-    except UserError as error:
-        written = content["versions"]["qmoe-fed"]
-        raise UserError(
-            f"{file}, written by qmoe-fed {written}, cannot be used by {version('qmoe-fed')}: "
-            f"{error}"
-        ) from error
-
-
-def _read_columns(file: Path) -> Columns:
-    return {name: np.array(values, np.float64) for name, values in read_json(file).items()}

@@ -19,18 +19,17 @@ class Progress:
 
     def show(self, server_round: int, scores: Mapping[str, Mapping[str, Any]]) -> None:
         """Print one round's scores and the time left."""
-        now = time.monotonic()
-        under_way = self.first < server_round < self.total
-        if under_way and now - self.shown < QUIET_SECONDS:
-            return
+        now, remaining = time.monotonic(), ""
+        if self.first < server_round < self.total:
+            if now - self.shown < QUIET_SECONDS:
+                return
+            a_round = (now - self.started) / (server_round - self.first)
+            remaining = f"   ~{a_round * (self.total - server_round):.0f} s left"
         self.shown = now
-        accuracy, loss = scores["accuracy"], scores["loss"]
-        done = max(server_round - self.first, 1)
-        left = (now - self.started) / done * (self.total - server_round)
-        width = len(str(self.total))
-        remaining = f"   ~{left:.0f} s left" if under_way else ""
+        accuracy = scores["accuracy"]
         say(
-            f"round {server_round:{width}d}/{self.total}   loss {loss['mean']:.3f}   "
+            f"round {server_round:{len(str(self.total))}d}/{self.total}   "
+            f"loss {scores['loss']['mean']:.3f}   "
             f"accuracy {accuracy['mean']:.3f} ± {accuracy['std']:.3f}   "
             f"worst 10% {accuracy['worst10']:.3f}{remaining}"
         )

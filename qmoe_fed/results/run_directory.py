@@ -55,14 +55,15 @@ class RunDirectory:
         """
         if (path / "config.json").exists():
             raise UserError(f"output-dir {path} already holds a run; name another directory")
-        run = cls(path)
         about = {
+            "app": app,
+            "settings": config.to_flat(),
             "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             "python": platform.python_version(),
             "versions": {name: version(name) for name in PACKAGES},
         }
-        run.write_json("config.json", {"app": app, "settings": config.to_flat(), **about})
-        return run
+        cls(path).write_json("config.json", about)
+        return cls(path)
 
     def cut_rounds(self, count: int) -> None:
         """Keep the first ``count`` lines of ``metrics.jsonl``."""
@@ -74,21 +75,23 @@ class RunDirectory:
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file."""
-        text = json.dumps(_finite(content), indent=2, allow_nan=False) + "\n"
-        write_whole(self.path / name, text.encode())
+        write_whole(self.path / name, f"{_json(content, 2)}\n".encode())
 
     def write_columns(self, name: str, columns: Mapping[str, Sequence[float]]) -> None:
         """Write a table as a JSON file with one line per column."""
-        lines = ",\n".join(
-            f"  {json.dumps(key)}: {json.dumps(_finite(values), allow_nan=False)}"
-            for key, values in columns.items()
-        )
+        lines = ",\n".join(f"  {_json(key)}: {_json(own)}" for key, own in columns.items())
         write_whole(self.path / name, f"{{\n{lines}\n}}\n".encode())
 
     def add_round(self, metrics: Mapping[str, Any]) -> None:
         """Append one line to ``metrics.jsonl``."""
         with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(json.dumps(_finite(metrics), allow_nan=False) + "\n")
+            file.write(f"{_json(metrics)}\n")
+
+
+def _json(content: Any, indent: int | None = None) -> str:
+    """Return content as JSON; NaN and infinity, which that does not know, become null."""
+    finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
+    return json.dumps(finite, indent=indent, allow_nan=False)
 
 
 def new_directory(stem: Path) -> Path:
@@ -136,30 +139,29 @@ def read_tensors(file: Path, hint: str = "") -> dict[str, Tensor]:
     return tensors
 
 
+def read_about(run: Path) -> dict[str, Any]:
+    """Return the content of ``config.json`` of a run; errors as ``read_lines``, or it is no run."""
+    file = run / "config.json"
+    if not file.is_file():
+        raise UserError(f"{run} is not the directory of a run: there is no config.json in it")
+    return read_json(file)
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """Return the content of a JSON file; errors as ``read_lines``."""
-    return _read(file, False)[0]
+    return read_lines(file, whole=True)[0]
 
 
-def read_lines(file: Path) -> list[dict[str, Any]]:
-    """Return the contents of the lines of a file.
+def read_lines(file: Path, whole: bool = False) -> list[dict[str, Any]]:
+    """Return the contents of the lines of a file; of the ``whole`` of it, if that is one.
 
     Raises:
         UserError: It cannot be read, or is not JSON.
     """
-    return _read(file, True)
-
-
-def _read(file: Path, by_line: bool) -> list[dict[str, Any]]:
     try:
         text = file.read_text()
-        return [json.loads(part) for part in (text.splitlines() if by_line else [text])]
+        return [json.loads(part) for part in ([text] if whole else text.splitlines())]
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
     except ValueError as error:
         raise UserError(f"{file} is damaged: {error}") from error
-
-
-def _finite(content: Any) -> Any:
-    """Replace NaN and infinity, which JSON does not know, by None."""
-    return json.loads(json.dumps(content), parse_constant=lambda _: None)

@@ -33,49 +33,42 @@ def unseen_labels(share: str) -> dict[str, str]:
     """Return in words what unseen clients are given and what they fit, by kind of score."""
     if share == "none":
         return {"scratch": "own router, own experts"}
-    given, rest = {
-        "router": ("router", ", own experts"),
-        "experts": ("experts", ", own router"),
-        "all": ("router and experts", ""),
-    }[share]
+    words = {"router": "router, own experts", "experts": "experts, own router"}
+    words |= {"prior": "router and prior, own experts", "all": "router and experts"}
     sources = {"shared": "shared", "scratch": "own", "random": "random"}
-    return {kind: f"{source} {given}{rest}" for kind, source in sources.items()}
+    return {kind: f"{source} {words[share]}" for kind, source in sources.items()}
 
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the summary of a run as tables."""
-    status = summary["status"]
-    rounds = f"{summary['rounds']}"
-    if summary["rounds_counted"] < summary["rounds"]:
-        rounds += f", {summary['rounds_counted']} of them counted"
-    rows = [
-        ("status", f"{status}: {summary['reason']}" if summary["reason"] else status),
-        ("clients", f"{summary['clients']:,}"),
-        ("rounds", rounds),
-        ("seed", f"{summary['seed']}"),
-        ("router parameters", f"{summary['router_parameters']:,}"),
-        ("bytes up per client and round", f"{summary['bytes_up_per_client_round']:,.0f}"),
-        ("accuracy, mean over clients", percent(summary["accuracy_mean"])),
-        ("accuracy, standard deviation over clients", percent(summary["accuracy_std"])),
-        ("accuracy, mean of the worst 10% of clients", percent(summary["accuracy_worst10"])),
-        ("routing entropy of a sample", bits(summary["routing_entropy"])),
-        ("what the expert tells about the client", bits(summary["routing_client_information"])),
-        ("what the expert tells about the class", bits(summary["routing_class_information"])),
-        ("dead experts", f"{summary['routing_dead_experts']}"),
-    ]
+    status, rounds = summary["status"], summary["rounds"]
+    counted = f", {summary['rounds_counted']} of them counted"
+    rows = {
+        "status": f"{status}: {summary['reason']}" if summary["reason"] else status,
+        "clients": f"{summary['clients']:,}",
+        "rounds": f"{rounds}{counted if summary['rounds_counted'] < rounds else ''}",
+        "seed": f"{summary['seed']}",
+        "router parameters": f"{summary['router_parameters']:,}",
+        "bytes up per client and round": f"{summary['bytes_up_per_client_round']:,.0f}",
+        "accuracy, mean over clients": percent(summary["accuracy_mean"]),
+        "accuracy, standard deviation over clients": percent(summary["accuracy_std"]),
+        "accuracy, mean of the worst 10% of clients": percent(summary["accuracy_worst10"]),
+        "routing entropy of a sample": bits(summary["routing_entropy"]),
+        "what the expert tells about the client": bits(summary["routing_client_information"]),
+        "what the expert tells about the class": bits(summary["routing_class_information"]),
+        "dead experts": f"{summary['routing_dead_experts']}",
+    }
     if summary["epsilon"] is not None:
-        rows.append((f"ε at δ = {summary['delta']:g}", f"{summary['epsilon']:.2f}"))
-    rows.append(("seconds", f"{summary['wall_seconds']:.1f}"))
-    print_table("Result", (), rows)
+        rows[f"ε at δ = {summary['delta']:g}"] = f"{summary['epsilon']:.2f}"
+    rows["seconds"] = f"{summary['wall_seconds']:.1f}"
+    print_table("Result", (), [*rows.items()])
     if unseen := summary["unseen"]:
+        labels = unseen_labels(summary["share"])
         print_table(
             f"{summary['unseen_clients']:,} unseen clients: mean accuracy after fitting what is "
             "their own",
             ("labelled samples", *unseen["scratch"]),
-            [
-                (label, *(percent(accuracy["mean"]) for accuracy in unseen[kind].values()))
-                for kind, label in unseen_labels(summary["share"]).items()
-            ],
+            [(labels[k], *(percent(own["mean"]) for own in unseen[k].values())) for k in labels],
         )
     print(flush=True)
 

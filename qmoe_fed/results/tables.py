@@ -11,20 +11,15 @@ WIDTH = 100
 
 
 def print_table(
-    title: str,
-    header: Sequence[str],
-    rows: Sequence[Sequence[str]],
-    texts: Collection[int] = (0,),
+    title: str, header: Sequence[str], rows: Sequence[Sequence[str]], texts: Collection[int] = (0,)
 ) -> None:
     """Print rows of cells below a title and, if there is one, a header.
 
     Columns in ``texts`` hold text; the others hold numbers and are flush right.
     """
     table = Table(box=SIMPLE_HEAD, show_header=bool(header), show_edge=False, pad_edge=False)
-    for i in range(len(rows[0])):
-        name = header[i] if header else ""
+    for i, name in enumerate(header or rows[0]):
         table.add_column(name, justify="left" if i in texts else "right", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console(width=WIDTH, highlight=False)
-    console.print(f"\n[bold]{title}[/bold]", table, sep="\n")
+    Console(width=WIDTH, highlight=False).print(f"\n[bold]{title}[/bold]", table, sep="\n")

@@ -10,7 +10,7 @@ import torch
 
 from qmoe_fed.circuits import Circuit, Slot, channel, gate, statevector
 from qmoe_fed.circuits.ansatz import layered
-from qmoe_fed.circuits.noise import (
+from qmoe_fed.circuits.noise.placement import (
     PLACEMENTS,
     depolarizing_from_qiskit,
     depolarizing_to_qiskit,

@@ -3,7 +3,7 @@
 from random_circuits import ansatz
 
 from qmoe_fed.circuits import with_noise
-from qmoe_fed.circuits.noise.cones import observables, parts
+from qmoe_fed.circuits.noise.density import observables, parts
 
 
 def wires_of(part, name):

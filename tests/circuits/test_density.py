@@ -21,7 +21,8 @@ from random_circuits import (
 
 from qmoe_fed.circuits import Slot, statevector, with_noise
 from qmoe_fed.circuits.ansatz import layered, ring
-from qmoe_fed.circuits.noise import PLACEMENTS, density
+from qmoe_fed.circuits.noise import density
+from qmoe_fed.circuits.noise.placement import PLACEMENTS
 from qmoe_fed.circuits.operations import CHANNELS
 from qmoe_fed.circuits.statevector import run
 from qmoe_fed.errors import UserError

@@ -16,13 +16,14 @@ from random_circuits import (
 )
 
 from qmoe_fed.circuits import general, kronecker
+from qmoe_fed.circuits.schedule import pure
 
 
 def grouped(circuit, group, x, theta):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kronecker, "GROUP", group)
         return with_gradients(
-            lambda x, theta: torch.view_as_real(kronecker.amplitudes(circuit, x, theta) + 0j),
+            lambda x, theta: torch.view_as_real(kronecker.amplitudes(pure(circuit), x, theta) + 0j),
             x,
             theta,
         )
@@ -40,7 +41,7 @@ def probabilities(method, circuit):
     """The methods may differ in signs and phases."""
 
     def run(x, theta):
-        psi = method.amplitudes(circuit, x, theta)
+        psi = method.amplitudes(pure(circuit), x, theta)
         return psi.abs().square().expand(*x.shape[:-1], -1)
 
     return run
@@ -51,7 +52,7 @@ def probabilities(method, circuit):
 )
 @examples(25)
 def test_lists_of_gates_on_one_qubit_and_permutations_equal_gate_after_gate(circuit, batch, seed):
-    assert kronecker.fits(circuit)
+    assert kronecker.fits(pure(circuit))
     x, theta = angles(circuit, seed, batch)
     slow, fast = (
         with_gradients(probabilities(method, circuit), x, theta) for method in (general, kronecker)

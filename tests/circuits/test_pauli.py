@@ -5,9 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from random_circuits import examples, lists, seeds
 
-from qmoe_fed.circuits.fuse import gather
 from qmoe_fed.circuits.general import evolve
-from qmoe_fed.circuits.schedule import primitives
+from qmoe_fed.circuits.schedule import gather, primitives
 
 wires_on_four = st.lists(st.integers(0, 3), min_size=1, max_size=2, unique=True).map(tuple)
 

@@ -1,5 +1,6 @@
 """Few qubits as constant matrices and phases, or multiplied out, against the other forms."""
 
+from dataclasses import replace
 from functools import reduce
 
 import numpy as np
@@ -11,14 +12,14 @@ from random_circuits import REAL, angles, assert_same, examples, lists, seeds, w
 
 from qmoe_fed.circuits import Circuit, gate, general, kronecker, parameter
 from qmoe_fed.circuits.ansatz import layered
-from qmoe_fed.circuits.schedule import primitives
+from qmoe_fed.circuits.schedule import pure
 from qmoe_fed.circuits.statevector import run
-from qmoe_fed.circuits.whole import MOST_QUBITS, MOST_QUBITS_BY_PHASES, Whole, of_circuit
+from qmoe_fed.circuits.whole import MOST_QUBITS, MOST_QUBITS_BY_PHASES, Whole, of_part
 
 
 def whole(circuit, form, phases):
     """Return a function of x and θ that gives the state."""
-    made = Whole(circuit, circuit.qubits, primitives(circuit), form, phases)
+    made = Whole(pure(circuit), form, phases)
     return lambda x, theta: made(x, theta, x)
 
 
@@ -38,16 +39,27 @@ def test_amplitudes_and_gradients_equal_the_general_method(
     methods = [whole(circuit, "real", True)]
     if qubits <= MOST_QUBITS["real"]:
         methods.append(whole(circuit, "real", False))
-    slow = with_gradients(lambda x, t: kronecker.amplitudes(circuit, x, t).square(), *inputs)
+    slow = with_gradients(lambda x, t: kronecker.amplitudes(pure(circuit), x, t).square(), *inputs)
     for fast in methods:
         squares = with_gradients(lambda x, t, fast=fast: fast(x, t).square(), *inputs)
         assert_same(squares, slow, 1e-12)
 
 
+@pytest.mark.parametrize("reuploading", [False, True])
+@pytest.mark.parametrize("qubits", [2, 4, 6, 9])
+def test_angles_without_effect_have_no_gradient_at_all(qubits, reuploading):
+    circuit = layered(qubits, 3, qubits, reuploading=reuploading)
+    circuit = replace(circuit, measured=1)
+    x, theta = angles(circuit, seed=0, dtype=torch.float32)
+    _, _, gradient = with_gradients(lambda x, t: run(circuit, x, t), x, theta)
+    felt = torch.tensor([[j < width for j in range(qubits)] for width in (3, 2, 1)])
+    assert (gradient.view(3, qubits) != 0).equal(felt)
+
+
 @given(lists(st.integers(1, 6), gates=REAL, most=16), st.sampled_from([1, 20]), seeds)
 @examples(25)
 def test_lists_of_ry_and_cz_equal_gate_after_gate(circuit, batch, seed):
-    fast = of_circuit(circuit)
+    fast = of_part(pure(circuit))
     x, theta = angles(circuit, seed, batch)
 
     def probabilities(method):
@@ -56,7 +68,7 @@ def test_lists_of_ry_and_cz_equal_gate_after_gate(circuit, batch, seed):
     slow, quick = (
         with_gradients(probabilities(method), x, theta)
         for method in (
-            lambda x, t: general.amplitudes(circuit, x, t),
+            lambda x, t: general.amplitudes(pure(circuit), x, t),
             lambda x, t: fast(x, t, x),
         )
     )
@@ -68,7 +80,7 @@ def test_lists_of_ry_and_cz_equal_gate_after_gate(circuit, batch, seed):
 def test_complex_amplitudes_may_stand_as_pairs_of_real_ones(circuit, seed):
     x, theta = angles(circuit, seed)
     pairs = whole(circuit, "stacked", False)(x, theta).unflatten(-1, (-1, 2))
-    expected = general.amplitudes(circuit, x, theta).abs()
+    expected = general.amplitudes(pure(circuit), x, theta).abs()
     torch.testing.assert_close(*torch.broadcast_tensors(pairs.norm(dim=-1), expected))
 
 

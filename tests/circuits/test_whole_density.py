@@ -6,29 +6,28 @@ from hypothesis import strategies as st
 from random_circuits import angles, assert_same, circuits, examples, lists, seeds, with_gradients
 
 from qmoe_fed.circuits import Slot, with_noise
-from qmoe_fed.circuits.noise import PLACEMENTS, pauli
-from qmoe_fed.circuits.noise.cones import parts
+from qmoe_fed.circuits.noise import pauli
+from qmoe_fed.circuits.noise.density import parts
+from qmoe_fed.circuits.noise.placement import PLACEMENTS
 from qmoe_fed.circuits.operations import CHANNELS
 from qmoe_fed.circuits.whole import Whole
 
 few = st.integers(1, 3)
 
 
-def whole(circuit, part, x, theta, strengths, phases):
+def whole(part, x, theta, strengths, phases):
     readout = np.eye(4 ** len(part.qubits))[:, list(part.strings)]
-    made = Whole(circuit, len(part.qubits), part.operations, "pauli", phases, readout)
+    made = Whole(part, "pauli", phases, readout)
     return made(x, theta, strengths)
 
 
 def check_equal(circuit, slots, x, theta, strengths):
     """Compare matrices and phases with gates, with strengths fixed and given when it is run."""
     for pair in zip(parts(circuit), parts(slots), strict=True):
-        for one, part in zip((circuit, slots), pair, strict=True):
-            methods = [lambda x, t, c=one, p=part: pauli.expectations(c, p, x, t, strengths)]
+        for part in pair:
+            methods = [lambda x, t, p=part: pauli.expectations(p, x, t, strengths)]
             for phases in (True, False) if len(part.qubits) < 3 else (True,):
-                methods.append(
-                    lambda x, t, c=one, p=part, f=phases: whole(c, p, x, t, strengths, f)
-                )
+                methods.append(lambda x, t, p=part, f=phases: whole(p, x, t, strengths, f))
             expected, *others = (
                 with_gradients(lambda x, t, m=m: m(x, t).expand(*x.shape[:-1], -1), x, theta)
                 for m in methods

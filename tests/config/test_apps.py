@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from qmoe_fed.config import Config, sections
+from qmoe_fed.config import Config, model, sections
 
 APPS = Path(__file__).parents[2] / "simulations"
 IMAGES = {
@@ -48,7 +48,7 @@ def test_an_app_lists_every_setting_with_its_default_but_for_a_few(app):
 def test_an_app_explains_its_settings_like_the_code(app):
     stated = re.compile(r"^ *([a-z_]+): .* = setting\(.*\)  # (.*)$", re.MULTILINE)
     listed = re.compile(r"^([a-z-]+) = .*  # (.*)$", re.MULTILINE)
-    code = Path(sections.__file__).read_text()
+    code = "".join(Path(module.__file__).read_text() for module in (sections, model))
     section = (APPS / app / "pyproject.toml").read_text().partition("[tool.flwr.app.config]")[2]
     expected = {name.replace("_", "-"): comment for name, comment in stated.findall(code)}
     assert dict(listed.findall(section)) == expected

@@ -152,19 +152,17 @@ def test_downloads_go_through_flwr_datasets(monkeypatch, tmp_path):
         import flwr_datasets.federated_dataset
     from PIL import Image
 
-    from qmoe_fed.data import download
-
     # a dataset on disk stands in for the one on the hub; nothing leaves this machine
     pixels, labels = images(12, 3)
     table = {"image": [Image.fromarray(p) for p in pixels], "label": labels.tolist()}
     (tmp_path / "hub").mkdir()
     datasets.Dataset.from_dict(table).to_parquet(tmp_path / "hub" / "train.parquet")
-    monkeypatch.setitem(download._HUB, "mnist", str(tmp_path / "hub"))
+    monkeypatch.setitem(pools._HUB, "mnist", str(tmp_path / "hub"))
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(flwr_datasets.federated_dataset, "event", lambda *_: None)
 
     paths = tmp_path / "mnist" / NAMES[0], tmp_path / "mnist" / NAMES[1]
-    download.download("mnist", "train", *paths)
+    pools.download("mnist", "train", *paths)
     x, y = idx.read(*paths)
     np.testing.assert_array_equal(x, pixels)
     np.testing.assert_array_equal(y, labels)

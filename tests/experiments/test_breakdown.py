@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from noise_views import shown
 
-from qmoe_fed.experiments.breakdown import Breakdown, breakdown, first_below
+from qmoe_fed.experiments.statistics import Interval, breakdown, first_below
 
 STRENGTHS = [0.0, 0.1, 0.2, 0.4]
 
@@ -38,12 +39,11 @@ def test_a_straight_line_crosses_where_it_should(slope, level):
 def test_the_interval_spans_what_resampled_seeds_say():
     early, late = [0.9, 0.7, 0.5, 0.5], [0.9, 0.8, 0.7, 0.5]
     same = breakdown(STRENGTHS, np.array([early] * 5).T, np.full(5, 0.6), seed=0)
-    assert (same.strength, same.low, same.high) == pytest.approx((0.15, 0.15, 0.15))
-    assert same.reached == 1
+    assert (same.mean, same.low, same.high) == pytest.approx((0.15, 0.15, 0.15))
 
     mixed = breakdown(STRENGTHS, np.array([early] * 5 + [late] * 5).T, np.full(10, 0.6), seed=0)
-    assert mixed.strength == pytest.approx(0.2)
-    assert 0.15 < mixed.low < mixed.strength < mixed.high < 0.3
+    assert mixed.mean == pytest.approx(0.2)
+    assert 0.15 < mixed.low < mixed.mean < mixed.high < 0.3
     again = breakdown(STRENGTHS, np.array([early] * 5 + [late] * 5).T, np.full(10, 0.6), seed=0)
     assert again == mixed
 
@@ -51,11 +51,11 @@ def test_the_interval_spans_what_resampled_seeds_say():
 def test_what_is_not_reached_is_said_to_be_not_reached():
     flat = np.full((4, 5), 0.9)
     never = breakdown(STRENGTHS, flat, np.full(5, 0.6), seed=0)
-    assert never == Breakdown(math.inf, math.inf, math.inf, 0)
-    assert never.text(0.4) == "not reached up to 0.4"
+    assert never == Interval(math.inf, math.inf, math.inf)
+    assert shown(never, 0.4) == "not reached up to 0.4"
 
     flat[-1, 0] = -1.0  # one seed in five falls so deep that it decides
     sometimes = breakdown(STRENGTHS, flat, np.full(5, 0.6), seed=0)
-    assert 0.5 < sometimes.reached < 0.8  # 1 - (4/5)⁵ = 0.67
-    assert sometimes.text(0.4) == f"0.358 [{sometimes.low:.3g}, > 0.4]"
-    assert sometimes.scaled(2.0).strength == pytest.approx(2 * sometimes.strength)
+    assert math.isinf(sometimes.high)  # 1 - (4/5)⁵ = 67% of the resamples reach it
+    assert shown(sometimes, 0.4) == f"0.358 [{sometimes.low:.3g}, > 0.4]"
+    assert sometimes.scaled(2.0).mean == pytest.approx(2 * sometimes.mean)

@@ -56,7 +56,7 @@ def test_what_is_reported_is_the_score_of_the_kept_parameters(rows, measured):
     kept = {n.removeprefix(prefix): v for n, v in measured.arrays.items() if n.startswith(prefix)}
     parameters = {name: torch.from_numpy(values)[None] for name, values in kept.items()}
     scores = evaluate(
-        build(QUANTUM, 2, 2), parameters, load(SOURCE).split.test.first(200).select(slice(1))
+        build(QUANTUM, 2, 2), parameters, load(SOURCE).test.first(200).select(slice(1))
     )
     first = rows[rows["chosen"] & (rows["seed"] == 0)]
     np.testing.assert_allclose(first["accuracy"], scores.accuracy)
@@ -64,9 +64,9 @@ def test_what_is_reported_is_the_score_of_the_kept_parameters(rows, measured):
 
 def test_other_test_samples_change_nothing_but_the_test_scores(rows, measured, monkeypatch):
     data = load(SOURCE)
-    test = data.split.test
+    test = data.test
     wrong = replace(test, x=test.x.flip(2), y=1 - test.y)
-    other = replace(data, split=replace(data.split, test=wrong))
+    other = replace(data, test=wrong)
     monkeypatch.setattr(module, "load", lambda source: other)
     blind = fits(QUANTUM, SOURCE, RATES, (0.01, 0.3), PROTOCOL)
     assert blind.arrays.keys() == measured.arrays.keys()

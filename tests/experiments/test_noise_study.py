@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from noise_study import STUDY, Settings
-from noise_views import CLEAN, NOISY, TABLE_II, Noise, _table_ii, tables
+from noise_views import CLEAN, NOISY, TABLE_II, described, table_ii, tables
 
 from qmoe_fed.experiments.command import main
 from qmoe_fed.experiments.views.tables import only, paired
@@ -58,8 +58,8 @@ def test_rows_hold_every_setting_and_seed(rows):
 
 @pytest.mark.parametrize("model", CIRCUITS)
 def test_what_training_under_the_noise_is_worth_is_paired(rows, model):
-    study = Noise(rows, 0)
-    own = study.exact[study.exact["model"] == model]
+    rows = described(rows)
+    own = only(rows, group="exact", model=model)
     assert set(own["placement"]) == {"gate", "notebook"}
     for (_, strength), here in own.groupby(["placement", "strength"]):
         noisy, clean = (here[here["protocol"] == kind]["accuracy"] for kind in (NOISY, CLEAN))
@@ -68,7 +68,7 @@ def test_what_training_under_the_noise_is_worth_is_paired(rows, model):
         assert worth.mean() == pytest.approx(noisy.mean() - clean.mean())
         if strength == 0:  # the same model, fitted by two simulators
             assert worth.mean() == pytest.approx(0, abs=0.01)
-    (table,) = (t for t in tables(study) if "What training under" in t.title)
+    (table,) = (t for t in tables(rows, 0) if "What training under" in t.title)
     found = {(name, place): cells for name, place, _, *cells in table.rows}
     here = own[(own["placement"] == "gate") & (own["strength"] == 0.2)]
     noisy, clean = (here[here["protocol"] == kind]["accuracy"].mean() for kind in (NOISY, CLEAN))
@@ -129,7 +129,7 @@ def test_table_ii_is_judged_under_both_readings():
         {"model": "linear", "rate": 0.1, "seed": seed, "accuracy": 0.65 + more}
         for seed, more in jitter.items()
     ]
-    table = _table_ii(Noise(pd.DataFrame(curve + linear), 0), CLEAN)
+    table = table_ii(described(pd.DataFrame(curve + linear)), 0, CLEAN)
     assert table.header[-2:] == ("ours (lr 0.1, p; lr 0.1, λ)", "ours is")
     rows = {name: (paper, found) for name, _, paper, _, found in table.rows}
     assert rows["accuracy at 0"] == ("94%", "agrees")

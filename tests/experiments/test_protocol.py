@@ -26,7 +26,7 @@ def small(samples, count):
 
 @pytest.fixture(scope="module")
 def split():
-    whole = load(Source(MOONS, SEEDS, noise=0.3)).split  # noisy, so that validation turns up
+    whole = load(Source(MOONS, SEEDS, noise=0.3))  # noisy, so that validation turns up
     return small(whole.train, 40), small(whole.validation, 40)
 
 

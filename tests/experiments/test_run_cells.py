@@ -14,8 +14,7 @@ from qmoe_fed.config.settings import Tree
 from qmoe_fed.errors import UserError
 from qmoe_fed.experiments.cells import Cell, Measured
 from qmoe_fed.experiments.command import Report, Scope, Study, main
-from qmoe_fed.experiments.engine import Runner
-from qmoe_fed.experiments.store import Store
+from qmoe_fed.experiments.engine import Runner, Store
 from qmoe_fed.experiments.views.tables import Table
 
 RUN = []

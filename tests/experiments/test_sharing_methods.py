@@ -1,11 +1,12 @@
 """The ways of sharing: what each costs, and where they must coincide."""
 
 import pytest
+from compare_sharing import GRID
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, load_clients
 from qmoe_fed.errors import UserError
-from qmoe_fed.experiments.measures.sharing import METHODS, shared
+from qmoe_fed.experiments.measures.sharing import shared
 from qmoe_fed.federated.model import Model
 from qmoe_fed.learning import evaluate, train
 
@@ -23,34 +24,48 @@ TINY = {
 }
 
 
-def outcome(sharing, **changes):
+def outcome(sharing, options=None, **changes):
     changes = {key.replace("_", "-"): value for key, value in changes.items()}
-    (row,) = shared({**TINY, **changes}, sharing).rows
+    way = {"method": "federated", "options": {}, **GRID["ways"][sharing]}
+    method, given = way.pop("method"), {**way.pop("options"), **(options or {})}
+    (row,) = shared({**TINY, **way, **changes}, method, **given).rows
     return row
 
 
 def test_what_each_way_of_sharing_sends():
-    sent = {sharing: outcome(sharing)["bytes_up"] for sharing in METHODS}
+    sent = {sharing: outcome(sharing)["bytes_up"] for sharing in GRID["sets"]["mixtures"]}
     assert sent == {
         "router": 24,
-        "everything": 120,
         "experts": 96,
         "nothing": 0,
-        "everything, then fine-tuned": 120,
         "random router": 0,
+        "everything": 120,
+        "everything, server momentum": 120,
+        "everything, server Adam": 120,
+        "everything, then fine-tuned": 120,
+        "Ditto": 120,
+        "Per-FedAvg": 120,
         "pooled data": 0,
+        "router, solved": 24 + 12,  # and λ, its slope, the scale
+        "router and prior, solved": 24 + 12 + 96,
+        "random router, solved": 12,
+        "nothing, solved": 0,
     }
 
 
 def test_with_one_client_all_that_train_everything_are_the_same():
     alone = outcome("nothing", num_clients=1)
     trained = ("router", "everything", "experts", "everything, then fine-tuned", "pooled data")
-    for sharing in trained:
-        other = outcome(sharing, num_clients=1)
+    for sharing, options in [*((way, {}) for way in trained), ("Ditto", {"pull": 0.0})]:
+        other = outcome(sharing, options, num_clients=1)
         assert other["accuracy"] == pytest.approx(alone["accuracy"]), sharing
         assert other["entropy"] == pytest.approx(alone["entropy"], abs=1e-4), sharing
     frozen = outcome("random router", num_clients=1)
     assert abs(frozen["entropy"] - alone["entropy"]) > 1e-3
+    solved = outcome("nothing, solved", num_clients=1)
+    assert outcome("router, solved", num_clients=1)["entropy"] == pytest.approx(
+        solved["entropy"], abs=1e-4
+    )
 
 
 def test_sharing_nothing_is_training_every_client_by_itself():
@@ -94,11 +109,6 @@ def test_pooling_takes_as_many_steps_as_a_client_takes():
     assert pooled["unseen"] == pytest.approx(averaged["unseen"])
 
 
-def test_the_share_of_the_settings_does_not_matter():
-    for sharing in ("router", "random router"):
-        assert outcome(sharing, share="none") == outcome(sharing)
-
-
 @pytest.mark.parametrize(
     "device",
     [
@@ -110,4 +120,4 @@ def test_the_share_of_the_settings_does_not_matter():
 )
 def test_devices_that_differ_are_refused_by_ways_that_do_not_know_them(device):
     with pytest.raises(UserError, match="on devices that are alike"):
-        outcome("random router", **device)
+        outcome("pooled data", **device)

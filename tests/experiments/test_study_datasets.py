@@ -26,8 +26,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def test_two_moons_are_1000_samples_per_seed_and_seeds_differ():
-    data = load(Source(MOONS, 3))
-    split = data.split
+    split = load(Source(MOONS, 3))
     assert [s.x.shape[1] for s in (split.train, split.validation, split.test)] == [*MOONS_SAMPLES]
     assert sum(MOONS_SAMPLES) == 1000
     everything = torch.cat([split.train.x, split.validation.x, split.test.x], 1)
@@ -38,15 +37,14 @@ def test_two_moons_are_1000_samples_per_seed_and_seeds_differ():
 
 def test_what_a_seed_gets_does_not_depend_on_the_number_of_seeds(folder):
     for name in (MOONS, "small"):
-        few, many = (load(Source(name, k, data_dir=folder)).split for k in (2, 4))
+        few, many = (load(Source(name, k, data_dir=folder)) for k in (2, 4))
         for part in ("train", "validation", "test"):
             assert torch.equal(getattr(few, part).x, getattr(many, part).x[:2])
             assert torch.equal(getattr(few, part).y, getattr(many, part).y[:2])
 
 
 def test_images_to_test_come_from_the_test_files_and_no_image_is_drawn_twice(folder):
-    data = load(Source("small", 3, data_dir=folder))
-    split = data.split
+    split = load(Source("small", 3, data_dir=folder))
     assert (split.train.x.shape, split.validation.x.shape) == ((3, 70, 8), (3, 20, 8))
     assert split.test.x.shape == (3, 30, 8)
     assert set(split.train.y.unique().tolist()) == {0, 1}  # labels 0 and 2, numbered anew
@@ -66,8 +64,8 @@ def test_too_few_images_are_refused(folder, monkeypatch):
 
 def test_the_first_seed_is_a_stream_whatever_comes_before_it(folder):
     for name in (MOONS, "small"):
-        both = [load(Source(name, 4, data_dir=folder)), load(Source(name, 2, 2, data_dir=folder))]
-        first, later = (data.split for data in both)
+        first = load(Source(name, 4, data_dir=folder))
+        later = load(Source(name, 2, 2, data_dir=folder))
         for part in ("train", "validation", "test"):
             assert torch.equal(getattr(first, part).x[2:], getattr(later, part).x)
             assert torch.equal(getattr(first, part).y[2:], getattr(later, part).y)

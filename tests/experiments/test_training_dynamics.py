@@ -16,7 +16,6 @@ from qmoe_fed.experiments.measures.gradients import (
     MARGINAL,
     SINGLE,
     decay_per_qubit,
-    gradient_variance,
     variances,
 )
 from qmoe_fed.experiments.measures.stages import grown, stages
@@ -30,12 +29,11 @@ def test_one_layer_has_the_variances_of_the_closed_form():
     # P = Π cos²(aⱼ/2) with uniform angles aⱼ: Var[∂P/∂θ] = E[sin²a/4]·E[cos⁴(a/2)]^(n-1)
     for qubits in (1, 2, 3):
         closed = 1 / 8 * (3 / 8) ** (qubits - 1)
-        measured = gradient_variance(qubits, 1, SINGLE, math.pi, 20_000, 0)
-        assert measured == pytest.approx(closed, rel=0.06)
+        (measured,) = variances([qubits], 1, SINGLE, math.pi, 20_000, 0).rows
+        assert measured["variance"] == pytest.approx(closed, rel=0.06)
         # the marginal does not see the other qubits
-        assert gradient_variance(qubits, 1, MARGINAL, math.pi, 20_000, 0) == pytest.approx(
-            1 / 8, rel=0.06
-        )
+        (measured,) = variances([qubits], 1, MARGINAL, math.pi, 20_000, 0).rows
+        assert measured["variance"] == pytest.approx(1 / 8, rel=0.06)
 
 
 def test_a_basis_state_has_a_barren_plateau_and_the_marginal_has_none():

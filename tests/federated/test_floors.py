@@ -23,7 +23,7 @@ def test_the_library_knows_the_strategies_by_name_only():
 
 def test_flower_is_at_the_border():
     core = {"updates", "model", "training", "unseen", "host", "mechanism", "rules"}
-    core |= {"build", "federation", "private_files"}
+    core |= {"build", "federation"}
     for file, module in imports_of("qmoe_fed/federated"):
         if file.stem in core and file.parent.name == "federated":
             assert module.split(".")[0] != "flwr", file

@@ -181,19 +181,20 @@ def test_solving_fits_what_it_was_shown():
 @pytest.mark.parametrize("counts", [[6, 9], [60, 3]])
 def test_experts_may_see_what_the_router_does_not(counts):
     model, samples = some_model(), some_samples(counts)
+    wide = build_model(ModelConfig(), 2, 3, inputs=9)
     generator = torch.Generator().manual_seed(5)
     more = torch.randn(*samples.y.shape, 9, generator=generator)
     both = Samples(torch.cat([samples.x, more], -1), samples.y, samples.counts)
-    fit = Solve(4, 9, 3, prior=True, angles=2)
+    fit = Solve(4, 9, 3, prior=True)
     parameters = {**some_parameters(model, 2, False), **fit.initial(2)}
     draws = torch.tensor([0.2, 0.8])
-    loss = fit.loss(model, parameters, both, draws)
+    loss = fit.loss(wide, parameters, both, draws)
     same = {**parameters, **WITH_PRIOR.initial(2)}
     assert not torch.allclose(loss, WITH_PRIOR.loss(model, same, samples, draws))
     routing = routing_weights(model, parameters, samples.x)
     ridge = fit.ridge(parameters, samples.counts)
     found = solve(routing, more, targets(samples.y, 3), samples.mask, ridge)
-    experts = fit.solved(model, parameters, both)
+    experts = fit.solved(wide, parameters, both)
     expected = parameters[SCALE].exp()[:, None, None, None] * found
     torch.testing.assert_close(experts["experts.weight"], expected[..., :-1].float())
     torch.testing.assert_close(experts["experts.bias"], expected[..., -1].float())

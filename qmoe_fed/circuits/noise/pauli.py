@@ -14,12 +14,9 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from qmoe_fed.circuits.blocks import Matrices
-from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.fuse import gather
 from qmoe_fed.circuits.general import Prepared, after_embedding, applications, evolve, reorder
-from qmoe_fed.circuits.noise.cones import Part
 from qmoe_fed.circuits.operations import Angle, Gate, Operation
-from qmoe_fed.circuits.schedule import of_x
+from qmoe_fed.circuits.schedule import Part, gather, of_x
 from qmoe_fed.circuits.tables import Constant, Linear
 from qmoe_fed.circuits.transfer import PAULI
 
@@ -27,22 +24,16 @@ MOST_WIRES, MOST_TURNS = 3, 3
 """Of a block: its matrix has 4^(2·3) entries, its table 3^3 rows."""
 
 
-def expectations(
-    circuit: Circuit, part: Part, x: Tensor, theta: Tensor, strengths: Tensor
-) -> Tensor:
-    """Return the expectations of a part's observables.
+def expectations(part: Part, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor:
+    """Return the expectations of a part's observables, shape ``(..., B or 1, observables)``.
 
     Args:
-        circuit: The circuit.
-        part: What is simulated of it, w qubits.
+        part: What is simulated of a circuit.
         x: Features, shape ``(..., B, circuit.features)``.
         theta: Parameters, shape ``(..., P)``.
         strengths: Of the slots, shape ``(..., S)``.
-
-    Returns:
-        Shape ``(..., B or 1, len(part.strings))``.
     """
-    plan, strings = _plan(circuit, part), len(part.strings)
+    plan, strings = _plan(part), len(part.strings)
     blocks = applications(plan.blocks, plan.matrices(x, theta, strengths))
     if any(plan.matrices.of_x) or strings > x.shape[-2]:
         return evolve(plan.start(x, theta), blocks, 4)[..., plan.strings(x)]
@@ -56,21 +47,21 @@ def expectations(
 class _Plan:
     """What is known of a part before its angles and strengths."""
 
-    def __init__(self, circuit: Circuit, part: Part) -> None:
+    def __init__(self, part: Part) -> None:
         n = len(part.qubits)
-        self.prepared = Prepared(circuit, n, part.operations)
+        self.prepared = Prepared(part)
         heads = {} if self.prepared.embeddings else _heads(part.operations)
         first = set(map(id, heads.values()))  # others may be equal
         rest = [o for o in after_embedding(part.operations) if id(o) not in first]
         self.blocks = gather(rest, MOST_WIRES, MOST_TURNS)
-        self.matrices = Matrices(circuit, self.blocks, "pauli")
+        self.matrices = Matrices(part.circuit, self.blocks, "pauli")
         self.strings = Constant(np.array(part.strings, np.int64))
         # State 0 turned about y has coefficients of 1, X and Z: 1, a sine and a cosine. Turned
         # about x it has -Y instead of X.
         about_x = [j in heads and heads[j].name == "RX" for j in range(n)]
         angles = [heads[j].angles[0] if j in heads else Angle() for j in range(n)]
         turned = [-a if flip else a for a, flip in zip(angles, about_x, strict=True)]
-        self.angles = Linear(turned, circuit.features, circuit.parameters)
+        self.angles = Linear(turned, part.circuit)
         digits = [np.array([0, 2 if flip else 1, 3]) for flip in about_x]
         numbers = np.zeros(1, np.int64)
         for own in digits:
@@ -97,10 +88,7 @@ class _Plan:
         return evolve(pairs, [((j,), _TRACES(pairs), False) for j in range(n)], 4).real
 
 
-@cache
-def _plan(circuit: Circuit, part: Part) -> _Plan:
-    return _Plan(circuit, part)
-
+_plan = cache(_Plan)
 
 _TRACES = Constant(np.stack([pauli.T.ravel() for pauli in PAULI.values()]))
 

@@ -5,6 +5,7 @@ from itertools import groupby
 
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.operations import Gate, Operation, Slot, channel
+from qmoe_fed.circuits.schedule import of_x
 from qmoe_fed.errors import unknown
 
 PLACEMENTS = ("gate", "notebook", "readout")
@@ -36,20 +37,18 @@ def with_noise(circuit: Circuit, name: str, strength: float | Slot, placement: s
     operations: list[Operation] = []
     if placement == "gate":
         for operation in circuit.operations:
-            operations.append(operation)
-            operations += noise(operation.wires if isinstance(operation, Gate) else ())
+            operations += [
+                operation,
+                *noise(operation.wires if isinstance(operation, Gate) else ()),
+            ]
     elif placement == "notebook":
-        for embeds, run in groupby(circuit.operations, _embeds):
+        for embeds, run in groupby(circuit.operations, of_x):
             operations += [*run, *noise(every if embeds else ())]
         operations += noise(every)
     else:
         operations += [*circuit.operations, *noise(measured)]
     noise((0,))  # checked even where it is put nowhere
     return replace(circuit, operations=tuple(operations))
-
-
-def _embeds(operation: Operation) -> bool:
-    return isinstance(operation, Gate) and any(angle.features for angle in operation.angles)
 
 
 def depolarizing_from_qiskit(strength: float) -> float:

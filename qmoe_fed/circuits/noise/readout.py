@@ -37,14 +37,9 @@ def split(circuit: Circuit) -> tuple[Circuit, Flips]:
 
 
 def apply(circuit: Circuit, flips: Flips, outcomes: Tensor, strengths: Tensor) -> Tensor:
-    """Return what is read with errors, given what is read without, ``(..., B, outputs)``.
-
-    Args:
-        circuit: Says what is read.
-        flips: As ``split`` returns them.
-        outcomes: What is read without errors.
-        strengths: Of the slots, ``(..., S)``.
-    """
+    """Return what is read with errors, given what is read without, ``(..., B, outputs)``."""
+    if not any(flips):
+        return outcomes
     columns = list(outcomes.unbind(-1)) if circuit.readout == "expval" else []
     for wire, of_wire in enumerate(flips):
         factor: Tensor | float = 1.0

@@ -1,18 +1,18 @@
 """A model fitted with all seeds and learning rates, tested once for each rate that is reported."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
+import numpy as np
 import torch
-from torch import Tensor, nn
 
-from qmoe_fed.data import Samples
-from qmoe_fed.experiments.cells import Measured
+from qmoe_fed.experiments.cells import Measured, to_rows
 from qmoe_fed.experiments.datasets import Source, load
 from qmoe_fed.experiments.models import Model, all_parameters, build, router_parameters
-from qmoe_fed.experiments.protocol import Protocol, fit
+from qmoe_fed.experiments.protocol import Fit, Protocol, fit
 from qmoe_fed.experiments.statistics import accuracy, first_epoch, macro_f1
 from qmoe_fed.learning.replicas import apply, rows_of
-from qmoe_fed.models import Parameters, initial_parameters
+from qmoe_fed.models import Mixture, Parameters, initial_parameters
 
 TARGET = 0.9
 """Validation accuracy whose first epoch is noted (paper, section VI-D)."""
@@ -38,7 +38,7 @@ def fits(
         protocol: How each is fitted.
 
     Returns:
-        A row per learning rate and seed; ``accuracy`` and ``f1`` on the test samples are None where
+        A row per learning rate and seed; ``accuracy`` and ``f1`` on the test samples are NaN where
         the rate is neither reported nor chosen, ``epochs_to_90`` is NaN for never. Arrays: for each
         tested rate its ``CURVES`` by epoch, ``(K, E)``, NaN after a seed has stopped; of the chosen
         rate the first seed's parameters.
@@ -47,57 +47,51 @@ def fits(
         UserError: The data cannot be loaded.
     """
     data, seeds = load(source), source.seeds
-    module = build(model, data.features, data.classes)
-    rows, streams, by_rate = replicas(source, rates)
-    start = initial_parameters(
-        lambda: build(model, data.features, data.classes), protocol.seed, streams
-    )
-    train, validation = data.split.train.select(rows), data.split.validation.select(rows)
-    fitted = fit(module, start, train, validation, streams, by_rate, protocol)
+    module, fitted = fit_all(model, source, rates, protocol)
     chosen = int(fitted.best_loss.view(-1, seeds).mean(1).argmin())
-    targets = first_epoch(fitted.validation_accuracy.double().numpy(), TARGET)
-    measured = Measured([])
+    scores = np.full((2, len(rates), seeds), np.nan)
+    arrays = {f"parameters/{n}": v[chosen * seeds].numpy() for n, v in fitted.parameters.items()}
     for i, rate in enumerate(rates):
-        own = slice(i * seeds, (i + 1) * seeds)
-        scores: list[tuple[float | None, float | None]] = [(None, None)] * seeds
         if rate in reported or i == chosen:
-            scores = [*_score(module, rows_of(fitted.parameters, own), data.split.test)]
-            for name in CURVES:
-                measured.arrays[f"{name}/{rate:g}"] = vars(fitted)[name][own].numpy()
-        replicated = range(len(streams))[own]
-        for (share, f1), seed, row in zip(scores, source.streams, replicated, strict=True):
-            measured.rows.append(
-                {
-                    "rate": rate,
-                    "seed": seed,
-                    "chosen": i == chosen,
-                    "accuracy": share,
-                    "f1": f1,
-                    "best_epoch": int(fitted.best_epoch[row]),
-                    "epochs": int((~fitted.train_loss[row].isnan()).sum()),
-                    "epochs_to_90": float(targets[row]),
-                    "validation_loss": float(fitted.best_loss[row]),
-                    "router_parameters": router_parameters(module),
-                    "parameters": all_parameters(module),
-                }
-            )
-    for name, values in fitted.parameters.items():
-        measured.arrays[f"parameters/{name}"] = values[chosen * seeds].numpy()
-    return measured
+            own = slice(i * seeds, (i + 1) * seeds)
+            with torch.no_grad():
+                # one by one: the features of a large router would not fit the memory for all
+                outputs = apply(module, rows_of(fitted.parameters, own), data.test.x, "serial")
+            predicted, y = outputs.argmax(-1).numpy(), data.test.y.numpy()
+            scores[:, i] = accuracy(predicted, y), macro_f1(predicted, y, data.classes)
+            arrays |= {f"{name}/{rate:g}": vars(fitted)[name][own].numpy() for name in CURVES}
+    columns = {
+        "rate": np.repeat(rates, seeds),
+        "seed": [*source.streams] * len(rates),
+        "chosen": np.repeat(np.arange(len(rates)) == chosen, seeds),
+        "accuracy": scores[0].ravel(),
+        "f1": scores[1].ravel(),
+        "best_epoch": fitted.best_epoch.numpy(),
+        "epochs": (~fitted.train_loss.isnan()).sum(1).numpy(),
+        "epochs_to_90": first_epoch(fitted.validation_accuracy.double().numpy(), TARGET),
+        "validation_loss": fitted.best_loss.double().numpy(),
+        "router_parameters": router_parameters(module),
+        "parameters": all_parameters(module),
+    }
+    return Measured(to_rows(columns), arrays)
 
 
-def replicas(source: Source, rates: Sequence[float]) -> tuple[Tensor, list[int], Tensor]:
-    """Return the row of the data, the seed and the learning rate of each replica, rate by rate."""
-    rows = torch.arange(source.seeds).repeat(len(rates))
-    streams = [source.streams[row] for row in rows.tolist()]
-    return rows, streams, torch.tensor(rates).repeat_interleave(source.seeds)
+def fit_all(
+    model: Model,
+    source: Source,
+    rates: Sequence[float],
+    protocol: Protocol,
+    begin: Callable[[Parameters], Parameters] = dict,
+) -> tuple[Mixture, Fit]:
+    """Fit a replica of a model with each learning rate and seed, rate by rate.
 
-
-def _score(module: nn.Module, parameters: Parameters, test: Samples) -> "zip[tuple[float, float]]":
-    """Return accuracy and macro F1 of every seed on its test samples."""
-    with torch.no_grad():
-        # one after another: the features of a large router would not fit the memory for all
-        outputs = apply(module, parameters, test.x, "serial")
-    predicted, y = outputs.argmax(-1).numpy(), test.y.numpy()
-    scores = accuracy(predicted, y), macro_f1(predicted, y, outputs.shape[-1])
-    return zip(*(own.tolist() for own in scores), strict=True)
+    ``begin`` turns initial parameters, which are fitted, into those to start from; what it adds
+    stays as it is.
+    """
+    data, rows = load(source), torch.arange(source.seeds).repeat(len(rates))
+    streams, by_rate = [*source.streams] * len(rates), torch.tensor(rates)
+    make = partial(build, model, data.features, data.classes)
+    fresh, module = initial_parameters(make, protocol.seed, streams), make()
+    samples = data.train.select(rows), data.validation.select(rows)
+    each = streams, by_rate.repeat_interleave(source.seeds)
+    return module, fit(module, begin(fresh), *samples, *each, protocol, frozenset(fresh))

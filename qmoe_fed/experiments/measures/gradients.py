@@ -17,7 +17,7 @@ from torch import Tensor
 from qmoe_fed import rng
 from qmoe_fed.circuits import Circuit, statevector
 from qmoe_fed.circuits.ansatz import layered
-from qmoe_fed.experiments.cells import Measured
+from qmoe_fed.experiments.cells import Measured, to_rows
 
 SINGLE, MARGINAL = "basis state", "marginal"
 READOUTS = SINGLE, MARGINAL
@@ -28,37 +28,30 @@ _BLOCK = 100  # draws differentiated at a time: those of 12 qubits and 16 layers
 def variances(
     qubits: Sequence[int], layers: int, readout: str, init_angle: float, draws: int, seed: int
 ) -> Measured:
-    """Return a row per number of qubits, with the ``variance`` of ``gradient_variance``."""
-    about = layers, readout, init_angle, draws, seed
-    return Measured([{"qubits": n, "variance": gradient_variance(n, *about)} for n in qubits])
-
-
-def gradient_variance(
-    qubits: int, layers: int, readout: str, init_angle: float, draws: int, seed: int
-) -> float:
-    """Return Var[∂P/∂θ₁₁] over random inputs and parameters of the paper's circuit.
+    """Measure Var[∂P/∂θ₁₁] over random inputs and parameters of the paper's circuit.
 
     P is the probability that all qubits, or the first one, are 0; θ₁₁ is the angle of the first
     qubit in the first layer; inputs are uniform in [0, π].
 
     Args:
-        qubits: Number of qubits n.
+        qubits: Numbers of qubits n; each has a row with its ``variance``.
         layers: Number of layers L.
         readout: One of ``READOUTS``.
         init_angle: Parameters are uniform in [-init_angle, init_angle], radians.
         draws: Number of random inputs and parameters.
         seed: Keys the draws.
     """
-    circuit = replace(layered(qubits, layers, qubits), measured=qubits if readout == SINGLE else 1)
-    ids = range(draws)
-    x = math.pi * rng.uniform(seed, "gradient/x", ids, (1, qubits))
-    theta = init_angle * (2 * rng.uniform(seed, "gradient/theta", ids, (layers * qubits,)) - 1)
-    blocks = zip(
-        torch.from_numpy(x).float().split(_BLOCK),
-        torch.from_numpy(theta).float().split(_BLOCK),
-        strict=True,
-    )
-    return float(torch.cat([_gradient(circuit, *block) for block in blocks]).var())
+    found = []
+    for n in qubits:
+        circuit = replace(layered(n, layers, n), measured=n if readout == SINGLE else 1)
+        x = math.pi * rng.uniform(seed, "gradient/x", range(draws), (1, n))
+        unit = rng.uniform(seed, "gradient/theta", range(draws), (layers * n,))
+        parts = (
+            torch.from_numpy(a).float().split(_BLOCK) for a in (x, init_angle * (2 * unit - 1))
+        )
+        gradients = [_gradient(circuit, *block) for block in zip(*parts, strict=True)]
+        found.append(float(torch.cat(gradients).var()))
+    return Measured(to_rows({"qubits": qubits, "variance": found}))
 
 
 def _gradient(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:

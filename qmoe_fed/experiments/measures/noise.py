@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -9,21 +10,18 @@ from torch import Tensor
 
 from qmoe_fed import rng
 from qmoe_fed.data import Samples
-from qmoe_fed.experiments.cells import Measured, Row
+from qmoe_fed.experiments.cells import Measured, Row, to_rows
 from qmoe_fed.experiments.datasets import Source, load
+from qmoe_fed.experiments.measures.fits import fit_all
 from qmoe_fed.experiments.models import Model, build
-from qmoe_fed.experiments.protocol import Protocol, fit
+from qmoe_fed.experiments.protocol import Protocol
 from qmoe_fed.learning import evaluate
 from qmoe_fed.learning.replicas import apply
 from qmoe_fed.learning.routing import routing_weights
-from qmoe_fed.models import Mixture, Parameters, initial_parameters
+from qmoe_fed.models import Mixture, Parameters
 
-READOUT_ERROR = "readout-error"
-"""The channel that flips measured bits and leaves the gates alone."""
-
-MEASUREMENT = "measurement"
-"""Where readout errors happen, beside the placements of the channels on gates."""
-
+READOUT_ERROR = "readout-error"  # the channel that flips measured bits, and leaves gates alone
+MEASUREMENT = "measurement"  # where it acts, beside the placements of the channels on gates
 TEST, TRAINING = "test", "training"
 STRENGTHS = "router.strengths"
 
@@ -56,8 +54,7 @@ class Noisy:
     def expose(self, parameters: Parameters, seeds: int) -> Parameters:
         """Return the parameters of S noiseless replicas, or of E·S, under each of E strengths.
 
-        Returns:
-            Those of E·S replicas; replica e·S + s is s under strength e.
+        Replica e·S + s of the E·S is s under strength e.
         """
         level = torch.tensor(self.strengths, dtype=torch.float32).repeat_interleave(seeds)
         repeats = {name: len(level) // len(values) for name, values in parameters.items()}
@@ -91,53 +88,42 @@ def noisy_fits(
     data, seeds = load(source), source.seeds
     learnt = noisy_fit(model, rate, source, protocol, trained)
     if not tests:
-        scores = evaluate(build(model, data.features, data.classes), learnt, data.split.test)
-        return Measured(_rows(source, {}, scores.accuracy))
+        module = build(model, data.features, data.classes)
+        accuracy = evaluate(module, learnt, data.test).accuracy.double().numpy()
+        return Measured(to_rows({"seed": source.streams, "accuracy": accuracy}))
     rows: list[Row] = []
     for test in tests:
-        own = data.split.test if test.samples == TEST else data.split.train
         module = build(test.on(model), data.features, data.classes)
         parameters = test.expose(learnt, seeds)
+        own = data.test if test.samples == TEST else data.train
         samples = own.select(torch.arange(seeds).repeat(len(test.strengths)))
-        about: Row = {"channel": test.channel, "placement": test.placement, "samples": test.samples}
-        exact = evaluate(module, parameters, samples).accuracy
-        by_shots = {0: exact} | {
-            shots: accuracy_with_shots(
-                module, parameters, samples, shots, protocol.seed, source.streams
-            )
-            for shots in test.shots
-        }
-        for shots, accuracy in by_shots.items():
-            by_strength = zip(test.strengths, accuracy.view(-1, seeds), strict=True)
-            for strength, values in by_strength:
-                rows += _rows(source, {**about, "shots": shots, "strength": strength}, values)
+        for shots in (0, *test.shots):
+            columns = {
+                "channel": test.channel,
+                "placement": test.placement,
+                "samples": test.samples,
+                "shots": shots,
+                "strength": np.repeat(test.strengths, seeds),
+                "seed": [*source.streams] * len(test.strengths),
+            }
+            if shots:
+                keys = shots, protocol.seed, source.streams
+                found = accuracy_with_shots(module, parameters, samples, *keys)
+            else:
+                found = evaluate(module, parameters, samples).accuracy
+            rows += to_rows({**columns, "accuracy": found.double().numpy()})
     return Measured(rows)
-
-
-def _rows(source: Source, about: Row, accuracy: Tensor) -> list[Row]:
-    values = zip(source.streams, accuracy.double().tolist(), strict=True)
-    return [{**about, "seed": seed, "accuracy": value} for seed, value in values]
 
 
 def noisy_fit(
     model: Model, rate: float, source: Source, protocol: Protocol, trained: Noisy | None
 ) -> Parameters:
     """Return the fitted parameters, without noise, of S or E·S replicas, strength first."""
-    data, seeds = load(source), source.seeds
-    clean = build(model, data.features, data.classes)
-    start = initial_parameters(
-        lambda: build(model, data.features, data.classes), protocol.seed, source.streams
-    )
-    learnt, module = frozenset(start), clean
-    if trained:
-        module = build(trained.on(model), data.features, data.classes)
-        start = trained.expose(start, seeds)
-    rows = torch.arange(seeds).repeat(len(trained.strengths) if trained else 1)
-    streams = [source.streams[row] for row in rows.tolist()]
-    split, rates = data.split, torch.full((len(rows),), rate)
-    samples = split.train.select(rows), split.validation.select(rows)
-    fitted = fit(module, start, *samples, streams, rates, protocol, learnt)
-    return {name: values for name, values in fitted.parameters.items() if name in learnt}
+    if not trained:
+        return fit_all(model, source, [rate], protocol)[1].parameters
+    rates, expose = [rate] * len(trained.strengths), partial(trained.expose, seeds=source.seeds)
+    _, fitted = fit_all(trained.on(model), source, rates, protocol, expose)
+    return {name: values for name, values in fitted.parameters.items() if name != STRENGTHS}
 
 
 def accuracy_with_shots(
@@ -148,21 +134,11 @@ def accuracy_with_shots(
     seed: int,
     streams: Sequence[int],
 ) -> Tensor:
-    """Return the accuracy when each sample's weights are frequencies of ``shots`` measurements.
+    """Return the accuracy, ``(E·S,)``, if a sample's weights are frequencies of ``shots`` outcomes.
 
     Outcomes are drawn from the exact probabilities of the experts, noise included; every replica
-    and sample has its own.
-
-    Args:
-        model: A mixture whose router's weights are probabilities of outcomes.
-        parameters: Of E·S replicas, strength first.
-        samples: Of the replicas.
-        shots: Measurements per sample.
-        seed: Keys the outcomes, together with ``shots`` and the replica's stream.
-        streams: The S seeds.
-
-    Returns:
-        Shape ``(E·S,)``.
+    and sample has its own, keyed by the seed, ``shots`` and which of the S streams it belongs to.
+    Parameters and samples are those of E·S replicas, strength first.
     """
     prefix = "experts."
     own = {n.removeprefix(prefix): v for n, v in parameters.items() if n.startswith(prefix)}

@@ -6,17 +6,19 @@ a layer with zero angles is added and all are trained, and so on; the epochs are
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
+import numpy as np
 import torch
 
-from qmoe_fed.experiments.cells import Measured
+from qmoe_fed.experiments.cells import Measured, to_rows
 from qmoe_fed.experiments.datasets import Source, load
-from qmoe_fed.experiments.measures.fits import TARGET, replicas
-from qmoe_fed.experiments.models import Model, build
-from qmoe_fed.experiments.protocol import Protocol, fit
+from qmoe_fed.experiments.measures.fits import TARGET, fit_all
+from qmoe_fed.experiments.models import Model
+from qmoe_fed.experiments.protocol import Protocol
 from qmoe_fed.experiments.statistics import first_epoch
 from qmoe_fed.learning import evaluate
-from qmoe_fed.models import Mixture, Parameters, initial_parameters
+from qmoe_fed.models import Parameters
 
 
 def stages(
@@ -33,30 +35,21 @@ def stages(
     Returns:
         A row per learning rate and seed, with ``epochs_to_90`` counted over all stages.
     """
-    data = load(source)
-    rows, streams, by_rate = replicas(source, rates)
-    train, validation = data.split.train.select(rows), data.split.validation.select(rows)
     own = replace(protocol, max_epochs=max(1, protocol.max_epochs // len(models)))
     parameters: Parameters = {}
     curves = []
-    for settings in models:
-
-        def make(settings: Model = settings) -> Mixture:
-            return build(settings, data.features, data.classes)
-
-        parameters = grown(parameters, initial_parameters(make, protocol.seed, streams))
-        fitted = fit(make(), parameters, train, validation, streams, by_rate, own)
+    for model in models:
+        module, fitted = fit_all(model, source, rates, own, partial(grown, parameters))
         parameters = fitted.parameters
         curves.append(fitted.validation_accuracy)
-    scores = evaluate(make(), parameters, data.split.test.select(rows)).accuracy.double().tolist()
-    targets = first_epoch(torch.cat(curves, 1).double().numpy(), TARGET).tolist()
-    about = ((rate, seed) for rate in rates for seed in source.streams)
-    return Measured(
-        [
-            {"rate": rate, "seed": seed, "accuracy": score, "epochs_to_90": target}
-            for (rate, seed), score, target in zip(about, scores, targets, strict=True)
-        ]
-    )
+    tests = load(source).test.select(torch.arange(source.seeds).repeat(len(rates)))
+    columns = {
+        "rate": np.repeat(rates, source.seeds),
+        "seed": [*source.streams] * len(rates),
+        "accuracy": evaluate(module, parameters, tests).accuracy.double().numpy(),
+        "epochs_to_90": first_epoch(torch.cat(curves, 1).double().numpy(), TARGET),
+    }
+    return Measured(to_rows(columns))
 
 
 def grown(parameters: Parameters, fresh: Parameters) -> Parameters:

@@ -15,20 +15,15 @@ from numpy.typing import ArrayLike
 
 from qmoe_fed.config.settings import Scalar, read_toml
 from qmoe_fed.experiments.statistics import Interval, mean_interval, run_interval
-from qmoe_fed.experiments.views.tables import (
-    NONE,
-    Table,
-    difference,
-    epochs,
-    only,
-    paired,
-    percent,
-)
+from qmoe_fed.experiments.views import tables
+from qmoe_fed.experiments.views.tables import Table, only
 
 AGREES, HIGHER, LOWER = "agrees", "higher", "lower"
 NO_DIFFERENCE, NOT_MEASURED = "no difference", "not measured"
 
 Select = Callable[[pd.DataFrame], pd.DataFrame]
+Line = tuple[str, str, str, str, str]
+"""A published number beside ours: claim, where it is printed, as printed, ours, ours is."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +73,14 @@ class Published:
     def measured(self, frame: pd.DataFrame) -> ArrayLike | None:
         """Return ours: a number per seed, or a ratio; None if there are no such rows."""
         own = only(frame, **self.rows)
-        changed = {**self.rows, **self.minus, **self.over}
-        other = only(frame, **changed) if changed != self.rows else own
+        other = only(frame, **{**self.rows, **self.minus, **self.over})
         if own.empty or other.empty:
             return None
         if self.over:
             return float(own[self.metric].mean() / other[self.metric].mean())
-        values = own[self.metric].to_numpy(np.float64)
-        return paired(own, other, self.metric) if self.minus else values
+        if self.minus:
+            return tables.paired(own, other, self.metric)
+        return own[self.metric].to_numpy(np.float64)
 
     def judge(self, ours: ArrayLike | Interval) -> str:
         """Return how ours stands to it: agrees, higher, lower, no difference."""
@@ -109,10 +104,12 @@ class Published:
         x = np.asarray(ours, np.float64)
         if x.ndim and self.unit in ("%", "points"):
             signed = self.unit == "points" and not run
-            return (difference(x) if signed else percent(x, run)).replace(" ± ", "±")
-        if self.unit == "epochs":
+            return (tables.difference(x) if signed else tables.percent(x, run)).replace(" ± ", "±")
+        if self.unit == "epochs" and self.relation == "sign":
             mean = mean_interval(x)
-            return f"{mean.mean:+.1f}±{mean.half:.1f}" if self.relation == "sign" else epochs(x)
+            return f"{mean.mean:+.1f}±{mean.half:.1f}"
+        if self.unit == "epochs":
+            return tables.epochs(x)
         return f"{x.mean():.0f}" if (x == x.round()).all() else f"{x.mean():.3f}"
 
 
@@ -129,54 +126,38 @@ def read_published(file: Path, study: str) -> dict[str, Published]:
     return {name: Published(**about) for name, about in read_toml(file)[study].items()}
 
 
-@dataclass(frozen=True)
-class Line:
-    """A published number beside ours: as texts, and how ours stands to it, by case."""
-
-    published: Published
-    ours: Sequence[str]
-    found: Sequence[str]
-    about: str = ""
-
-
 def lines(
-    published: Published, frame: pd.DataFrame, cases: Sequence[Select], run: bool = False
+    published: Published,
+    frame: pd.DataFrame,
+    cases: Sequence[Select],
+    run: bool = False,
+    about: str = "",
 ) -> list[Line]:
     """Return a line per value of ``by``, with ours in each case, e.g. a learning rate."""
     by = published.by
     found = []
-    for value in only(frame, **published.rows)[by].unique() if by else (None,):
+    for value in only(frame, **published.rows)[by].unique() if by else (about,):
         own = only(frame, **{by: value}) if by else frame
         ours = [x for case in cases if (x := published.measured(case(own))) is not None]
         if ours or not by:
             texts = [published.show(x, run) for x in ours]
-            about = f"{value:g} {by}" if isinstance(value, float) else value or ""
-            found.append(Line(published, texts, [published.judge(x) for x in ours], about))
+            named = f"{tables.word(value)} {by}" if isinstance(value, float) else tables.word(value)
+            found.append(line(published, texts, [published.judge(x) for x in ours], named))
     return found
 
 
+def line(published: Published, ours: Sequence[str], found: Sequence[str], about: str = "") -> Line:
+    """Return a line of the comparison: ours as texts, and how ours stands to it, by case."""
+
+    def one(texts: Sequence[str]) -> str:
+        return " / ".join(texts if len(set(texts)) > 1 else texts[:1])
+
+    claim = f"{published.claim}, {about}" if about else published.claim
+    said = one(ours) or tables.NONE, one(found) or NOT_MEASURED
+    return claim, published.where, published.text, *said
+
+
 def comparison(title: str, rows: Sequence[Line], cases: str, note: str) -> Table:
-    """Return a table of published numbers, ours, and whether they agree.
-
-    Args:
-        title: Of the table.
-        rows: Its lines.
-        cases: What ours are separated by, for the heading.
-        note: Below the table.
-    """
-
-    def one(texts: Sequence[str], none: str) -> str:
-        return " / ".join(texts if len(set(texts)) > 1 else texts[:1]) or none
-
-    cells = [
-        (
-            f"{line.published.claim}{f', {line.about}' if line.about else ''}",
-            line.published.where,
-            line.published.text,
-            one(line.ours, NONE),
-            one(line.found, NOT_MEASURED),
-        )
-        for line in rows
-    ]
+    """Return a table of published numbers, ours by the ``cases``, and whether they agree."""
     header = ("claim", "printed in", "printed", f"ours ({cases})", "ours is")
-    return Table(title, header, cells, note, 5)
+    return Table(title, header, rows, note, 5)

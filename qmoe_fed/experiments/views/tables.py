@@ -1,6 +1,5 @@
 """Rows to tables, as a study's TOML file describes them, and how numbers read in them."""
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from textwrap import fill
@@ -75,9 +74,9 @@ class Column:
             yield self
             return
         for value in self.values or frame[self.over].unique():
-            if len(only(frame, **{self.over: value})):
-                name = f"{value:g}" if isinstance(value, float) else f"{value}"
-                yield replace(self, name=self.name + name, rows={**self.rows, self.over: value})
+            own = {self.over: value}
+            if len(only(frame, **own)):
+                yield replace(self, name=self.name + word(value), rows={**self.rows, **own})
 
     def text(
         self,
@@ -88,16 +87,19 @@ class Column:
     ) -> str:
         """Return the cell of a group, which is ``about`` some values, among all rows."""
         own, about = only(group, **self.rows), {**about, **self.rows}
+        if own.empty:
+            return NONE
         if self.show in shows:
             return shows[self.show](own)
         values = own[self.of]
         if self.minus:
-            if self.minus.items() <= about.items():
+            other = only(frame, **{**about, **self.minus})
+            if self.minus.items() <= about.items() or other.empty:
                 return NONE
-            values = paired(own, only(frame, **{**about, **self.minus}), self.of)
+            values = paired(own, other, self.of)
         if self.show in ("mean", "first"):
             value = values.mean() if self.show == "mean" else values.iloc[0]
-            return NONE if math.isnan(value) else format(value, self.form)
+            return NONE if value != value else format(value, self.form)
         text = {"percent": percent, "difference": difference, "epochs": epochs}[self.show](values)
         return text.replace(" ± ", "±") if self.over else text
 
@@ -117,29 +119,24 @@ def make_tables(
     """
     found = []
     for about in described:
-        rows, each = only(frame, **about.get("rows", {})), about.get("each", "")
+        rows, by = only(frame, **about.get("rows", {})), about["by"]
         if sort := about.get("sort"):
             rows = rows.sort_values(sort, kind="stable")
-        for value in rows[each].unique() if each else (None,):
-            own = only(rows, **{each: value}) if each else rows
-            if len(own):
-                title = about["title"].format(f"{value:g}" if isinstance(value, float) else value)
-                found.append(_table(title, about, own, shows))
+        parts = rows.groupby(about["each"], sort=False) if "each" in about else [("", rows)]
+        for value, part in parts:
+            if part.empty:
+                continue
+            columns = [c for given in about["columns"] for c in Column(**given).spread(part)]
+            lines = []
+            for names, group in part.groupby([*by.values()], sort=False):
+                values = dict(zip(by.values(), names, strict=True))
+                texts = [column.text(group, part, values, shows) for column in columns]
+                if set(texts) != {NONE}:
+                    lines.append([*map(word, names), *texts])
+            title, header = about["title"].format(word(value)), [*by, *(c.name for c in columns)]
+            note, printed = about.get("note", ""), about.get("printed", True)
+            found.append(Table(title, header, lines, note, len(by), printed))
     return found
-
-
-def _table(
-    title: str, about: Mapping[str, Any], rows: pd.DataFrame, shows: Mapping[str, Show]
-) -> Table:
-    by = about["by"]
-    columns = [c for given in about["columns"] for c in Column(**given).spread(rows)]
-    lines = []
-    for names, group in rows.groupby([*by.values()], sort=False):
-        values = dict(zip(by.values(), names, strict=True))
-        heads = (f"{name:g}" if isinstance(name, float) else f"{name}" for name in names)
-        lines.append([*heads, *(c.text(group, rows, values, shows) for c in columns)])
-    header = [*by, *(column.name for column in columns)]
-    return Table(title, header, lines, about.get("note", ""), len(by), about.get("printed", True))
 
 
 def only(frame: pd.DataFrame, **values: object) -> pd.DataFrame:
@@ -160,6 +157,11 @@ def paired(frame: pd.DataFrame, other: pd.DataFrame, metric: str = "accuracy") -
     if own.index.has_duplicates or sorted(own.index) != sorted(reference.index):
         raise ValueError("a paired difference needs the same seeds on both sides, once each")
     return (own - reference.loc[own.index]).to_numpy(np.float64)
+
+
+def word(value: object) -> str:
+    """Return a value of a factor as it reads in headings."""
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
 
 
 def percent(values: ArrayLike, run: bool = False, sign: str = "") -> str:

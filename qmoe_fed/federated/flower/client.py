@@ -5,108 +5,141 @@ parameters stay in ``context.state`` between messages and are never sent; ``quer
 ``query.checkpoint`` write them to a file on the host, ``query.restore`` reads them again.
 """
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from flwr.app import ArrayRecord, Context, Message, RecordDict
+import torch
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
+from torch import Tensor
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import Projection
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import make_mechanisms
-from qmoe_fed.federated.flower import messages
-from qmoe_fed.federated.flower.messages import PLACE, ROUND, clients_of, settings_of
+from qmoe_fed.federated.flower import messages as wire
 from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism, group_of, grouped
 from qmoe_fed.federated.model import Model
-from qmoe_fed.federated.private_files import restore_kept, save_experts, save_kept
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.models import Parameters
+from qmoe_fed.results.checkpoint import host_file
+from qmoe_fed.results.run_directory import read_tensors, write_tensors
 
 KEPT, SETUP = "kept", "setup"
+
+Measure = Callable[[Host, Kept, Parameters, Sequence[int]], ClientTable]
 
 
 def client_app() -> ClientApp:
     """Return the ClientApp of any run; its settings say the rest."""
     app = ClientApp()
-
-    @app.query("join")
-    def join(message: Message, context: Context) -> Message:
-        context.state[SETUP] = message.content[SETUP]
-        host = _host(context)
-        place = dict(zip(PLACE, (host.number, host.total), strict=True))
-        return messages.metrics_reply(message, place)
-
-    @app.train()
-    def train(message: Message, context: Context) -> Message:
-        host, settings = _host(context), settings_of(message)
-        kept, shared, clients = _kept(context, host), _shared(message, host), clients_of(message)
-        mu = settings.get("proximal-mu")  # of Flower's FedProx
-        kept, cohort = host.train(kept, shared, clients, int(settings[ROUND]), mu)
-        _keep(context, kept)
-        return messages.update_reply(message, cohort, host.model.layout)
-
-    @app.query("checkpoint")
-    def checkpoint(message: Message, context: Context) -> Message:
-        host, folder, settings = _told(message, context)
-        save_kept(host, _kept(context, host), folder, settings[ROUND])
-        return Message(RecordDict(), reply_to=message)
-
-    @app.query("restore")
-    def restore(message: Message, context: Context) -> Message:
-        host, folder, settings = _told(message, context)
-        if host.clients:
-            _keep(context, restore_kept(host, folder, settings[ROUND], settings["hosts"]))
-        return Message(RecordDict(), reply_to=message)
-
-    @app.query("save")
-    def save(message: Message, context: Context) -> Message:
-        host, folder, _ = _told(message, context)
-        save_experts(host, _kept(context, host), folder)
-        return Message(RecordDict(), reply_to=message)
-
-    def unseen(host: Host, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
-        return host.unseen(shared, clients)
-
-    app.evaluate()(_answering(Host.score))
-    app.evaluate("routing")(_answering(Host.routing))
-    app.evaluate("unseen")(_answering(unseen))
+    app.query("join")(_join)
+    app.train()(_train)
+    app.evaluate()(partial(_answer, Host.score))
+    app.evaluate("routing")(partial(_answer, Host.routing))
+    app.evaluate("unseen")(partial(_answer, lambda host, kept, *asked: host.unseen(*asked)))
+    app.query("save")(_save_experts)
+    app.query("checkpoint")(_save_kept)
+    app.query("restore")(_restore_kept)
     return app
 
 
-def _answering(
-    measure: Callable[[Host, Kept, Parameters, Sequence[int]], ClientTable],
-) -> Callable[[Message, Context], Message]:
-    """Return what answers a message with a table of the clients it is about."""
-
-    def answer(message: Message, context: Context) -> Message:
-        host = _host(context)
-        kept, shared = _kept(context, host), _shared(message, host)
-        return messages.table_reply(message, measure(host, kept, shared, clients_of(message)))
-
-    return answer
+def _join(message: Message, context: Context) -> Message:
+    context.state[SETUP] = message.content[SETUP]
+    host = _host(context)
+    return _reply(message, dict(zip(wire.PLACE, (host.number, host.total), strict=True)))
 
 
-def _told(message: Message, context: Context) -> tuple[Host, Path, dict[str, Any]]:
-    """Return the host, the folder it is told of, and what else it is told."""
-    settings = settings_of(message)
-    return _host(context), Path(settings["folder"]), settings
+def _train(message: Message, context: Context) -> Message:
+    host, settings = _host(context), wire.settings_of(message)
+    kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
+    number, mu = int(settings[wire.ROUND]), settings.get("proximal-mu")  # of Flower's FedProx
+    kept, cohort = host.train(kept, shared, settings[wire.CLIENTS], number, mu)
+    _keep(context, kept)
+    examples, losses = cohort.weights.long().tolist(), cohort.losses.tolist()
+    metrics = {wire.CLIENT: [*cohort.clients], wire.EXAMPLES: examples, wire.LOSS: losses}
+    reply = _reply(message, metrics)
+    reply.content[wire.ARRAYS] = wire.to_record(host.model.layout.parameters(cohort.updates))
+    return reply
+
+
+def _answer(measure: Measure, message: Message, context: Context) -> Message:
+    """Answer with a table of the clients that the message is about."""
+    host, clients = _host(context), wire.settings_of(message)[wire.CLIENTS]
+    kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
+    table = measure(host, kept, shared, clients)
+    columns = {wire.CLIENT: table.clients, **table.columns}
+    return _reply(message, {name: values.tolist() for name, values in columns.items()})
+
+
+def _save_experts(message: Message, context: Context) -> Message:
+    """Write what belongs to the clients that live here alone, and whose it is."""
+    host, folder = _host(context), Path(wire.settings_of(message)["folder"])
+    private: Parameters = {}
+    if host.clients:
+        private = host.private(_kept(context, host), _tensors(wire.arrays_of(message), host))
+    if private:
+        tensors = {**private, "clients": torch.tensor(host.clients)}
+        write_tensors(host_file(folder, host.number), tensors)
+    return Message(RecordDict(), reply_to=message)
+
+
+def _save_kept(message: Message, context: Context) -> Message:
+    """Write all that is kept of the clients that live here, for a checkpoint."""
+    host, settings = _host(context), wire.settings_of(message)
+    kept, number = grouped(vars(_kept(context, host))), torch.tensor(settings[wire.ROUND])
+    write_tensors(host_file(Path(settings["folder"]), host.number), {**kept, "round": number})
+    return Message(RecordDict(), reply_to=message)
+
+
+def _restore_kept(message: Message, context: Context) -> Message:
+    """Read what a checkpoint holds of the clients that live here now.
+
+    ``hosts`` of them wrote it: client c lived on c mod hosts, in row c // hosts.
+    """
+    host, settings = _host(context), wire.settings_of(message)
+    folder, number, hosts = Path(settings["folder"]), settings[wire.ROUND], settings["hosts"]
+    sources = {client % hosts for client in host.clients}
+    files = {source: _read(host_file(folder, source), number) for source in sources}
+    like = {name: values[0] for tensors in files.values() for name, values in tensors.items()}
+
+    def row(name: str, client: int) -> Tensor:
+        tensors = files[client % hosts]
+        if name in tensors:
+            return tensors[name][client // hosts]
+        return torch.zeros_like(like[name])  # an optimiser that has not run yet has none
+
+    if host.clients:
+        every = {name: torch.stack([row(name, c) for c in host.clients]) for name in sorted(like)}
+        # the columns of an optimiser's state are in the order of the parameters: keep that
+        local = group_of(every, "local")
+        ordered = {name: local[name] for name in host.model.local}
+        _keep(context, Kept(ordered, group_of(every, "optimizer")))
+    return Message(RecordDict(), reply_to=message)
+
+
+def _read(file: Path, server_round: int) -> dict[str, Tensor]:
+    hint = "a host goes on from what the hosts of its clients wrote: copy these files to it"
+    tensors = read_tensors(file, f"; {hint} if they were on other machines")
+    if (written := int(tensors.pop("round"))) != server_round:
+        raise UserError(f"{file} is of round {written}, but the checkpoint of round {server_round}")
+    return tensors
 
 
 def _host(context: Context) -> Host:
     """Return the host that a SuperNode is, made once per process."""
     setup = context.state.array_records[SETUP]
     projection = Projection.from_dict({name: array.numpy() for name, array in setup.items()})
-    if missing := [key for key in PLACE if key not in context.node_config]:
+    if missing := [key for key in wire.PLACE if key not in context.node_config]:
         raise UserError(
             f"this SuperNode has no {missing[0]}; start it with "
             '--node-config "partition-id=0 num-partitions=2" (0 and 2 as the case may be)'
         )
     settings = tuple(sorted(context.run_config.items()))
-    return _make_host(settings, projection, *(int(context.node_config[key]) for key in PLACE))
+    return _make_host(settings, projection, *(int(context.node_config[key]) for key in wire.PLACE))
 
 
 @lru_cache(maxsize=8)
@@ -122,8 +155,8 @@ def _make_model(settings: tuple[tuple[str, Any], ...]) -> tuple[Model, tuple[Mec
     return Model(config), make_mechanisms(config)
 
 
-def _shared(message: Message, host: Host) -> Parameters:
-    return _tensors(messages.arrays_of(message), host)
+def _reply(message: Message, metrics: Mapping[str, Any]) -> Message:
+    return Message(RecordDict({wire.METRICS: MetricRecord(dict(metrics))}), reply_to=message)
 
 
 def _kept(context: Context, host: Host) -> Kept:
@@ -136,10 +169,10 @@ def _kept(context: Context, host: Host) -> Kept:
 
 
 def _keep(context: Context, kept: Kept) -> None:
-    context.state[KEPT] = messages.to_record(grouped(vars(kept)))
+    context.state[KEPT] = wire.to_record(grouped(vars(kept)))
 
 
 def _tensors(record: ArrayRecord, host: Host) -> Parameters:
     """Return the arrays of a record as tensors on the device of the run."""
     device = host.model.config.training.device
-    return {name: values.to(device) for name, values in messages.to_tensors(record).items()}
+    return {name: values.to(device) for name, values in wire.to_tensors(record).items()}

@@ -35,7 +35,8 @@ def finish(run: Run) -> None:
     # label distributions of the clients are in it: a private run does not ask
     cells = None if config.privacy.mechanisms else transport.routing(run.state)
     routing = routing_summary(config, run.table, cells)
-    if fault := transport.tell("query.save", {"folder": str(run.path / "experts")}):
+    folder = {"folder": str(run.path / "experts")}
+    if fault := transport.tell("query.save", folder, run.state.shared):
         raise UserError(f"a host could not save its experts: {fault}")
     _write_table(run, "clients.json", run.table)
     summary = _summary(run, unseen, routing)

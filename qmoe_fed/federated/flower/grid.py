@@ -1,6 +1,10 @@
-"""Flower in this process, without Ray or a SuperLink; all use of its private parts is here."""
+"""Grids in this process: one that calls the ClientApp, one that shows every client as a node.
+
+All use of Flower's private parts is here.
+"""
 
 import logging
+import random
 import sys
 import tomllib
 import traceback
@@ -11,16 +15,21 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from flwr.app import Context, Error, Message, RecordDict
+import numpy as np
+from flwr.app import Array, ArrayRecord, Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
 from flwr.supercore.task_identity import TaskIdentity
 
+from qmoe_fed import rng
 from qmoe_fed.config import load_object
+from qmoe_fed.federated.flower import messages as wire
+from qmoe_fed.federated.flower.messages import Hosts
 
 RUN_ID = 1
 FIRST_NODE = 1000
+FIRST_VIRTUAL = 1  # Flower takes node id 0 for no node
 UNKNOWN_FAILURE = 0
 
 logger = logging.getLogger("flwr")
@@ -81,17 +90,11 @@ class LocalGrid(DirectGrid):
 
     def __init__(self, app: ClientApp, run_config: Mapping[str, Any], supernodes: int = 1) -> None:
         super().__init__()
-        self.app = app
-        self.contexts = {
-            FIRST_NODE + i: Context(
-                run_id=RUN_ID,
-                node_id=FIRST_NODE + i,
-                node_config={"partition-id": i, "num-partitions": supernodes},
-                state=RecordDict(),
-                run_config=dict(run_config),
-            )
-            for i in range(supernodes)
-        }
+        self.app, self.contexts = app, dict[int, Context]()
+        for i in range(supernodes):
+            node, config = FIRST_NODE + i, dict(run_config)
+            place = dict[str, Any](zip(wire.PLACE, (i, supernodes), strict=True))
+            self.contexts[node] = Context(RUN_ID, node, place, RecordDict(), config)
 
     def get_node_ids(self) -> list[int]:
         return list(self.contexts)
@@ -112,6 +115,65 @@ class LocalGrid(DirectGrid):
             return Message(Error(code=UNKNOWN_FAILURE, reason=reason), reply_to=message)
 
 
+class VirtualGrid(DirectGrid):
+    """A grid of one virtual node per client, on top of a grid of hosts, for one round.
+
+    Any strategy of Flower's works through it unchanged: it sees N nodes, each of which returns its
+    own version of the shared parameters. Behind it the messages are packed, one per host. Flower's
+    strategies sample nodes with Python's global generator, which is therefore seeded, from seed and
+    round, whenever they ask which nodes there are.
+    """
+
+    def __init__(
+        self, grid: Grid, hosts: Hosts, num_clients: int, seed: int, server_round: int
+    ) -> None:
+        super().__init__()
+        self.grid, self.hosts, self.num_clients = grid, hosts, num_clients
+        self.seed, self.round = seed, server_round
+
+    def get_node_ids(self) -> list[int]:
+        random.seed(int(rng.generator(self.seed, "flower", 0, self.round).integers(2**32)))
+        return list(range(FIRST_VIRTUAL, FIRST_VIRTUAL + self.num_clients))
+
+    def deliver(self, messages: list[Message], timeout: float | None) -> list[Message]:
+        """Pack messages by host, send them, and unpack the replies client by client."""
+        groups: dict[int, dict[int, Message]] = {}
+        for message in messages:  # clients that are sent the same content share a packed message
+            client = message.metadata.dst_node_id - FIRST_VIRTUAL
+            groups.setdefault(id(message.content), {})[client] = message
+        return [reply for group in groups.values() for reply in self._send(group, timeout)]
+
+    def _send(self, group: dict[int, Message], timeout: float | None) -> list[Message]:
+        first, asked = next(iter(group.values())), self.hosts.group(group)
+        (arrays,) = first.content.array_records.values()
+        (config,) = first.content.config_records.values()
+        settings = {wire.ROUND: self.round, **config}
+        packed = wire.cohort_messages(asked, arrays, settings, first.metadata.message_type)
+        replies = []
+        for reply in self.grid.send_and_receive(packed, timeout=timeout):
+            if reply.has_error():
+                failure = Error(code=reply.error.code, reason=reply.error.reason)
+                clients = asked[reply.metadata.src_node_id]
+                replies += [Message(failure, reply_to=group[client]) for client in clients]
+            else:
+                replies += _unpack(reply, group, arrays)
+        return replies
+
+
+def _unpack(reply: Message, group: dict[int, Message], arrays: ArrayRecord) -> list[Message]:
+    """Return one reply per client, with its own version of the shared parameters."""
+    updates = {name: array.numpy() for name, array in wire.arrays_of(reply).items()}
+    shared = {name: array.numpy() for name, array in arrays.items()}
+    metrics: dict[str, Any] = dict(reply.content.metric_records[wire.METRICS])
+    unpacked = []
+    for row, client in enumerate(metrics[wire.CLIENT]):
+        own = {name: Array(np.asarray(shared[name] + updates[name][row])) for name in shared}
+        scores = MetricRecord({name: metrics[name][row] for name in (wire.EXAMPLES, wire.LOSS)})
+        content = RecordDict({wire.ARRAYS: ArrayRecord(own), wire.METRICS: scores})
+        unpacked.append(Message(content, reply_to=group[client]))
+    return unpacked
+
+
 @contextmanager
 def task_identity() -> Iterator[None]:
     """Give this process the identity that Flower's ``Message`` asks for, if it has none."""
@@ -125,12 +187,7 @@ def task_identity() -> Iterator[None]:
 
 
 def run_app(app_dir: Path, run_config: dict[str, Any], supernodes: int = 1) -> None:
-    """Run the Flower app in a directory to its end, with flat settings and so many SuperNodes.
-
-    Raises:
-        UserError: The settings cannot work.
-        Exception: Whatever the ServerApp raises.
-    """
+    """Run the Flower app in a directory to its end; raises whatever its ServerApp raises."""
     project = tomllib.loads((app_dir / "pyproject.toml").read_text())
     about = project["tool"]["flwr"]["app"]
     components = about["components"]

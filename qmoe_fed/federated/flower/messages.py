@@ -1,4 +1,4 @@
-"""The SuperNodes that host clients, and the one layout of messages to and from them.
+"""The one layout of the messages between server and hosts: how they are made, and read again.
 
 Server → host, ``train``:   ``arrays`` the shared parameters, once;
                             ``config`` ``server-round``, ``clients`` (the sampled ids on that host)
@@ -15,38 +15,43 @@ Server → host, ``evaluate…``: ``arrays`` and ``clients`` as above; the reply
                             how a client's test samples are spread over the classes.
 
 Nothing else travels: no sample, and no parameter that ``share`` does not name.
+
+What cannot be read is left out, with a reason: a fault costs the client its part in the round,
+never the round of the others; what is wrong with a reply as a whole costs all clients of that host
+theirs.
 """
 
-import time
-from collections.abc import Iterable, Mapping
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
-from flwr.serverapp import Grid
+from numpy.typing import NDArray
 from torch import Tensor
 
-from qmoe_fed.errors import UserError
-from qmoe_fed.federated.updates import ClientTable, Cohort, Layout
-
-POLL_SECONDS = 0.1
+from qmoe_fed.federated.updates import Cohort, Layout, Rejection
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 ROUND, CLIENTS = "server-round", "clients"
 PLACE = ("partition-id", "num-partitions")
 CLIENT, EXAMPLES, LOSS = "client", "num-examples", "train-loss"
 
+MAX_REASON = 300  # characters
+
+
+class Unusable(Exception):
+    """A reply as a whole cannot be used."""
+
 
 @dataclass
 class Hosts:
-    """The SuperNodes of a federation; client c lives on the one with partition-id c mod S.
+    """The SuperNodes of a federation; client c lives on the one with partition-id c mod S."""
 
-    Attributes:
-        nodes: Flower's node id of each partition-id 0 … S-1; empty until all have joined.
-    """
-
-    nodes: tuple[int, ...] = ()
+    nodes: tuple[int, ...] = ()  # Flower's id of partition-id 0 … S-1; empty until all have joined
 
     def group(self, clients: Iterable[int]) -> dict[int, list[int]]:
         """Return the clients by node id, in ascending order; nodes without any are left out."""
@@ -76,102 +81,123 @@ def settings_of(message: Message) -> dict[str, Any]:
     return dict(message.content.config_records[CONFIG])
 
 
-def clients_of(message: Message) -> list[int]:
-    """Return the ids of the clients that a message to a host is about."""
-    return list(settings_of(message)[CLIENTS])
-
-
-def metrics_of(message: Message) -> dict[str, Any]:
-    """Return the metrics a reply carries."""
-    return dict(message.content.metric_records[METRICS])
-
-
 def cohort_messages(
-    hosts: Hosts,
-    clients: Iterable[int],
+    asked: Mapping[int, Sequence[int]],
     arrays: ArrayRecord,
     config: Mapping[str, object],
     message_type: str,
 ) -> list[Message]:
-    """Return one message per host that has any of the clients, each with a content of its own."""
-    return [
-        Message(
-            RecordDict(
-                {
-                    ARRAYS: ArrayRecord(dict(arrays)),
-                    CONFIG: ConfigRecord({**config, CLIENTS: ids}),  # type: ignore[dict-item]
-                }
-            ),
-            dst_node_id=node,
-            message_type=message_type,
-        )
-        for node, ids in hosts.group(clients).items()
-    ]
+    """Return a message, with a content of its own, to each node about the clients it hosts."""
+    messages = []
+    for node, clients in asked.items():
+        settings = ConfigRecord({**config, CLIENTS: list(clients)})  # type: ignore[dict-item]
+        content = RecordDict({ARRAYS: ArrayRecord(dict(arrays)), CONFIG: settings})
+        messages.append(Message(content, dst_node_id=node, message_type=message_type))
+    return messages
 
 
-def metrics_reply(message: Message, metrics: Mapping[str, Any]) -> Message:
-    """Return a reply that carries metrics only."""
-    return Message(RecordDict({METRICS: MetricRecord(dict(metrics))}), reply_to=message)
+def read_scores(reply: Message, asked: Sequence[int]) -> dict[str, Tensor]:
+    """Return metrics of the clients a host was asked about, ``(k,)`` float64; raises Unusable."""
+    metrics = _content(reply).get(METRICS)
+    if not isinstance(metrics, MetricRecord):
+        raise Unusable(f"the reply lacks the record {METRICS!r}")
+    if metrics.get(CLIENT) != list(asked):
+        raise Unusable("the reply is about other clients than its host was asked about")
+    return {name: torch.from_numpy(_column(metrics, name, len(asked))) for name in metrics}
 
 
-def table_reply(message: Message, table: ClientTable) -> Message:
-    """Return a host's reply to an ``evaluate`` message."""
-    columns = {name: values.tolist() for name, values in table.columns.items()}
-    return metrics_reply(message, {CLIENT: table.clients.tolist(), **columns})
+def read_replies(
+    replies: Iterable[Message], asked: Mapping[int, Sequence[int]], layout: Layout
+) -> tuple[Cohort, list[Rejection]]:
+    """Return the rows of all readable replies, in any order, and the clients without one.
 
-
-def update_reply(message: Message, cohort: Cohort, layout: Layout) -> Message:
-    """Return a host's reply to a ``train`` message."""
-    examples = cohort.weights.long().tolist()
-    metrics = {CLIENT: list(cohort.clients), EXAMPLES: examples, LOSS: cohort.losses.tolist()}
-    reply = metrics_reply(message, metrics)
-    reply.content[ARRAYS] = to_record(layout.parameters(cohort.updates))
-    return reply
-
-
-def join_hosts(grid: Grid, setup: ArrayRecord, timeout: float) -> tuple[int, ...]:
-    """Wait until every SuperNode of the federation has taken the setup; return their node ids.
-
-    How many there are, only a SuperNode can tell (``num-partitions``). The setup is how inputs
-    become angles; the timeout is in seconds.
-
-    Raises:
-        UserError: Not all SuperNodes answered in time, or what they say does not fit together.
+    ``asked`` are the clients that were to train, by the id of the node that hosts them: a host can
+    speak for no others.
     """
-    deadline = time.monotonic() + timeout
-    nodes: dict[int, int] = {}
-    expected, trouble = 0, ""
-    while not expected or len(nodes) < expected:
-        new = [node for node in grid.get_node_ids() if node not in nodes.values()]
-        messages = [Message(RecordDict({"setup": setup}), node, "query.join") for node in new]
-        remaining = max(deadline - time.monotonic(), POLL_SECONDS)
-        for reply in grid.send_and_receive(messages, timeout=remaining) if messages else ():
-            if reply.has_error():
-                trouble = reply.error.reason or "no reason given"
-                continue
-            partition, total = (int(metrics_of(reply)[key]) for key in PLACE)
-            if not 0 <= partition < total or total != (expected or total):
-                raise UserError(
-                    f"a SuperNode says it is partition-id {partition} of num-partitions {total}"
-                    + (f", another that there are {expected}" if expected else "")
-                    + "; give all the same num-partitions, and each its own partition-id from 0 on"
-                )
-            expected, node = total, reply.metadata.src_node_id
-            if nodes.setdefault(partition, node) != node:
-                raise UserError(f"two SuperNodes say they are partition-id {partition}")
-        if time.monotonic() > deadline:
-            raise UserError(_explain(len(nodes), expected, timeout, trouble))
-        if len(nodes) < max(expected, 1):
-            time.sleep(POLL_SECONDS)
-    return tuple(nodes[i] for i in range(expected))
+    answers: dict[int, list[Message]] = {node: [] for node in asked}
+    for reply in replies:
+        answers.setdefault(reply.metadata.src_node_id, []).append(reply)
+    parts, rejections = [], list[Rejection]()
+    for node, messages in answers.items():
+        clients = asked.get(node, ())
+        try:
+            sent, faults = _sort_out(_rows(messages, layout), clients)
+            parts.append(sent)
+        except Unusable as fault:
+            # It may quote what the host sent: one line of the log, however long that is.
+            reason = " ".join(str(fault).split())[:MAX_REASON]
+            faults = [Rejection(client, reason) for client in clients]
+        rejections += faults
+    return Cohort.join(parts) if parts else Cohort.of_nobody(layout.size), rejections
 
 
-def _explain(found: int, expected: int, timeout: float, trouble: str) -> str:
-    if trouble:
-        return f"a SuperNode could not join: {trouble}"
-    return (
-        f"{found} of {expected or 'the'} SuperNodes answered within supernode-timeout = "
-        f"{timeout:g} s. In a simulation, type: flwr run APP --federation-config "
-        f'"num-supernodes={expected or 2} client-resources-num-cpus=1"; in a deployment, start one '
-        'flower-supernode per partition-id with --node-config "partition-id=0 num-partitions=2"'
-    )
+def _rows(messages: Sequence[Message], layout: Layout) -> Cohort:
+    """Return what a host sent, in its order, whosoever it is."""
+    if not messages:
+        raise Unusable("its host did not answer in time")
+    if len(messages) > 1:
+        raise Unusable(f"its host answered {len(messages)} times")
+    content = _content(messages[0])
+    arrays, metrics = content.get(ARRAYS), content.get(METRICS)
+    if not isinstance(arrays, ArrayRecord) or not isinstance(metrics, MetricRecord):
+        raise Unusable(f"the reply lacks the record {ARRAYS!r} or {METRICS!r}")
+    if arrays.keys() != layout.shapes.keys():
+        names = sorted(layout.names)
+        raise Unusable(f"the reply has the parameters {sorted(arrays)}, expected {names}")
+    ids = _column(metrics, CLIENT, None, np.int64)
+    numbers = [torch.from_numpy(_column(metrics, name, len(ids))) for name in (EXAMPLES, LOSS)]
+    updates = [_array(arrays[name], name, len(ids), shape) for name, shape in layout.shapes.items()]
+    matrix = np.concatenate([np.zeros((len(ids), 0)), *updates], axis=1)
+    return Cohort(tuple(ids.tolist()), torch.from_numpy(matrix), *numbers)
+
+
+def _sort_out(sent: Cohort, asked: Sequence[int]) -> tuple[Cohort, list[Rejection]]:
+    """Return the rows that belong to exactly one asked client, and the faults of the others."""
+    if sent.clients == tuple(asked):
+        return sent, []
+    rows, expected = Counter(sent.clients), set(asked)
+    keep = torch.tensor([c in expected and rows[c] == 1 for c in sent.clients], dtype=torch.bool)
+    faults = dict.fromkeys(rows.keys() - expected, "was not asked to train on that host")
+    for client in expected:
+        if rows[client] > 1:
+            faults[client] = f"has {rows[client]} rows in the reply of its host"
+        elif not rows[client]:
+            faults[client] = "is missing from the reply of its host"
+    return sent.select(keep), [Rejection(*fault) for fault in faults.items()]
+
+
+def _content(reply: Message) -> RecordDict:
+    if reply.has_error():
+        raise Unusable(f"its host failed: {reply.error.reason or reply.error.code}")
+    return reply.content if reply.has_content() else RecordDict()
+
+
+def _column(
+    metrics: MetricRecord, name: str, count: int | None, dtype: type[np.number] = np.float64
+) -> NDArray:
+    values = metrics.get(name)
+    if not isinstance(values, list):
+        raise Unusable(f"metric {name!r} is not a list with one entry per client: {values!r}")
+    if count is not None and len(values) != count:
+        raise Unusable(f"metric {name!r} has {len(values)} entries for {count} clients")
+    if values and dtype is np.int64 and not isinstance(values[0], int):
+        raise Unusable(f"metric {name!r} holds {values[0]!r}, expected whole numbers")
+    try:
+        return np.asarray(values, dtype=dtype)
+    except OverflowError as error:
+        raise Unusable(f"metric {name!r}: {error}") from error
+
+
+def _array(array: Array, name: str, count: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Return the updates of one parameter, ``(count, size)``."""
+    try:
+        values = array.numpy()
+        if not isinstance(values, np.ndarray):
+            raise TypeError(f"the bytes are {type(values).__name__}, not an array")
+    except Exception as error:  # Foreign bytes: a parser may raise anything.
+        raise Unusable(f"parameter {name!r} cannot be read: {error}") from error
+    if values.shape != (count, *shape):
+        raise Unusable(f"update of {name!r} has shape {values.shape}, expected {(count, *shape)}")
+    if values.dtype not in (np.float32, np.float64):
+        raise Unusable(f"update of {name!r} is {values.dtype}, expected float32 or float64")
+    return values.astype(np.float64).reshape(count, math.prod(shape))

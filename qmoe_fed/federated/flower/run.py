@@ -29,16 +29,8 @@ from qmoe_fed.results.checkpoint import SERVER, forget, make_current, next_folde
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.run_directory import RunDirectory, write_tensors
 
-STATELESS = (
-    flower.Bulyan,
-    flower.FedAvg,
-    flower.FedMedian,
-    flower.FedProx,
-    flower.FedTrimmedAvg,
-    flower.Krum,
-    flower.MultiKrum,
-    flower.QFedAvg,
-)
+_NAMES = "Bulyan FedAvg FedMedian FedProx FedTrimmedAvg Krum MultiKrum QFedAvg"
+STATELESS = tuple(vars(flower)[name] for name in _NAMES.split())
 """Flower's strategies that remember nothing from one round to the next."""
 
 logger = logging.getLogger("flwr")
@@ -46,26 +38,18 @@ logger = logging.getLogger("flwr")
 
 @dataclass
 class Run:
-    """A run under way.
+    """A run under way: what carries it, where it is written down, and how far it has come.
 
-    Attributes:
-        transport: What carries it.
-        directory: Where it is written down.
-        state: Where its federation stands.
-        started: ``time.monotonic()`` at the start, less what it took to come to a checkpoint.
-        status: ``completed``, or ``stopped`` when a privacy budget ended the run early.
-        reason: Why it was stopped.
-        table: Scores of all clients after the last scored round.
-        record: What is written down of the last round, besides its scores; ``train`` is what the
-            strategy reported.
+    ``table`` has the scores of all clients after the last scored round; ``record`` is what is
+    written down of the last round besides, its ``train`` is what the strategy reported.
     """
 
     transport: FlowerTransport
     directory: RunDirectory
     state: State
-    started: float
-    status: str = "completed"
-    reason: str = ""
+    started: float  # time.monotonic() at the start, less what it took to come to a checkpoint
+    status: str = "completed"  # or "stopped" when a privacy budget ended it early
+    reason: str = ""  # why it was stopped
     table: ClientTable = field(default_factory=ClientTable)
     record: dict[str, Any] = field(default_factory=lambda: {"round": 0})
 
@@ -80,8 +64,9 @@ class Run:
         return self.transport.config
 
     def write_shared(self) -> None:
-        """Write the shared parameters down."""
-        write_tensors(self.path / "shared.safetensors", self.state.shared)
+        """Write down what all clients hold: what is shared, and a router that is frozen."""
+        held = {**self.transport.model.frozen, **self.state.shared}
+        write_tensors(self.path / "shared.safetensors", held)
 
 
 def checkpoint_interval(run: Run) -> int:
@@ -91,11 +76,20 @@ def checkpoint_interval(run: Run) -> int:
     parameters leave the server. A round that was released is therefore never run again: its noise
     would be the same, and if other clients failed than at first, the difference would be theirs.
     """
-    every = run.config.results.checkpoint_every
-    if every and (reason := _unsaved(run)):
-        say(f"no checkpoints, a run that is stopped cannot go on: {reason}")
+    every, strategy = run.config.results.checkpoint_every, run.transport.strategy
+    if not every:
         return 0
-    return 1 if every and run.config.privacy.mechanisms else every
+    parts: list[object] = [] if type(strategy) in STATELESS else [strategy]
+    if isinstance(strategy, RouterStrategy):
+        parts += [one for one in strategy.rules.mechanisms if one.runs_on_server]
+    for kind in map(type, parts):
+        # a class that inherits both halves may remember more than they know of
+        if not {"state_dict", "load_state_dict"} <= vars(kind).keys():
+            reason = f"{kind.__name__} does not define state_dict and load_state_dict"
+            say(f"no checkpoints, a run that is stopped cannot go on: {reason}")
+            return 0
+    _memory(run)  # what cannot be written is refused before the first round
+    return 1 if run.config.privacy.mechanisms else every
 
 
 def save_checkpoint(run: Run) -> None:
@@ -121,18 +115,14 @@ def save_checkpoint(run: Run) -> None:
         "counted": state.counted,
         "record": run.record,
         "columns": list(run.table.columns),
-        "strategy": {k: v for k, v in memory.items() if not isinstance(v, Tensor)},
+        "strategy": {k: v for k, v in memory.items() if k not in kept},
         "seconds": time.monotonic() - run.started,
     }
     make_current(run.path, folder, content)
 
 
 def go_on(run: Run) -> None:
-    """Bring hosts, strategy, run and directory to where the current checkpoint was made.
-
-    Raises:
-        UserError: Something of the checkpoint is missing.
-    """
+    """Bring hosts, strategy, run and files to the last checkpoint; UserError if there is none."""
     folder, content = read_current(run.path)
     number, tensors = content["round"], load_file(folder / SERVER)
     where = {"folder": str(folder), ROUND: number, "hosts": content["hosts"]}
@@ -151,23 +141,6 @@ def go_on(run: Run) -> None:
     (run.path / "summary.json").unlink(missing_ok=True)
     shutil.rmtree(run.path / "experts", ignore_errors=True)  # of other hosts, perhaps
     say(f"going on after round {number}")
-
-
-def _unsaved(run: Run) -> str:
-    """Return why a checkpoint would lose something; empty if it would not.
-
-    A class that inherits ``state_dict`` may remember more than that knows of, so the class itself
-    has to define both halves.
-    """
-    strategy = run.transport.strategy
-    parts: list[object] = [] if type(strategy) in STATELESS else [strategy]
-    if isinstance(strategy, RouterStrategy):
-        parts += [one for one in strategy.rules.mechanisms if one.runs_on_server]
-    for part in parts:
-        if not {"state_dict", "load_state_dict"} <= vars(type(part)).keys():
-            return f"{type(part).__name__} does not define state_dict and load_state_dict"
-    _memory(run)
-    return ""
 
 
 def _memory(run: Run) -> Memory:

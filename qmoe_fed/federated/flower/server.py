@@ -32,8 +32,6 @@ from qmoe_fed.results.summary import spread
 
 DEFAULT_OUTPUT = "~/.qmoe_fed/runs"
 
-FIGURES = "qmoe_fed.results.figures"
-
 
 def server_app() -> ServerApp:
     """Return the ServerApp of any run; its settings say the rest."""
@@ -49,9 +47,8 @@ def server_app() -> ServerApp:
 def run_federation(grid: Grid, settings: Mapping[str, Any]) -> Path:
     """Run a whole federation on a grid and return the path of its results.
 
-    Raises:
-        UserError: The settings cannot work, or not all SuperNodes are there.
-        RuntimeError: Not one round of training counted.
+    UserError if the settings cannot work or not all SuperNodes are there; RuntimeError if not one
+    round of training counted.
     """
     with told(settings.get("output-dir")):
         model = Model(Config.from_flat(settings))
@@ -116,7 +113,7 @@ def _carry_out(run: Run) -> None:
     write_tensors(run.path / "projection.safetensors", tensors)
     if run.config.results.figures:
         # It takes seconds to import; meanwhile the hosts train and this process waits.
-        Thread(target=import_module, args=[FIGURES], daemon=True).start()
+        Thread(target=import_module, args=["qmoe_fed.results.figures"], daemon=True).start()
     _run_rounds(run)
     finish(run)
     shutil.rmtree(run.path / "checkpoint", ignore_errors=True)
@@ -142,8 +139,7 @@ def _run_rounds(run: Run) -> None:
             break
         rejections = [vars(rejection) for rejection in report.rejections]
         run.record = {"round": number, "train": report.metrics, "rejections": rejections}
-        due = every and (number % every == 0 or number == total)
-        if due and run.state.counted:
+        if run.state.counted and every and (number % every == 0 or number == total):
             save_checkpoint(run)
         _write_down(run, progress, started)
         if report.hopeless and not run.state.counted:
@@ -162,16 +158,10 @@ def _write_down(run: Run, progress: Progress, started: float) -> None:
     last = number == run.config.federation.num_server_rounds
     if due := last or number % run.config.results.evaluate_every == 0:
         run.table = run.transport.score(run.state)
-        scores = {
-            "accuracy": _describe(run.table.columns["accuracy"]),
-            "loss": _describe(run.table.columns["loss"], higher_is_better=False),
-        }
+        for metric in ("accuracy", "loss"):
+            values = run.table.columns[metric]
+            deciles = values.quantile(torch.linspace(0, 1, 11, dtype=values.dtype)).tolist()
+            scores[metric] = {**spread(values, metric == "accuracy"), "deciles": deciles}
     run.directory.add_round({**run.record, **scores, "seconds": time.monotonic() - started})
     if due:
         progress.show(number, scores)
-
-
-def _describe(values: torch.Tensor, higher_is_better: bool = True) -> dict[str, Any]:
-    """Return the spread of a metric over clients, and its deciles from the least to the most."""
-    deciles = torch.linspace(0, 1, 11, dtype=values.dtype)
-    return {**spread(values, higher_is_better), "deciles": values.quantile(deciles).tolist()}

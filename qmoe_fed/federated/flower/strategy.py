@@ -3,9 +3,10 @@
 import inspect
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import fields
+from typing import Any, NamedTuple
 
+import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, MessageType, MetricRecord
 from flwr.serverapp import Grid
 from flwr.serverapp.strategy import Strategy
@@ -15,24 +16,16 @@ from qmoe_fed.config import Config, StrategyConfig, load_object
 from qmoe_fed.config.settings import kebab, parse_options
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import ROUTER, check_chain, make_mechanisms, make_rules
-from qmoe_fed.federated.flower.messages import ROUND, Hosts, cohort_messages, to_record, to_tensors
-from qmoe_fed.federated.flower.replies import read_replies
-from qmoe_fed.federated.mechanism import Memory
-from qmoe_fed.federated.rules import (
-    Rules,
-    StepState,
-    close_round,
-    memory_of,
-    open_round,
-    recall,
-)
+from qmoe_fed.federated.flower import messages as wire
+from qmoe_fed.federated.flower.messages import Hosts
+from qmoe_fed.federated.mechanism import Memory, group_of, grouped
+from qmoe_fed.federated.rules import Rules, StepState, close_round, open_round
 from qmoe_fed.federated.updates import Layout, Rejection
 
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Round:
+class _Round(NamedTuple):
     """What the server keeps between sending and aggregating."""
 
     number: int
@@ -53,22 +46,14 @@ class RouterStrategy(Strategy):
         angles: Names of the parameters that are angles, shared or not: their updates, and their
             values after the step, are taken in (-π, π].
         rules: Whatever else ``Rules`` has, by its name: ``seed``, ``aggregator``, ``quorum`` …
-            They and ``num_clients`` become attributes.
-
-    Attributes:
-        rejections: The clients left out of the last round, and why.
+            They and ``num_clients`` become attributes, beside ``rejections``: the clients left out
+            of the last round, and why.
     """
 
     def __init__(
-        self,
-        hosts: Hosts,
-        num_clients: int,
-        *,
-        angles: frozenset[str] = frozenset(),
-        **rules: Any,
+        self, hosts: Hosts, num_clients: int, *, angles: frozenset[str] = frozenset(), **rules: Any
     ) -> None:
-        self.hosts = hosts
-        self.angles = angles
+        self.hosts, self.angles = hosts, angles
         # attributes of its own, which a derived class may read and change
         vars(self).update(vars(Rules(num_clients, **rules)))
         self.rejections: list[Rejection] = []
@@ -83,40 +68,29 @@ class RouterStrategy(Strategy):
     def configure_train(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
-        """Sample clients and return one message per host that has any of them.
-
-        Raises:
-            PrivacyBudgetExhausted: A mechanism ends the run before this round.
-        """
-        sampled = open_round(self.rules, server_round)
+        """Sample clients and return a message per host that has any; errors as ``open_round``."""
+        asked = self.hosts.group(open_round(self.rules, server_round))
         layout = Layout({name: tuple(a.shape) for name, a in arrays.items()}, self.angles)
-        shared = layout.flat(to_tensors(arrays))
-        self._round = _Round(server_round, self.hosts.group(sampled), layout, shared)
-        settings = {**config, ROUND: server_round}
-        return cohort_messages(self.hosts, sampled, arrays, settings, MessageType.TRAIN)
+        self._round = _Round(server_round, asked, layout, layout.flat(wire.to_tensors(arrays)))
+        settings = {**config, wire.ROUND: server_round}
+        return wire.cohort_messages(asked, arrays, settings, MessageType.TRAIN)
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
     ) -> tuple[ArrayRecord | None, MetricRecord]:
-        """Return the next shared parameters, or None if the round does not count, and metrics.
-
-        Raises:
-            UserError: The aggregator or a mechanism returned what is not an update.
-        """
-        now, step = self._round, self._step_state
-        if now is None or now.number != server_round:
+        """Return the next shared parameters, None if the round does not count, and metrics."""
+        if self._round is None or self._round.number != server_round:
             raise RuntimeError(f"aggregate_train({server_round}) without its configure_train")
-        sampled = sum(map(len, now.asked.values()))
-        rows, unread = read_replies(replies, now.asked, now.layout)
-        end = close_round(
-            self.rules, server_round, sampled, rows, unread, now.layout, now.shared, step
-        )
+        number, asked, layout, shared = self._round
+        sampled, step = sum(map(len, asked.values())), self._step_state
+        rows, unread = wire.read_replies(replies, asked, layout)
+        end = close_round(self.rules, number, sampled, rows, unread, layout, shared, step)
         self._step_state, self.rejections = end.step, end.rejections
         for one in end.rejections:
             logger.warning("round %d: client %d left out: %s", server_round, one.client, one.reason)
         if end.fault:
             logger.warning("round %d does not count: %s", server_round, end.fault)
-        new = None if end.values is None else to_record(now.layout.parameters(end.values))
+        new = None if end.values is None else wire.to_record(layout.parameters(end.values))
         return new, MetricRecord(end.metrics)  # type: ignore[arg-type]
 
     def configure_evaluate(
@@ -139,11 +113,16 @@ class RouterStrategy(Strategy):
         A derived class defines this and ``load_state_dict`` itself, if only as ``state_dict =
         RouterStrategy.state_dict``; otherwise its runs make no checkpoints.
         """
-        return memory_of(self._step_state, self.rules.mechanisms)
+        mechanisms = enumerate(self.rules.mechanisms)
+        spent = {f"mechanism.{i}": mechanism.state_dict() for i, mechanism in mechanisms}
+        return grouped({"step": dict(self._step_state or {}), **spent})
 
     def load_state_dict(self, state: Memory) -> None:
         """Go on from a saved state of a strategy with the same parts."""
-        self._step_state = recall(state, self.rules.mechanisms)
+        for i, mechanism in enumerate(self.rules.mechanisms):
+            mechanism.load_state_dict(group_of(state, f"mechanism.{i}"))
+        step = {name: torch.as_tensor(value) for name, value in group_of(state, "step").items()}
+        self._step_state = step or None
 
 
 def make_strategy(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strategy:
@@ -152,10 +131,7 @@ def make_strategy(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strat
     ``strategy`` is ``"router"`` or the import path of a class: one derived from ``RouterStrategy``
     gets all settings and ``strategy-options`` as keyword arguments, any other Flower strategy
     (e.g. ``"flwr.serverapp.strategy:FedMedian"``) ``fraction-train`` and ``strategy-options``.
-    Hosts and angles are as for ``RouterStrategy``.
-
-    Raises:
-        UserError: Something cannot be loaded, or settings cannot go together.
+    Hosts and angles are as for ``RouterStrategy``. UserError if settings cannot go together.
     """
     path = config.strategy.strategy
     kind = RouterStrategy if path == ROUTER else load_object(path, "strategy")
@@ -177,17 +153,14 @@ def make_strategy(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strat
 
 def _refuse_router_settings(config: Config) -> None:
     """Refuse settings that only RouterStrategy would heed."""
-    mechanisms = make_mechanisms(config)
-    ours = {
-        kebab(item.name): getattr(config.strategy, item.name) == item.default
-        for item in fields(StrategyConfig)
-        if item.name not in ("strategy", "strategy_options")
-    }
-    ours["sampling"] = config.federation.sampling == "fixed"
-    ours["mechanisms"] = not any(m.runs_on_server for m in mechanisms)
-    if ignored := sorted(name for name, unchanged in ours.items() if not unchanged):
+    given, mechanisms = config.strategy, make_mechanisms(config)
+    usual = vars(StrategyConfig(given.strategy, given.strategy_options))
+    ignored = [kebab(name) for name, value in vars(given).items() if value != usual[name]]
+    ignored += ["sampling"] if config.federation.sampling != "fixed" else []
+    ignored += ["mechanisms"] if any(m.runs_on_server for m in mechanisms) else []
+    if ignored:
         raise UserError(
-            f"strategy = {config.strategy.strategy!r} would ignore {', '.join(ignored)}: only "
+            f"strategy = {given.strategy!r} would ignore {', '.join(sorted(ignored))}: only "
             "strategy = 'router' and classes derived from it heed these; Flower's own take "
             "strategy-options"
         )
@@ -195,12 +168,8 @@ def _refuse_router_settings(config: Config) -> None:
 
 
 def _flower_defaults(kind: type[Strategy], config: Config) -> dict[str, object]:
-    wanted = {
-        "fraction_train": config.federation.fraction_train,
-        "fraction_evaluate": 0.0,
-        "min_train_nodes": 1,
-        "min_available_nodes": 1,
-    }
+    wanted: dict[str, object] = {"min_train_nodes": 1, "min_available_nodes": 1}
+    wanted |= {"fraction_train": config.federation.fraction_train, "fraction_evaluate": 0.0}
     accepted = inspect.signature(kind).parameters
     anything = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in accepted.values())
     return {name: value for name, value in wanted.items() if anything or name in accepted}

@@ -1,6 +1,7 @@
 """Carries a run over a Flower grid: to SuperNodes in this process, on Ray, or on other machines."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -8,24 +9,19 @@ from typing import Any
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid
+from torch import Tensor
 
 from qmoe_fed.data import Projection
+from qmoe_fed.errors import UserError
 from qmoe_fed.federated.federation import Report, State
-from qmoe_fed.federated.flower.messages import (
-    CLIENT,
-    CONFIG,
-    Hosts,
-    clients_of,
-    cohort_messages,
-    join_hosts,
-    to_record,
-    to_tensors,
-)
-from qmoe_fed.federated.flower.replies import Unusable, read_scores
+from qmoe_fed.federated.flower import messages as wire
+from qmoe_fed.federated.flower.grid import VirtualGrid
 from qmoe_fed.federated.flower.strategy import RouterStrategy, make_strategy
-from qmoe_fed.federated.flower.virtual_grid import VirtualGrid
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.updates import ClientTable
+from qmoe_fed.models import Parameters
+
+POLL_SECONDS = 0.1
 
 logger = logging.getLogger("flwr")
 
@@ -33,43 +29,33 @@ logger = logging.getLogger("flwr")
 class FlowerTransport:
     """Rounds and scores of a federation whose clients live on the SuperNodes of a grid.
 
-    Attributes:
-        hosts: The SuperNodes; none until they have joined.
-        strategy: The strategy of the run.
-
-    Raises:
-        UserError: The strategy cannot be built.
+    There are no ``hosts`` until they have joined. UserError if the strategy cannot be built.
     """
 
     def __init__(self, grid: Grid, model: Model, projection: Projection) -> None:
         self.config, self.model, self.projection = model.config, model, projection
-        self.grid, self.hosts = grid, Hosts()
+        self.grid, self.hosts = grid, wire.Hosts()
         self.strategy = make_strategy(self.config, self.hosts, model.angles)
 
     def join(self) -> None:
-        """Wait until all SuperNodes are there; errors as ``join_hosts``."""
+        """Wait until every SuperNode knows how inputs become angles; UserError if one does not."""
         setup = {name: Array(values) for name, values in self.projection.to_dict().items()}
         timeout = self.config.federation.supernode_timeout
-        self.hosts.nodes = join_hosts(self.grid, ArrayRecord(setup), timeout)
+        self.hosts.nodes = _join(self.grid, ArrayRecord(setup), timeout)
 
     def round(self, state: State) -> tuple[State, Report]:
-        """Run one round; return the state after it and what happened.
-
-        Raises:
-            PrivacyBudgetExhausted: A mechanism ends the run before the round.
-        """
+        """Run one round as ``Federation.round``; return the state after it and what happened."""
         number, strategy, settings = state.round + 1, self.strategy, self.config.federation
-        grid, ours = self.grid, isinstance(strategy, RouterStrategy)
-        if not ours:
-            clients, seed = settings.num_clients, settings.seed
-            grid = VirtualGrid(self.grid, self.hosts, clients, seed, number)
-        arrays = to_record(state.shared)
+        grid = self.grid
+        if not isinstance(strategy, RouterStrategy):
+            grid = VirtualGrid(grid, self.hosts, settings.num_clients, settings.seed, number)
+        arrays = wire.to_record(state.shared)
         messages = strategy.configure_train(number, arrays, ConfigRecord(), grid)
         replies = list(grid.send_and_receive(messages, timeout=settings.round_timeout))
         new, metrics = strategy.aggregate_train(number, replies)
         if new is not None:
             # Flower's FedAvgM turns parameters into float64
-            shared = {name: values.float() for name, values in to_tensors(new).items()}
+            shared = {name: values.float() for name, values in wire.to_tensors(new).items()}
             state = replace(state, shared=shared, counted=state.counted + 1)
         report = Report(
             counted=new is not None,
@@ -92,12 +78,13 @@ class FlowerTransport:
         clients = self.config.federation.unseen_clients
         return self._ask(clients, state, "evaluate.unseen") if clients else ClientTable()
 
-    def tell(self, message_type: str, settings: Mapping[str, Any]) -> str:
+    def tell(
+        self, message_type: str, settings: Mapping[str, Any], shared: Parameters | None = None
+    ) -> str:
         """Have every host do something; return why one of them did not, or nothing."""
-        messages = [
-            Message(RecordDict({CONFIG: ConfigRecord(dict(settings))}), node, message_type)
-            for node in self.hosts.nodes
-        ]
+        content = RecordDict({wire.CONFIG: ConfigRecord(dict(settings))})
+        content[wire.ARRAYS] = wire.to_record(shared or {})
+        messages = [Message(content, node, message_type) for node in self.hosts.nodes]
         replies, missing = self._send(messages)
         failed = [reply.error.reason or "no reason given" for reply in replies if reply.has_error()]
         return failed[0] if failed else missing
@@ -112,30 +99,68 @@ class FlowerTransport:
     def _ask(self, clients: Sequence[int], state: State, message_type: str) -> ClientTable:
         """Send the shared parameters to the hosts of some clients; collect the clients' metrics.
 
-        A host that does not answer, or answers with an error or something else than was asked, is
-        left out, and the log says why.
-
-        Raises:
-            RuntimeError: No host gave an answer that can be used.
+        A host whose answer cannot be used is left out, and the log says why; RuntimeError if
+        there is no other.
         """
-        arrays = to_record(state.shared)
-        messages = cohort_messages(self.hosts, clients, arrays, {}, message_type)
-        asked = {message.metadata.dst_node_id: clients_of(message) for message in messages}
-        replies, missing = self._send(messages)
-        tables: list[dict[str, torch.Tensor]] = []
+        asked = self.hosts.group(clients)
+        arrays = wire.to_record(state.shared)
+        replies, missing = self._send(wire.cohort_messages(asked, arrays, {}, message_type))
+        tables: list[dict[str, Tensor]] = []
         for reply in replies:
             try:
-                table = read_scores(reply, asked[reply.metadata.src_node_id])
+                table = wire.read_scores(reply, asked[reply.metadata.src_node_id])
                 if tables and table.keys() != tables[0].keys():
                     names, others = sorted(table), sorted(tables[0])
-                    raise Unusable(f"the reply has the metrics {names}, others {others}")
+                    raise wire.Unusable(f"the reply has the metrics {names}, others {others}")
                 tables.append(table)
-            except Unusable as fault:
+            except wire.Unusable as fault:
                 logger.warning("%s: a host was left out: %s", message_type, fault)
         if missing:
             logger.warning("%s: %s", message_type, missing)
         if not tables:
             raise RuntimeError(f"{message_type}: no host gave an answer to use; the log says why")
         columns = {name: torch.cat([table[name] for table in tables]) for name in tables[0]}
-        ids, order = columns.pop(CLIENT).long().sort()
+        ids, order = columns.pop(wire.CLIENT).long().sort()
         return ClientTable(ids, {name: values[order] for name, values in columns.items()})
+
+
+def _join(grid: Grid, setup: ArrayRecord, timeout: float) -> tuple[int, ...]:
+    """Return the nodes of all SuperNodes; only one of them can tell how many (num-partitions)."""
+    deadline = time.monotonic() + timeout
+    nodes: dict[int, int] = {}
+    expected, trouble = 0, ""
+    while not expected or len(nodes) < expected:
+        new = [node for node in grid.get_node_ids() if node not in nodes.values()]
+        messages = [Message(RecordDict({"setup": setup}), node, "query.join") for node in new]
+        remaining = max(deadline - time.monotonic(), POLL_SECONDS)
+        for reply in grid.send_and_receive(messages, timeout=remaining) if messages else ():
+            if reply.has_error():
+                trouble = reply.error.reason or "no reason given"
+                continue
+            place: dict[str, Any] = dict(reply.content.metric_records[wire.METRICS])
+            partition, total = (int(place[key]) for key in wire.PLACE)
+            if not 0 <= partition < total or total != (expected or total):
+                raise UserError(
+                    f"a SuperNode says it is partition-id {partition} of num-partitions {total}"
+                    + (f", another that there are {expected}" if expected else "")
+                    + "; give all the same num-partitions, and each its own partition-id from 0 on"
+                )
+            expected, node = total, reply.metadata.src_node_id
+            if nodes.setdefault(partition, node) != node:
+                raise UserError(f"two SuperNodes say they are partition-id {partition}")
+        if time.monotonic() > deadline:
+            raise UserError(_explain(len(nodes), expected, timeout, trouble))
+        if len(nodes) < max(expected, 1):
+            time.sleep(POLL_SECONDS)
+    return tuple(nodes[i] for i in range(expected))
+
+
+def _explain(found: int, expected: int, timeout: float, trouble: str) -> str:
+    if trouble:
+        return f"a SuperNode could not join: {trouble}"
+    return (
+        f"{found} of {expected or 'the'} SuperNodes answered within supernode-timeout = "
+        f"{timeout:g} s. In a simulation, type: flwr run APP --federation-config "
+        f'"num-supernodes={expected or 2} client-resources-num-cpus=1"; in a deployment, start one '
+        'flower-supernode per partition-id with --node-config "partition-id=0 num-partitions=2"'
+    )

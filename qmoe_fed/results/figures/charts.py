@@ -27,11 +27,10 @@ def learning_curves(run: Run) -> Figure:
             np.array([record[metric][key] for record in scored], float)
             for key in ("mean", "worst10", "deciles")
         )
-        label = "middle 80% of clients"
-        style.draw_band(ax, number, deciles[:, LOW], deciles[:, HIGH], style.BLUE, label)
-        ax.plot(number, mean, color=style.BLUE, linewidth=style.LINE, label="mean over clients")
-        label = "mean of the worst 10%"
-        ax.plot(number, worst, "--", color=style.VERMILLION, linewidth=style.LINE, label=label)
+        low, high, blue, red = deciles[:, LOW], deciles[:, HIGH], style.BLUE, style.VERMILLION
+        ax.fill_between(number, low, high, color=blue, label="middle 80% of clients", **style.BAND)
+        ax.plot(number, mean, color=blue, lw=style.LINE, label="mean over clients")
+        ax.plot(number, worst, "--", color=red, lw=style.LINE, label="mean of the worst 10%")
         ax.set_xlim(number[0], number[-1])
         ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
         style.draw_grid(ax)
@@ -45,8 +44,7 @@ def learning_curves(run: Run) -> Figure:
 
 def label_distribution(run: Run) -> Figure:
     """Draw one stacked bar per client; of very many clients, evenly spaced ones."""
-    total = run.config.federation.num_clients
-    labels = run.config.data.labels
+    total, labels = run.config.federation.num_clients, run.config.data.labels
     counts = count_labels(run.data(evenly_spaced(total, MOST_BARS)).train, len(labels))
     counts = counts[skew_order(counts)]
     edges = np.arange(len(counts) + 1)
@@ -63,8 +61,7 @@ def label_distribution(run: Run) -> Figure:
     ax.set_xticks([])
     shown = f"{len(counts):,} of {total:,}" if len(counts) < total else f"{total:,}"
     style.dress(ax, x=f"{shown} clients, sorted by their main class", y="training samples")
-    beside = {"loc": "upper left", "bbox_to_anchor": (1, 1), "reverse": True}
-    style.add_legend(ax, title="class", **beside)
+    style.add_legend(ax, title="class", loc="upper left", bbox_to_anchor=(1, 1), reverse=True)
     return figure
 
 
@@ -79,7 +76,7 @@ def expert_load(run: Run) -> Figure:
     image = heat.imshow(load.T, cmap="viridis", vmin=0, aspect="auto", interpolation="nearest")
     style.dress(heat, x=f"{len(load):,} clients, sorted by their main expert", y="expert")
     if count <= MOST_NAMES:
-        heat.set_yticks(range(count), [str(i) for i in range(count)])
+        heat.set_yticks(range(count))
     heat.set_xticks([])
     heat.tick_params(length=0)
     heat.spines[:].set_visible(False)
@@ -89,7 +86,6 @@ def expert_load(run: Run) -> Figure:
     style.dress(bars, x=f"mean; dots: 1/{count}")
     bars.set_ylim(heat.get_ylim())
     bars.tick_params(axis="y", length=0, labelleft=False)
-
     style.add_colorbar(figure, image, "routing weight", cax=scale)
     return figure
 
@@ -108,23 +104,23 @@ def unseen_clients(run: Run) -> Figure:
         mean = accuracy.mean(1)
         if count > 1:
             half = stdtrit(count - 1, 0.975) * accuracy.std(1, ddof=1) / np.sqrt(count)
-            style.draw_band(ax, sizes, mean - half, mean + half, color)
+            ax.fill_between(sizes, mean - half, mean + half, color=color, **style.BAND)
         ax.plot(sizes, mean, color=color, marker=marker, ms=4, lw=style.LINE, label=label)
     ax.set_xscale("log", base=2)
     ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_ylim(top=min(ax.get_ylim()[1], 1.01))
     style.draw_grid(ax)
-    accuracy_of = f"mean test accuracy ({count:,} clients)"
-    style.dress(ax, x="labelled samples per unseen client", y=accuracy_of)
+    given = "labelled samples per unseen client"
+    style.dress(ax, x=given, y=f"mean test accuracy ({count:,} clients)")
     style.add_legend(ax, title="mean, 95% confidence", loc="lower right", alignment="left")
     return figure
 
 
 def count_labels(samples: Samples, classes: int) -> NDArray[np.int64]:
     """Return each client's number of samples of each class, shape ``(K, classes)``."""
-    counts = [((samples.y == c) & samples.mask).sum(1).numpy() for c in range(classes)]
-    return np.stack(counts, 1)
+    own = samples.y.numpy()[..., None] == np.arange(classes)
+    return (own & samples.mask.numpy()[..., None]).sum(1)
 
 
 def skew_order(counts: NDArray[np.int64]) -> NDArray[np.int64]:

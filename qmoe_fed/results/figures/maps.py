@@ -1,12 +1,10 @@
 """Pictures of the input plane: what clients decide there, and which expert is responsible."""
 
 import math
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
@@ -22,14 +20,9 @@ from qmoe_fed.results.load import Run
 ROWS, COLUMNS = 2, 3  # of clients, at most
 LEGEND_COLUMNS = 7
 MOST_CANDIDATES = 1000  # clients among whom those drawn are chosen
-
 TRAIN, TEST, WRONG = ("o", 2.5), ("^", 4.0), ("o", 6.0)  # marker, its width in points
-
-MOST_EXPERTS = 16
-"""Experts with a panel of their own; if there are more, those used most in the plane."""
-
-MOST_CLIENTS, SAMPLES = 75, 4
-"""Clients some of whose samples show where the data lie, and how many of each."""
+MOST_EXPERTS = 16  # with a panel of their own; if there are more, those used most in the plane
+MOST_CLIENTS, SAMPLES = 75, 4  # clients whose samples show where data lie, how many of each
 
 
 def decision_regions(run: Run) -> Figure:
@@ -38,18 +31,27 @@ def decision_regions(run: Run) -> Figure:
     Raises:
         UserError: No client's experts are in the run's directory.
     """
-    plane = Plane.of(run)
-    labels = run.config.data.labels
+    plane, labels = Plane.of(run), run.config.data.labels
     clients = _choose(run, len(labels))
     data = run.data(clients)
-
     columns = min(len(clients), COLUMNS)
     rows = len(clients) // columns
     figure = style.new_figure(style.PAGE, 0.6 + rows * (0.2 + plane.height(style.PAGE / columns)))
     panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
     for row, (ax, client) in enumerate(zip(panels, clients, strict=True)):
         _draw_client(ax, run, int(client), data.select(slice(row, row + 1)), plane)
-    handles = _legend([str(label) for label in labels])
+
+    colors = style.class_colors(len(labels))
+    classes = [(f"class {n}", ("s", 5), c, "none") for n, c in zip(labels, colors, strict=True)]
+    samples = [
+        ("training sample", TRAIN, style.GREY, "none"),
+        ("test sample", TEST, style.GREY, "none"),
+        ("misclassified", WRONG, "none", style.BLACK),
+    ]
+    handles = [
+        Line2D([], [], ls="", label=n, marker=marker, ms=size, mfc=fill, mec=edge, mew=style.THIN)
+        for n, (marker, size), fill, edge in classes + samples
+    ]
     spacing = {"ncols": LEGEND_COLUMNS, "handletextpad": 0.2, "columnspacing": 1.2}
     style.add_legend(figure, handles=handles, loc="outside lower center", **spacing)
     return figure
@@ -76,14 +78,13 @@ def _draw_client(ax: Axes, run: Run, client: int, data: ClientData, plane: Plane
 
     draw_regions(ax, predict, plane.bounds)
     count = len(run.config.data.labels)
-    draw_samples(ax, *_points(data.train, plane), count, *TRAIN)
     points, classes = _points(data.test, plane)
+    draw_samples(ax, *_points(data.train, plane), count, *TRAIN)
     draw_samples(ax, points, classes, count, *TEST)
     wrong = predict(points).argmax(1) != classes
     (marker, size), (x, y) = WRONG, points[wrong].T
     ax.scatter(x, y, s=size**2, c="none", marker=marker, ec=style.BLACK, lw=style.THIN)
-    title = f"client {client}: accuracy {100 * (1 - wrong.mean()):.1f}%"
-    style.dress(ax, title, *plane.axes)
+    style.dress(ax, f"client {client}: accuracy {100 * (1 - wrong.mean()):.1f}%", *plane.axes)
     ax.label_outer()
 
 
@@ -92,26 +93,11 @@ def _points(samples: Samples, plane: Plane) -> tuple[Floats, NDArray[np.int64]]:
     return plane.points(samples.x[samples.mask].numpy()), samples.y[samples.mask].numpy()
 
 
-def _legend(labels: list[str]) -> list[Line2D]:
-    def handle(label: str, marker: str, size: float, fill: str, edge: str = "none") -> Line2D:
-        look: dict[str, Any] = {"mfc": fill, "mec": edge, "mew": style.THIN}
-        return Line2D([], [], ls="", marker=marker, ms=size, label=label, **look)
-
-    colors = map(to_hex, style.class_colors(len(labels)))
-    return [
-        *(handle(f"class {label}", "s", 5, c) for label, c in zip(labels, colors, strict=True)),
-        handle("training sample", *TRAIN, style.GREY),
-        handle("test sample", *TEST, style.GREY),
-        handle("misclassified", *WRONG, "none", style.BLACK),
-    ]
-
-
 def expert_regions(run: Run) -> Figure:
     """Draw the experts' colours mixed by their weights, and each expert's weight by itself."""
     plane = Plane.of(run)
     weights = run.routing(plane.inputs(lattice(plane.bounds)))
-    count = weights.shape[1]
-    colors = style.expert_colors(count)
+    colors = style.expert_colors(weights.shape[1])
     shown = np.sort(weights.mean(0).argsort()[::-1][:MOST_EXPERTS])
     columns = math.ceil(math.sqrt(len(shown)))
     rows = math.ceil(len(shown) / columns)
@@ -126,15 +112,15 @@ def expert_regions(run: Run) -> Figure:
     style.dress(whole, "experts mixed by weight; dots: test samples", *plane.axes)
 
     panels = right.subplots(rows, columns, squeeze=False, sharex=True, sharey=True).ravel()
-    for ax, i in zip(panels, shown, strict=False):
-        own, white = weights[:, [i]], np.ones((1, 3))
-        paint(ax, np.hstack([own, 1 - own]), np.vstack([colors[[i]], white]), plane.bounds)
+    used, unused = np.split(panels, [len(shown)])
+    for ax, i in zip(used, shown, strict=True):
+        own, pair = weights[:, [i]], np.vstack([colors[i], np.ones(3)])  # its colour and white
+        paint(ax, np.hstack([own, 1 - own]), pair, plane.bounds)
         style.dress(ax, f"expert {i}")
-    for ax in panels[len(shown) - columns : len(shown)]:
+    for ax in used[-columns:]:
         ax.tick_params(labelbottom=True)
-    for ax in panels[len(shown) :]:
+    for ax in unused:
         ax.remove()
-    beside = list(panels[: len(shown)])
     greys = ScalarMappable(cmap="Greys")
-    style.add_colorbar(right, greys, "P(expert | x)", ax=beside, pad=0.02)
+    style.add_colorbar(right, greys, "P(expert | x)", ax=list(used), pad=0.02)
     return figure

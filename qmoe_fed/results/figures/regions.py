@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
-from qmoe_fed.results.figures.style import BLACK, THIN, Colors, class_colors, lighten
+from qmoe_fed.results.figures.style import BLACK, THIN, Colors, class_colors
 
 Floats = NDArray[np.float32]
 
@@ -41,7 +41,7 @@ def draw_regions(ax: Axes, predict: Callable[[Floats], Floats], bounds: Bounds) 
     """
     points = lattice(bounds)
     probabilities = predict(points)
-    paint(ax, probabilities, lighten(class_colors(probabilities.shape[1]), 0.35), bounds)
+    paint(ax, probabilities, 1 - 0.35 * (1 - class_colors(probabilities.shape[1])), bounds)
     x, y = points.T.reshape(2, RESOLUTION, RESOLUTION)
     for c in np.unique(probabilities.argmax(1))[1:]:  # the others' borders are the first one's
         lead = probabilities[:, c] - np.delete(probabilities, c, 1).max(1)
@@ -55,6 +55,5 @@ def draw_samples(
 
     The size is that of the marker, in points.
     """
-    colors = class_colors(count)[classes]
-    x, y = points.T
+    colors, (x, y) = class_colors(count)[classes], points.T
     ax.scatter(x, y, s=size**2, c=colors, marker=marker, edgecolors="white", linewidths=0.3)

@@ -4,7 +4,6 @@ Only matplotlib's objects are used, no pyplot and no global settings: pictures m
 thread and look the same beside any other use of matplotlib.
 """
 
-from collections.abc import Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import to_rgb
+from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure, FigureBase
 from numpy.typing import NDArray
 
@@ -26,6 +25,8 @@ COLUMN, PAGE = 3.5, 7.16  # inches: width of a column and of a page
 TEXT, SMALL = 8, 7  # points
 LINE, THIN = 1.4, 0.6  # points
 DPI = 200
+BAND: dict[str, Any] = {"alpha": 0.2, "linewidth": 0}
+"""How the space between two curves is filled."""
 
 BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 ORANGE, SKY, YELLOW, GREY = "#E69F00", "#56B4E9", "#F0E442", "#7F7F7F"
@@ -48,14 +49,9 @@ def expert_colors(count: int) -> Colors:
 
 def _colors(names: tuple[str, ...], count: int) -> Colors:
     if count <= len(names):
-        return np.array([to_rgb(name) for name in names[:count]])
+        return to_rgba_array(names[:count])[:, :3]
     rainbow: Colors = colormaps["turbo"](np.linspace(0.05, 0.95, count))[:, :3]
     return rainbow
-
-
-def lighten(colors: Colors, share: float) -> Colors:
-    """Return colours mixed with white; ``share`` of the colour remains."""
-    return 1 - share * (1 - colors)
 
 
 def new_figure(width: float, height: float) -> Figure:
@@ -77,13 +73,6 @@ def draw_grid(ax: Axes) -> None:
     """Draw faint horizontal lines behind the curves of axes."""
     ax.grid(axis="y", color="0.9", linewidth=THIN)
     ax.set_axisbelow(True)
-
-
-def draw_band(
-    ax: Axes, x: Sequence[float], low: Colors, high: Colors, color: str, label: str | None = None
-) -> None:
-    """Fill the space between two curves faintly."""
-    ax.fill_between(x, low, high, color=color, alpha=0.2, linewidth=0, label=label)
 
 
 def add_legend(owner: Axes | Figure, **place: Any) -> None:
