@@ -146,6 +146,10 @@ class PrivacyConfig(Section):
     noise_multiplier: float = setting(1.0, positive)
     delta: float = setting(1e-5, between(1e-15, 0.5))
     max_epsilon: float = setting(0.0, between(0))  # 0: no budget
+    corrupt_fraction: float = setting(0.1, between(0, 0.5))  # of all clients; secure-sum
+    dropout_fraction: float = setting(0.1, between(0, 0.9))  # of a round's clients; secure-sum
+    malicious_server: bool = setting(False)  # it may lie, not only look; secure-sum
+    fixed_point_bits: int = setting(24, between(1, 50))  # behind the point; secure-sum
 
 
 @dataclass(frozen=True)

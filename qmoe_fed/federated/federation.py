@@ -21,6 +21,7 @@ from qmoe_fed.config import Config
 from qmoe_fed.data import Projection, fit_projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import ROUTER, make_rules
+from qmoe_fed.federated.hidden import OneHost, Sum, Wire, hidden_cohort, hidden_sum
 from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
@@ -41,6 +42,7 @@ class State:
         step: State of the server step; None before the first round that counts, and where a
             strategy keeps it.
         mechanisms: The server's mechanisms with what they remember; as ``step``.
+        vault: What the host of all clients keeps for sums that hide who sent what.
     """
 
     shared: Parameters
@@ -49,6 +51,7 @@ class State:
     kept: Kept | None = None
     step: StepState | None = None
     mechanisms: Sequence[Mechanism] = ()
+    vault: Wire = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,16 @@ class Federation:
         number, layout, kept = state.round + 1, self.model.layout, self._kept(state)
         rules = replace(self.rules, mechanisms=deepcopy(state.mechanisms))
         sampled, cohort = open_round(rules, number), Cohort.of_nobody(layout.size)
+        unread: Sequence[Rejection] = ()
         if sampled:
             kept, cohort = self.host.train(kept, state.shared, sampled, number)
+        if hidden := hidden_sum(rules.mechanisms):
+            place = OneHost(hidden, state.vault, self.host.clients, (state.shared, cohort))
+            what = Sum("train", number, state.shared, sampled)
+            cohort, unread = hidden_cohort(hidden, rules, what, layout, place)
+            state = replace(state, vault=place.vault)
         shared = layout.flat(state.shared).cpu()
-        end = close_round(rules, number, len(sampled), cohort, (), layout, shared, state.step)
+        end = close_round(rules, number, len(sampled), cohort, unread, layout, shared, state.step)
         if counted := end.values is not None:
             device = self.config.training.device
             new = {n: v.to(device) for n, v in layout.parameters(end.values).items()}

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from qmoe_fed.data import ClientData, Projection, load_clients
 from qmoe_fed.errors import UserError
+from qmoe_fed.federated.hidden import HiddenSum, hidden_sum
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.training import LocalUpdate, score_clients, train_clients
@@ -18,7 +19,7 @@ from qmoe_fed.federated.updates import ClientTable, Cohort
 from qmoe_fed.learning import Scores
 from qmoe_fed.learning.optimizers import State
 from qmoe_fed.learning.replicas import join, rows_of
-from qmoe_fed.models import Parameters
+from qmoe_fed.models import Parameters, wrap
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,11 @@ class Host:
     def clients(self) -> range:
         """Ids of the training clients that live here, ascending."""
         return range(self.number, self.model.config.federation.num_clients, self.total)
+
+    @cached_property
+    def hidden(self) -> HiddenSum | None:
+        """The mechanism through which alone clients' rows leave, if there is one."""
+        return hidden_sum(self.mechanisms)
 
     @cached_property
     def _own(self) -> ClientData:
@@ -114,7 +120,11 @@ class Host:
             cohorts.append(Cohort(tuple(ids), *(values.cpu().double() for values in numbers)))
         cohort = Cohort.join(cohorts)
         updates = self._protect(cohort.updates, clients, server_round)
-        return kept, replace(cohort, updates=updates.float().double())  # float32 leaves a host
+        updates = updates.float().double()  # float32 leaves a host
+        if self.hidden:  # nobody can do it later
+            trained, is_angle = self.model.trained_by(clients), self.model.layout.is_angle
+            updates = torch.where(is_angle, wrap(updates), updates) * trained
+        return kept, replace(cohort, updates=updates)
 
     def _remember(self, kept: Kept, rows: Tensor | slice, update: LocalUpdate) -> Kept:
         """Return what is kept once some clients have trained."""

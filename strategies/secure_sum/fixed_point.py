@@ -1,14 +1,13 @@
 """Vectors as integers: clipped, scaled, rounded at random, and back."""
 
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from strategies.secure_sum.field import Source
+from strategies.secure_sum import field
 
 HEAD_ROOM = 12  # standard deviations of the noise on a sum that may not overflow
 
@@ -57,9 +56,17 @@ def clip_rows(values: NDArray[np.float64], norm: float) -> NDArray[np.float64]:
 
 
 def quantise(
-    values: NDArray[np.float64], blocks: Sequence[Block], source: Source = os.urandom
+    values: NDArray[np.float64],
+    blocks: Sequence[Block],
+    draws: NDArray[np.float64] | None = None,
 ) -> NDArray[np.int64]:
     """Return clipped values ``(k, d)`` times 2^f, rounded up or down at random, unbiased.
+
+    Args:
+        values: One row per client.
+        blocks: What the rows consist of.
+        draws: Uniform in [0, 1), ``(k, d)``; the operating system's if none are given. They hide
+            nothing and may be known: a round that is run again is then rounded alike.
 
     Raises:
         ValueError: A value is not finite, or the blocks do not have d coordinates.
@@ -69,22 +76,23 @@ def quantise(
     sizes = [block.size for block in blocks]
     if values.shape[1] != sum(sizes):
         raise ValueError(f"{values.shape[1]} coordinates, the blocks have {sum(sizes)}")
+    if draws is None:
+        draws = field.draw(values.shape, 2**53) * 2.0**-53
     parts = np.split(values, np.cumsum(sizes)[:-1], axis=1)
-    rounded = [_rounded(v, block, source) for v, block in zip(parts, blocks, strict=True)]
-    return np.hstack(rounded)
-
-
-def _rounded(values: NDArray[np.float64], block: Block, source: Source) -> NDArray[np.int64]:
-    scaled = clip_rows(values, block.clip) * 2.0**block.bits
+    clipped = [clip_rows(v, block.clip) for v, block in zip(parts, blocks, strict=True)]
+    scaled = np.hstack(clipped) / scales(blocks)
     floor = np.floor(scaled)
-    bits = np.frombuffer(source(8 * values.size), dtype="<u8").reshape(values.shape)
-    up = (bits >> np.uint64(11)) * 2.0**-53 < scaled - floor
-    integers = floor.astype(np.int64) + up
+    integers = floor.astype(np.int64) + (draws < scaled - floor)
     # by construction, whatever the arithmetic of floating point does
-    return np.clip(integers, -block.limit, block.limit)
+    limits = np.repeat([block.limit for block in blocks], sizes)
+    return np.clip(integers, -limits, limits)
+
+
+def scales(blocks: Sequence[Block]) -> NDArray[np.float64]:
+    """Return what an integer of 1 is worth by coordinate, ``(d,)``."""
+    return np.repeat([2.0**-block.bits for block in blocks], [block.size for block in blocks])
 
 
 def dequantise(sums: NDArray[np.int64], blocks: Sequence[Block]) -> NDArray[np.float64]:
     """Return sums of integers ``(d,)`` in the unit of the values."""
-    scales = np.repeat([2.0**-block.bits for block in blocks], [block.size for block in blocks])
-    return sums * scales
+    return sums * scales(blocks)

@@ -14,14 +14,15 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from qmoe_fed.federated.hidden import Refused, Wire
 from strategies.secure_sum.settings import LABEL
-from strategies.secure_sum.wire import Refused, Wire, entry, id_bytes, ids_of, joined
+from strategies.secure_sum.wire import entry, id_bytes, ids_of, joined
 
 Roster = Mapping[int, bytes]
 """Clients' public signing keys, 32 bytes each: a matter of trust, not of this protocol."""
 
 KEY, SIGNATURE = 32, 64
-_KEYS = {"publics": KEY, "signatures": SIGNATURE}
+_KEYS = {"publics": KEY, "signatures": SIGNATURE, "identities": KEY}
 
 
 Keys = Mapping[int, Mapping[int, bytes]]
@@ -103,6 +104,7 @@ def start(
         "clients": id_bytes(clients),
         "publics": b"".join(publics),
         "signatures": b"".join(signed),
+        "identities": b"".join(roster_of({c: identities[c] for c in clients}).values()),
     }
     return Party(run, identities, agreement, roster), wire
 
@@ -119,10 +121,22 @@ def join_keys(wires: Sequence[Wire], clients: int) -> Wire:
 def meet(party: Party, introductions: Wire) -> Party:
     """Return a host that knows who has introduced itself.
 
+    A host without a roster believes who they say they are.
+
     Raises:
         Refused: As ``read_keys``.
     """
-    return replace(party, publics=read_keys(introductions, party.roster, party.run), _agreed={})
+    roster = party.roster or claimed(introductions, 2**32)
+    publics = read_keys(introductions, roster, party.run)
+    return replace(party, roster=roster, publics=publics, _agreed={})
+
+
+def claimed(wire: Wire, clients: int) -> dict[int, bytes]:
+    """Return the roster that introductions would have one believe in; Refused if malformed."""
+    rows = joined([wire], _KEYS, "clients", clients)
+    identities = entry(rows, "identities", KEY)
+    ids = ids_of(rows, "clients", clients)
+    return {client: key.tobytes() for client, key in zip(ids, identities, strict=True)}
 
 
 def read_keys(wire: Wire, roster: Roster, run: str) -> dict[int, bytes]:
@@ -132,7 +146,7 @@ def read_keys(wire: Wire, roster: Roster, run: str) -> dict[int, bytes]:
         Refused: One is not signed, for this run, by the client that the roster knows.
     """
     clients = ids_of(wire, "clients", max(roster, default=-1) + 1)
-    publics, signatures = (entry(wire, name, size) for name, size in _KEYS.items())
+    publics, signatures = entry(wire, "publics", KEY), entry(wire, "signatures", SIGNATURE)
     if not len(clients) == len(publics) == len(signatures):
         raise Refused(f"{len(clients)} clients with {len(publics)} keys")
     result, probe = {}, X25519PrivateKey.generate()

@@ -9,11 +9,12 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from numpy.typing import NDArray
 
+from qmoe_fed.federated.hidden import Refused, Wire
 from strategies.secure_sum import field
 from strategies.secure_sum.clients import NONCE, Memory
 from strategies.secure_sum.keys import SIGNATURE, Party, is_signed
 from strategies.secure_sum.settings import LABEL, TAG, Session
-from strategies.secure_sum.wire import Refused, Wire, entry, id_bytes, ids_of
+from strategies.secure_sum.wire import entry, id_bytes, ids_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,20 +41,22 @@ class Listed:
     """The list of survivors that a host's members will open a sum for, if it is everyone's.
 
     Attributes:
-        held: What they hold.
+        session: The attempt, as this host sees it.
         members: Ids of those that hold all survivors' shares, ascending.
         survivors: Ids, ascending.
+        sums: Of the survivors' shares, ``(members, d)``.
     """
 
-    held: Held
+    session: Session
     members: list[int]
     survivors: list[int]
+    sums: field.Elements = dataclasses.field(repr=False)
 
     @property
     def statement(self) -> bytes:
         """What a member signs."""
         named = hashlib.sha256(id_bytes(self.survivors)).digest()
-        return LABEL + b" list" + self.held.session.tag + named
+        return LABEL + b" list" + self.session.tag + named
 
 
 def receive(party: Party, session: Session, wire: Wire) -> tuple[Wire, Held]:
@@ -134,14 +137,16 @@ def agree(party: Party, held: Held, wire: Wire, memory: Memory) -> tuple[Wire, L
     able = [m for m, row in zip(held.members, held.readable, strict=True) if row[among].all()]
     if not able:
         raise Refused("the list names survivors whose shares no member here can read")
-    listed = Listed(held, able, survivors)
+    rows = [held.members.index(member) for member in able]
+    sums = np.stack([field.total(held.shares[row, among], settings.prime) for row in rows])
+    listed = Listed(session, able, survivors, sums)
     signatures = b"".join(party.signing[m].sign(listed.statement) for m in able)
     echo: Wire = {"members": id_bytes(able), "signatures": signatures}
     return echo, listed, replace(memory, listed=session.number)
 
 
 def release(party: Party, listed: Listed, echoes: Wire, memory: Memory) -> tuple[Wire, Memory]:
-    """Add the survivors' shares, once per round, if enough members have signed the same list.
+    """Let out the sums of shares, once per round, if enough members have signed the same list.
 
     Args:
         party: The host.
@@ -153,7 +158,7 @@ def release(party: Party, listed: Listed, echoes: Wire, memory: Memory) -> tuple
     Raises:
         Refused: Signatures are missing, or a sum of this round was opened before.
     """
-    held, session, settings = listed.held, listed.held.session, listed.held.session.settings
+    session, settings = listed.session, listed.session.settings
     if session.round <= memory.opened:
         raise Refused(f"round {session.round}: the sum of round {memory.opened} was opened")
     if settings.malicious and (signed := _signers(party, listed, echoes)) < settings.threshold:
@@ -161,17 +166,14 @@ def release(party: Party, listed: Listed, echoes: Wire, memory: Memory) -> tuple
             f"{signed} members have signed this list of survivors, expected at least "
             f"{settings.threshold}: others were told another one, or are gone"
         )
-    among = np.isin(held.senders, listed.survivors)
-    rows = [held.members.index(member) for member in listed.members]
-    sums = [field.total(held.shares[row, among], settings.prime) for row in rows]
-    raw = field.to_bytes(np.stack(sums), settings.prime).tobytes()
+    raw = field.to_bytes(listed.sums, settings.prime).tobytes()
     wire: Wire = {"members": id_bytes(listed.members), "sums": raw}
     return wire, replace(memory, opened=session.round)
 
 
 def _signers(party: Party, listed: Listed, echoes: Wire) -> int:
     """Return how many different members have signed the list."""
-    session = listed.held.session
+    session = listed.session
     members = ids_of(echoes, "members", session.settings.clients)
     signatures = entry(echoes, "signatures", SIGNATURE)
     return sum(

@@ -1,21 +1,80 @@
 """The server's half: it carries what it cannot read, lists survivors, and opens their sum.
 
-Four times hosts answer: with ``shares``, a ``report`` of what could be read, an ``echo`` of the
-list of survivors, and ``sums``. Each answer is accepted or refused alone, then they are joined.
+Hosts answer with ``shares``, a ``report`` of what could be read, an ``echo`` of the list of
+survivors, unless they trust the server to send everyone the same, and ``sums``. Each answer is
+accepted or refused alone, then they are joined.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qmoe_fed.federated.hidden import Ask, Refused, Wire
 from qmoe_fed.federated.rules import TooFewClients
 from strategies.secure_sum import field
 from strategies.secure_sum.clients import NONCE
 from strategies.secure_sum.fixed_point import columns
 from strategies.secure_sum.keys import SIGNATURE
 from strategies.secure_sum.settings import TAG, Session
-from strategies.secure_sum.wire import Refused, Wire, entry, id_bytes, ids_of, joined
+from strategies.secure_sum.wire import entry, id_bytes, ids_of, joined
+
+
+def collect(
+    session: Session,
+    places: Mapping[int, Collection[int]],
+    asked: Collection[int],
+    ask: Ask,
+    request: Wire | None = None,
+) -> tuple[list[int], NDArray[np.int64]]:
+    """Return the survivors of an attempt and the sum of their vectors.
+
+    Args:
+        session: The attempt.
+        places: Ids of the clients of each host.
+        asked: The clients who are asked for a vector.
+        ask: Carries messages to hosts and back; a host that refuses costs its own clients only.
+        request: What all messages say besides.
+
+    Raises:
+        TooFewClients: Too few clients or members are left, some because hosts refused to go on, for
+            reasons that are told; nothing is revealed.
+        Refused: What members sent is false.
+    """
+    refusals: list[str] = []
+
+    def hear(phase: str, messages: Mapping[int, Wire], senders: int = 0) -> dict[int, Wire]:
+        good: dict[int, Wire] = {}
+        whole = {host: {**message, **(request or {})} for host, message in messages.items()}
+        for host, back in ask(phase, whole).items():
+            try:
+                if isinstance(back, str):
+                    raise Refused(back)
+                join(session, phase, [back], places[host], senders)
+                good[host] = back
+            except Refused as reason:
+                refusals.append(f"host {host}: {reason}")
+        return good
+
+    try:
+        senders = [host for host, there in places.items() if not set(asked).isdisjoint(there)]
+        sent = hear("shares", {host: {} for host in senders})
+        shares = join(session, "shares", [*sent.values()])
+        count = len(ids_of(shares, "clients", session.settings.clients))
+        seats = {h: [m for m in session.committee if m in there] for h, there in places.items()}
+        wires = {h: deliver(session, shares, seated) for h, seated in seats.items() if seated}
+        reports = hear("report", wires, count)
+        report = join(session, "report", [*reports.values()], senders=count)
+        listed = listing = survivors(session, shares, report)
+        members: Collection[int] = reports
+        if session.settings.malicious:
+            members = echoes = hear("echo", dict.fromkeys(reports, listed))
+            listing = join(session, "echo", [*echoes.values()])
+        sums = hear("sums", dict.fromkeys(members, listing))
+        total = open_sum(session, listed, join(session, "sums", [*sums.values()]))
+    except TooFewClients as few:
+        raise TooFewClients("; ".join([str(few), *refusals])) from few
+    return ids_of(listed, "survivors", session.settings.clients), total
 
 
 def join(

@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmoe_fed.errors import UserError
+from qmoe_fed.federated.hidden import Refused
 from strategies.secure_sum.field import MOST_MEMBERS, PRIME, width
 from strategies.secure_sum.fixed_point import Block
-from strategies.secure_sum.wire import Refused
 
 LABEL = b"qmoe-fed secure sum 1"
 TAG = 16  # bytes that AES-GCM adds
@@ -23,15 +23,14 @@ class Settings:
     """The protocol of a run. Who has other settings cannot read the others' shares.
 
     Attributes:
-        run: Name of the run, never used for another.
+        run: What the committee is drawn from: public, fixed after the list of clients, and not the
+            server's choice, who could else try until it likes the committee.
         clients: n; clients are 0 … n - 1, each a possible member.
         blocks: What the vectors consist of.
         members: m, the size of the committee, at most 127.
         threshold: t, how many of its members it takes to open a sum.
         least: How few survivors' sum a member helps to open.
         malicious: Whether members make sure of one list of survivors before they answer.
-        randomness: What the committee is drawn from: public, fixed after the list of clients, and
-            not the server's choice, who could else try until it likes the committee.
         rounds: Rounds of the run; a server that may ask for any round may choose a committee.
         rounds_of_committee: For how many rounds a committee sits; 0 for all. It is not drawn anew
             for a new attempt: that its members open one sum per round, whatever the attempt, is
@@ -49,7 +48,6 @@ class Settings:
     threshold: int
     least: int
     malicious: bool = True
-    randomness: str = ""
     rounds: int = 10**6
     rounds_of_committee: int = 0
     prime: int = PRIME
@@ -91,7 +89,7 @@ class Settings:
     def committee(self, server_round: int) -> tuple[int, ...]:
         """Return the members of a round; the point of the j-th is x = j + 1."""
         term = (server_round - 1) // self.rounds_of_committee if self.rounds_of_committee else 0
-        seed = json.dumps([self.run, self.randomness, self.clients, term]).encode()
+        seed = json.dumps([self.run, self.clients, term]).encode()
         draws = hashlib.shake_256(LABEL + b" committee" + seed).digest(16 * self.clients)
         order = np.lexsort(np.frombuffer(draws, dtype="<u8").reshape(-1, 2).T)
         return tuple(order[: self.members].tolist())

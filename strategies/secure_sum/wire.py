@@ -5,15 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-Wire = dict[str, int | bytes]
-"""One message of one host or of the server; any transport can carry it."""
-
-
-class Refused(ValueError):
-    """A message breaks the protocol: whoever sent it, or carried it, cheats or is confused.
-
-    The party that raises it does nothing: it has not answered and its memory is as it was.
-    """
+from qmoe_fed.federated.hidden import Refused, Wire
 
 
 def entry(wire: Wire, name: str, size: int) -> NDArray[np.uint8]:

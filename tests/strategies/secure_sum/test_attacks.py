@@ -7,10 +7,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from parties import ALL, N, changing, flipped, session, sum_of, survivors_with, vectors
 
+from qmoe_fed.federated.hidden import Refused
 from qmoe_fed.federated.rules import TooFewClients
 from strategies.secure_sum import clients, field, local, members, server
 from strategies.secure_sum.clients import Memory
-from strategies.secure_sum.wire import Refused, id_bytes
+from strategies.secure_sum.wire import id_bytes
 
 
 def test_a_client_given_other_parameters_is_not_in_the_sum(parties):

@@ -5,9 +5,9 @@ import pytest
 from parties import session, settings
 
 from qmoe_fed.errors import UserError
+from qmoe_fed.federated.hidden import Refused
 from strategies.secure_sum.parameters import committee_size, least_survivors
 from strategies.secure_sum.settings import fingerprint
-from strategies.secure_sum.wire import Refused
 
 TABLE = {0.05: ((25, 14), (53, 36)), 0.1: ((33, 20), (69, 49)), 0.2: ((48, 32), (100, 75))}
 
@@ -81,7 +81,7 @@ def test_settings_that_protect_nobody_are_refused(changes, message):
 def test_the_committee_is_drawn_fairly_and_from_public_randomness():
     counts = np.zeros(8)
     for draw in range(2000):
-        drawn = settings(members=3, threshold=2, randomness=str(draw)).committee(1)
+        drawn = settings(members=3, threshold=2, run=str(draw)).committee(1)
         assert len(set(drawn)) == 3
         counts[list(drawn)] += 1
     expected = 2000 * 3 / 8

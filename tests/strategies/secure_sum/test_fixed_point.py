@@ -89,9 +89,9 @@ def test_noise_has_room_beyond_the_clip_and_no_more():
     assert local.attempt(hosts, session, {**integers, 3: np.array([over])})[1] == over
 
 
-def test_rounding_takes_its_source():
+def test_rounding_takes_its_draws():
     values = np.full((1, 4), 0.5)
-    never = quantise(values, (Block(4, 1.0, 0),), lambda size: b"\xff" * size)
-    always = quantise(values, (Block(4, 1.0, 0),), lambda size: b"\0" * size)
+    never = quantise(values, (Block(4, 1.0, 0),), np.full((1, 4), 1 - 2**-53))
+    always = quantise(values, (Block(4, 1.0, 0),), np.zeros((1, 4)))
     assert never.tolist() == [[0] * 4]
     assert always.tolist() == [[1] * 4]

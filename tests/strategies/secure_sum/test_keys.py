@@ -1,8 +1,9 @@
 import pytest
 from parties import N, flipped, settings
 
+from qmoe_fed.federated.hidden import Refused
 from strategies.secure_sum import keys
-from strategies.secure_sum.wire import Refused, id_bytes
+from strategies.secure_sum.wire import id_bytes
 
 
 def swapped_keys(wire):

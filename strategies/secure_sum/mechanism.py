@@ -1,0 +1,307 @@
+"""The secure sum as a mechanism of a run: what is summed, and what it cannot go with."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qmoe_fed import rng
+from qmoe_fed.config import Config
+from qmoe_fed.errors import UserError
+from qmoe_fed.federated.hidden import Ask, HiddenSum, Refused, Sum, Wire
+from qmoe_fed.federated.mechanism import Mechanism, Memory
+from qmoe_fed.federated.model import Model
+from qmoe_fed.federated.rules import sample_size
+from qmoe_fed.federated.updates import ClientTable, Cohort
+from qmoe_fed.models import Parameters
+from strategies.secure_sum import identities, keys, server
+from strategies.secure_sum.clients import NONCE
+from strategies.secure_sum.fixed_point import Block, clip_rows, dequantise, quantise
+from strategies.secure_sum.parameters import ALL_MEMBERS, committee_size, least_survivors
+from strategies.secure_sum.settings import Session, Settings, fingerprint
+from strategies.secure_sum.vault import NUMBERS, keys_of, party_of, restored, stored
+from strategies.secure_sum.wire import entry
+
+KINDS = ("train", "score")
+
+LARGEST = 100.0
+"""What a loss or a score counts at most."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(eq=False)
+class SecureSum(HiddenSum):
+    """The server learns sums over the clients that survive a round, and who these are.
+
+    Every client's update is clipped to ``clip-norm`` where it is, never on the server. Loss, number
+    of examples and scores are summed likewise. See docs/secure_sum.md for who can learn what.
+
+    Attributes:
+        config: The run.
+        settings: The protocol, by what is summed.
+        introduced: The introductions that the server has handed round.
+        attempt: How often the run has been gone on with.
+    """
+
+    config: Config
+    settings: Mapping[str, Settings]
+    introduced: Wire = field(default_factory=dict)
+    attempt: int = 0
+
+    @classmethod
+    def from_config(cls, config: Config, options: dict[str, object]) -> Self:
+        """Return the mechanism with the settings of the privacy section."""
+        federation, privacy = config.federation, config.privacy
+        clients, bits = federation.num_clients, privacy.fixed_point_bits
+        corrupt, dropouts = privacy.corrupt_fraction, privacy.dropout_fraction
+        members, threshold = committee_size(clients, corrupt, dropouts, privacy.malicious_server)
+        weighted = config.strategy.weighting == "examples"
+        most = config.strategy.max_weight if weighted else 1.0
+        size = Model(config).layout.size
+        train = [Block(size, privacy.clip_norm * most, bits), Block(1, LARGEST, bits)]
+        train += [Block(1, most, bits)] * weighted
+        score = [Block(1, LARGEST, bits)] * len(_scores(config))
+        contributors = sample_size(clients, federation.fraction_train)
+        settings = {
+            kind: Settings(
+                f"seed {federation.seed}",
+                clients,
+                tuple(blocks),
+                members,
+                threshold,
+                least_survivors(many, clients, corrupt, dropouts),
+                privacy.malicious_server,
+                rounds=federation.num_server_rounds + 1,
+            )
+            for kind, blocks, many in (
+                ("train", train, contributors),
+                ("score", score, clients),
+            )
+        }
+        return cls(config, settings)
+
+    def check(self, config: Config, chain: Sequence[Mechanism]) -> None:
+        """Refuse settings that need what the server does not see, or would not protect."""
+        strategy, clients = config.strategy, config.federation.num_clients
+        reasons = {
+            "aggregator": (strategy.aggregator == "mean", "only a mean is made of a sum"),
+            "strategy": (strategy.strategy == "router", "others would look at single updates"),
+            "max-update-norm": (
+                strategy.max_update_norm == 0,
+                "the server sees no norms; clients clip their updates to clip-norm",
+            ),
+            "sampling": (
+                config.federation.sampling == "fixed",
+                "how few may survive must be known before; use 'fixed'",
+            ),
+            "corrupt-fraction": (
+                config.privacy.corrupt_fraction > 0 or clients <= ALL_MEMBERS,
+                f"with more than {ALL_MEMBERS} clients a committee is drawn, which takes a number",
+            ),
+            "clip-norm": (
+                config.privacy.clip_norm <= Model(config).max_update_norm,
+                f"a mean longer than {Model(config).max_update_norm:g} would be left out",
+            ),
+            "weighting": (
+                strategy.weighting == "uniform" or len(config.model.depths) == 1,
+                "clients that train different layers are not weighted by examples",
+            ),
+        }
+        for name, (holds, reason) in reasons.items():
+            if not holds:
+                value = config.to_flat()[name]
+                raise UserError(f"mechanisms = 'secure-sum' with {name} = {value!r}: {reason}")
+        if any(other.has_server_half for other in chain if other is not self):
+            raise UserError(
+                "mechanisms: 'secure-sum' cannot go with another mechanism that works on the "
+                "server: there it finds no single updates"
+            )
+        if chain[-1] is not self:
+            raise UserError(
+                "mechanisms: 'secure-sum' must be the last: it hides what others change"
+            )
+
+    # on the hosts
+
+    def answer(
+        self,
+        vault: Wire,
+        phase: str,
+        asked: Wire,
+        clients: Sequence[int],
+        hidden: tuple[Parameters, Cohort | ClientTable] | None = None,
+    ) -> tuple[Wire, Wire]:
+        """Answer as the host of some clients; as ``HiddenSum.answer``."""
+        if phase == "keys":
+            return self._introduce(vault, clients)
+        party = party_of(self._run, vault)
+        if phase == "meet":
+            return {}, {**vault, **keys_of(keys.meet(party, asked))}
+        kind, number, attempt = _head(asked)
+        prefix, told = f"{kind}.", entry(asked, "parameters", 32).tobytes()
+        own = {k.removeprefix(prefix): v for k, v in vault.items() if k.startswith(prefix)}
+        integers: dict[int, NDArray[np.int64]] = {}
+        if phase == "shares":
+            if hidden is None:
+                raise Refused("shares: this host was not asked to train or to be scored")
+            told = _fingerprint(hidden[0], party.publics)
+            integers = self._integers(kind, number, hidden[1])
+            own = {"memory": own["memory"]} if "memory" in own else {}
+        session = Session(self.settings[kind], number, attempt, told)
+        if phase in ("echo", "sums") and own.get("tag") != session.tag:
+            raise Refused(f"{phase}: this host holds nothing of that attempt")
+        host = restored(party, session, own)
+        answer = host.answer(phase, session, asked, integers)
+        now = {f"{prefix}{name}": value for name, value in stored(host).items()}
+        others = {k: v for k, v in vault.items() if not k.startswith(prefix)}
+        return answer, {**others, **now, f"{prefix}tag": session.tag}
+
+    def _introduce(self, vault: Wire, clients: Sequence[int]) -> tuple[Wire, Wire]:
+        """Make the keys of a run; whoever is asked again forgets them, but not what it answered."""
+        folder, signing, roster = vault.get("identities"), keys.new_identities(clients), {}
+        if isinstance(folder, bytes) and folder:
+            path = Path(folder.decode()).expanduser()
+            identities.check_demands(path, self.config)
+            signing, roster = identities.read(path, clients)
+        elif folder is not None:
+            logger.warning(
+                "secure-sum: this host believes the server who the others are (no identities in "
+                "its node-config): that protects from a server that looks, not from one that lies"
+            )
+        party, wire = keys.start(signing, roster, self._run)
+        return wire, {**vault, **keys_of(party)}
+
+    def _integers(
+        self, kind: str, number: int, table: Cohort | ClientTable
+    ) -> dict[int, NDArray[np.int64]]:
+        """Return what clients share; not of those who have nothing that is finite."""
+        if isinstance(table, Cohort):
+            weights = table.weights.clamp(1, self.config.strategy.max_weight)
+            weighted = len(self.settings[kind].blocks) == 3
+            factors = weights if weighted else torch.ones_like(weights)
+            update = torch.from_numpy(
+                clip_rows(table.updates.numpy(), self.config.privacy.clip_norm)
+            )
+            columns = [factors[:, None] * update, table.losses[:, None]]
+            columns += [weights[:, None]] * weighted
+            ids, values = [*table.clients], torch.cat(columns, 1)
+        else:
+            ids = table.clients.tolist()
+            values = torch.stack([table.columns[name] for name in self.scores], 1)
+        finite = values.isfinite().all(1)
+        kept = [client for client, good in zip(ids, finite.tolist(), strict=True) if good]
+        seed, shape = self.config.federation.seed, values.shape[1:]
+        draws = rng.uniform(seed, f"secure-sum {kind}", kept, tuple(shape), number)
+        integers = quantise(values[finite].numpy(), self.settings[kind].blocks, draws)
+        return dict(zip(kept, integers, strict=True))
+
+    def memory(self, vault: Wire) -> Tensor:
+        """Return what the host has answered, ``(2, 5)``: by kind, as ``Memory``."""
+        rows = [vault.get(f"{kind}.memory", bytes(8 * NUMBERS)) for kind in KINDS]
+        raw = b"".join(row for row in rows if isinstance(row, bytes))
+        return torch.from_numpy(np.frombuffer(raw, dtype="<i8").reshape(2, NUMBERS).copy())
+
+    def remembering(self, vault: Wire, memory: Tensor) -> Wire:
+        """Return a vault whose memory is at least this one."""
+        rows = torch.maximum(self.memory(vault), memory).numpy()
+        return {**vault, **{f"{k}.memory": r.tobytes() for k, r in zip(KINDS, rows, strict=True)}}
+
+    # on the server
+
+    def prepare(self, what: Sum, ask: Ask) -> Wire:
+        """Have all hosts meet, if they have not, and return what is sent along with a request."""
+        if not self.introduced:
+            places, good = self._places(what.hosts), dict[int, Wire]()
+            for host, wire in ask("keys", {host: {} for host in places}).items():
+                try:
+                    if isinstance(wire, str):
+                        raise Refused(wire)
+                    known = keys.claimed(wire, self.config.federation.num_clients)
+                    if strangers := set(keys.read_keys(wire, known, self._run)) - {*places[host]}:
+                        raise Refused(f"keys for clients {sorted(strangers)}, who are not there")
+                    good[host] = wire
+                except Refused as reason:
+                    logger.warning("secure-sum: host %d has no part in the run: %s", host, reason)
+            clients = self.config.federation.num_clients
+            self.introduced = keys.join_keys([*good.values()], clients)
+            for host, back in ask("meet", dict.fromkeys(good, self.introduced)).items():
+                if isinstance(back, str):
+                    logger.warning("secure-sum: host %d has not met the others: %s", host, back)
+        known = keys.claimed(self.introduced, self.config.federation.num_clients)
+        publics = keys.read_keys(self.introduced, known, self._run)
+        return {
+            "kind": KINDS.index(what.kind),
+            "round": what.round + (what.kind == "score"),  # the first scores are of round 0
+            "attempt": self.attempt,
+            "parameters": _fingerprint(what.shared, publics),
+        }
+
+    def total(self, what: Sum, ask: Ask) -> tuple[tuple[int, ...], Tensor]:
+        """Return whose rows are in the sum, and their mean; as ``HiddenSum.total``."""
+        request = self.prepare(what, ask)
+        kind, number, attempt = _head(request)
+        session = Session(self.settings[kind], number, attempt, b"")
+        places = self._places(what.hosts)
+        survivors, sums = server.collect(session, places, what.clients, ask, request)
+        values = dequantise(sums, session.settings.blocks)
+        if len(session.settings.blocks) == 3 and what.kind == "train":
+            if values[-1] < len(survivors) / 2:
+                raise Refused(f"{len(survivors)} clients say they have {values[-1]:g} samples")
+            mean = np.append(values[:-2] / values[-1], values[-2] / len(survivors))
+        else:
+            mean = values / len(survivors)
+        return tuple(survivors), torch.from_numpy(mean)
+
+    def bytes_up(self) -> int:
+        """Return the bytes of a client's message in a round of training."""
+        settings = self.settings["train"]
+        return 4 + NONCE + settings.members * settings.box
+
+    @property
+    def scores(self) -> list[str]:
+        """Accuracy, loss, entropy of the routing, and loads."""
+        return _scores(self.config)
+
+    def state_dict(self) -> Memory:
+        """Return how often the run has been gone on with; keys and shares are never kept."""
+        return {"attempt": self.attempt}
+
+    def load_state_dict(self, state: Memory) -> None:
+        """Go on from a saved state, with new keys."""
+        self.attempt, self.introduced = int(state["attempt"]) + 1, {}
+
+    def _places(self, hosts: int) -> dict[int, range]:
+        clients = self.config.federation.num_clients
+        return {host: range(host, clients, hosts) for host in range(hosts)}
+
+    @property
+    def _run(self) -> str:
+        return self.settings["train"].run
+
+
+def _head(wire: Wire) -> tuple[str, int, int]:
+    """Return kind, round and attempt of a message."""
+    numbers = [wire.get(name) for name in ("kind", "round", "attempt")]
+    kind, number, attempt = (n if isinstance(n, int) else -1 for n in numbers)
+    if not 0 <= kind < len(KINDS):
+        raise Refused(f"a sum of kind {kind}: expected one of {KINDS}")
+    return KINDS[kind], number, attempt
+
+
+def _fingerprint(shared: Parameters, publics: Mapping[int, bytes]) -> bytes:
+    """Return a hash of what a round starts from: parameters, and who has met with which keys."""
+    met = b"".join(c.to_bytes(4, "little") + key for c, key in sorted(publics.items()))
+    values = {name: values.cpu().numpy() for name, values in shared.items()}
+    return fingerprint({**values, "": np.frombuffer(met, dtype=np.uint8)})
+
+
+def _scores(config: Config) -> list[str]:
+    loads = [f"load-{i}" for i in range(config.model.num_experts)]
+    return ["accuracy", "loss", "routing-entropy", *loads]
