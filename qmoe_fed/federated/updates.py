@@ -104,6 +104,11 @@ class ClientTable:
     clients: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.long))
     columns: dict[str, Tensor] = field(default_factory=dict)
 
+    @classmethod
+    def of_means(cls, means: dict[str, Tensor]) -> "ClientTable":
+        """Return a table of nobody in particular: means over all clients, ``()`` each."""
+        return cls(columns=means)
+
 
 @dataclass(frozen=True)
 class Limits:

@@ -1,5 +1,6 @@
 """What a run says while it runs: one plain line per round, readable in any log."""
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -26,12 +27,13 @@ class Progress:
             a_round = (now - self.started) / (server_round - self.first)
             remaining = f"   ~{a_round * (self.total - server_round):.0f} s left"
         self.shown = now
-        accuracy = scores["accuracy"]
+        accuracy, spread = scores["accuracy"], ""
+        if not math.isnan(accuracy["std"]):  # not where only means are known
+            spread = f" ± {accuracy['std']:.3f}   worst 10% {accuracy['worst10']:.3f}"
         say(
             f"round {server_round:{len(str(self.total))}d}/{self.total}   "
             f"loss {scores['loss']['mean']:.3f}   "
-            f"accuracy {accuracy['mean']:.3f} ± {accuracy['std']:.3f}   "
-            f"worst 10% {accuracy['worst10']:.3f}{remaining}"
+            f"accuracy {accuracy['mean']:.3f}{spread}{remaining}"
         )
 
 

@@ -1,5 +1,6 @@
 """The figures a federated run is judged by."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,8 +20,11 @@ def headline_size(sizes: list[int]) -> int:
 def spread(values: Tensor, higher_is_better: bool = True) -> dict[str, float]:
     """Return a metric's mean, standard deviation and mean of the worst 10% over clients ``(k,)``.
 
-    The standard deviation is the population's: it describes these clients.
+    The standard deviation is the population's: it describes these clients. Of a mean alone, ``()``,
+    the others are NaN.
     """
+    if not values.dim():
+        return {"mean": float(values), "std": math.nan, "worst10": math.nan}
     sign = 1 if higher_is_better else -1
     return {
         "mean": float(values.mean()),
@@ -75,9 +79,9 @@ def print_summary(summary: Mapping[str, Any]) -> None:
 
 def bits(value: float | None) -> str:
     """Return an entropy or information with its unit; a dash if there is none."""
-    return "–" if value is None else f"{value:.2f} bits"
+    return "–" if value is None or math.isnan(value) else f"{value:.2f} bits"
 
 
 def percent(value: float | None) -> str:
     """Return a share as a percentage with one decimal; a dash if there is none."""
-    return "–" if value is None else f"{100 * value:.1f}%"
+    return "–" if value is None or math.isnan(value) else f"{100 * value:.1f}%"

@@ -1,6 +1,7 @@
 """The clients' half: each shares its vector among the committee."""
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -38,7 +39,7 @@ class Memory:
 def share(
     party: Party,
     session: Session,
-    integers: dict[int, NDArray[np.int64]],
+    integers: Mapping[int, NDArray[np.int64]],
     memory: Memory,
     source: field.Source = os.urandom,
 ) -> tuple[Wire, Memory]:

@@ -76,13 +76,12 @@ def quantise(
     sizes = [block.size for block in blocks]
     if values.shape[1] != sum(sizes):
         raise ValueError(f"{values.shape[1]} coordinates, the blocks have {sum(sizes)}")
-    if draws is None:
-        draws = field.draw(values.shape, 2**53) * 2.0**-53
+    uniform = field.draw(values.shape, 2**53) * 2.0**-53 if draws is None else draws
     parts = np.split(values, np.cumsum(sizes)[:-1], axis=1)
     clipped = [clip_rows(v, block.clip) for v, block in zip(parts, blocks, strict=True)]
     scaled = np.hstack(clipped) / scales(blocks)
     floor = np.floor(scaled)
-    integers = floor.astype(np.int64) + (draws < scaled - floor)
+    integers = floor.astype(np.int64) + (uniform < scaled - floor)
     # by construction, whatever the arithmetic of floating point does
     limits = np.repeat([block.limit for block in blocks], sizes)
     return np.clip(integers, -limits, limits)

@@ -165,7 +165,8 @@ class SecureSum(HiddenSum):
 
     def _introduce(self, vault: Wire, clients: Sequence[int]) -> tuple[Wire, Wire]:
         """Make the keys of a run; whoever is asked again forgets them, but not what it answered."""
-        folder, signing, roster = vault.get("identities"), keys.new_identities(clients), {}
+        folder, signing = vault.get("identities"), keys.new_identities(clients)
+        roster: dict[int, bytes] = {}
         if isinstance(folder, bytes) and folder:
             path = Path(folder.decode()).expanduser()
             identities.check_demands(path, self.config)

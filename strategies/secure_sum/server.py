@@ -50,7 +50,8 @@ def collect(
             try:
                 if isinstance(back, str):
                     raise Refused(back)
-                join(session, phase, [back], places[host], senders)
+                there = set(places[host]) & set(asked) if phase == "shares" else places[host]
+                join(session, phase, [back], there, senders)
                 good[host] = back
             except Refused as reason:
                 refusals.append(f"host {host}: {reason}")

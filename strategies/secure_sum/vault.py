@@ -38,8 +38,8 @@ def restored(party: Party, session: Session, wire: Wire) -> Host:
     host = Host(party, Memory((numbers[0], numbers[1]), (numbers[2], numbers[3]), numbers[4]))
     if "survivors" in wire:
         sums = np.frombuffer(_raw(wire, "sums"), dtype="<u8").reshape(-1, size)
-        ids = (ids_of(wire, name, clients) for name in ("members", "survivors"))
-        host.held = Listed(session, *ids, sums)
+        able, survivors = (ids_of(wire, name, clients) for name in ("members", "survivors"))
+        host.held = Listed(session, able, survivors, sums)
     elif "senders" in wire:
         here, senders = (ids_of(wire, name, clients) for name in ("members", "senders"))
         shape = len(here), len(senders)

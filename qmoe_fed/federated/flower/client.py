@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
@@ -20,15 +20,17 @@ from qmoe_fed.data import Projection
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import make_mechanisms
 from qmoe_fed.federated.flower import messages as wire
+from qmoe_fed.federated.flower.phases import PHASE, asked_of, reply_hidden
+from qmoe_fed.federated.hidden import Wire
 from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism, group_of, grouped
 from qmoe_fed.federated.model import Model
-from qmoe_fed.federated.updates import ClientTable
+from qmoe_fed.federated.updates import ClientTable, Cohort
 from qmoe_fed.models import Parameters
 from qmoe_fed.results.checkpoint import host_file
-from qmoe_fed.results.run_directory import read_tensors, write_tensors
+from qmoe_fed.results.run_directory import RunDirectory, read_tensors, write_tensors
 
-KEPT, SETUP = "kept", "setup"
+KEPT, SETUP, VAULT, ANSWERED = "kept", "setup", "vault", "answered"
 
 Measure = Callable[[Host, Kept, Parameters, Sequence[int]], ClientTable]
 
@@ -38,7 +40,8 @@ def client_app() -> ClientApp:
     app = ClientApp()
     app.query("join")(_join)
     app.train()(_train)
-    app.evaluate()(partial(_answer, Host.score))
+    app.evaluate()(_score)
+    app.query("hidden")(_answer_phase)
     app.evaluate("routing")(partial(_answer, Host.routing))
     app.evaluate("unseen")(partial(_answer, lambda host, kept, *asked: host.unseen(*asked)))
     app.query("save")(_save_experts)
@@ -59,6 +62,8 @@ def _train(message: Message, context: Context) -> Message:
     number, mu = int(settings[wire.ROUND]), settings.get("proximal-mu")  # of Flower's FedProx
     kept, cohort = host.train(kept, shared, settings[wire.CLIENTS], number, mu)
     _keep(context, kept)
+    if host.hidden:
+        return _hide(message, context, host, "shares", (shared, cohort))
     examples, losses = cohort.weights.long().tolist(), cohort.losses.tolist()
     metrics = {wire.CLIENT: [*cohort.clients], wire.EXAMPLES: examples, wire.LOSS: losses}
     reply = _reply(message, metrics)
@@ -66,9 +71,57 @@ def _train(message: Message, context: Context) -> Message:
     return reply
 
 
+def _score(message: Message, context: Context) -> Message:
+    host, clients = _host(context), wire.settings_of(message)[wire.CLIENTS]
+    if not host.hidden:
+        return _answer(Host.score, message, context)
+    kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
+    table = host.score(kept, shared, clients)
+    return _hide(message, context, host, "shares", (shared, table))
+
+
+def _answer_phase(message: Message, context: Context) -> Message:
+    return _hide(message, context, _host(context), wire.settings_of(message)[PHASE])
+
+
+def _hide(
+    message: Message,
+    context: Context,
+    host: Host,
+    phase: str,
+    hidden: tuple[Parameters, Cohort | ClientTable] | None = None,
+) -> Message:
+    """Answer in a phase of a hidden sum; what must not be forgotten is written down before."""
+    if not host.hidden:
+        raise UserError(f"{phase}: the settings of this host name no mechanism that hides rows")
+    before = _vault(context)
+    asked, here = asked_of(message), host.clients
+    answer, vault = host.hidden.answer(before, phase, asked, here, hidden)
+    context.state[VAULT] = ConfigRecord({**vault})
+    if not host.hidden.memory(before).equal(memory := host.hidden.memory(vault)):
+        _write_memory(context, host, memory)
+    return reply_hidden(message, answer)
+
+
+def _vault(context: Context) -> Wire:
+    """Return what this SuperNode keeps for hidden sums, secrets too; it is never written down."""
+    own: Wire = {"identities": str(context.node_config.get("identities", "")).encode()}
+    record = context.state.config_records.get(VAULT, ConfigRecord())
+    return {k: v for k, v in record.items() if isinstance(v, int | bytes)} | own
+
+
+def _write_memory(context: Context, host: Host, memory: Tensor) -> None:
+    """Write down what was answered, beside the checkpoint that one could go on from."""
+    if ANSWERED in context.state:
+        folder = Path(str(context.state.config_records[ANSWERED]["folder"]))
+        write_tensors(folder / f"answered-{host.number}.safetensors", {"memory": memory})
+
+
 def _answer(measure: Measure, message: Message, context: Context) -> Message:
     """Answer with a table of the clients that the message is about."""
     host, clients = _host(context), wire.settings_of(message)[wire.CLIENTS]
+    if host.hidden and not set(clients) <= {*host.model.config.federation.unseen_clients}:
+        raise UserError("the mechanisms of this run let no table of training clients leave a host")
     kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
     table = measure(host, kept, shared, clients)
     columns = {wire.CLIENT: table.clients, **table.columns}
@@ -78,9 +131,13 @@ def _answer(measure: Measure, message: Message, context: Context) -> Message:
 def _save_experts(message: Message, context: Context) -> Message:
     """Write what belongs to the clients that live here alone, and whose it is."""
     host, folder = _host(context), Path(wire.settings_of(message)["folder"])
-    private: Parameters = {}
-    if host.clients:
-        private = host.private(_kept(context, host), _tensors(wire.arrays_of(message), host))
+    kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
+    private = host.private(kept, shared) if host.clients else {}
+    if host.clients and host.hidden:  # the server does not have their scores
+        table = host.score(kept, shared, host.clients)
+        columns = {wire.CLIENT: table.clients, **table.columns}
+        values = {name: column.tolist() for name, column in columns.items()}
+        RunDirectory(folder).write_columns(f"clients-{host.number}.json", values)
     if private:
         tensors = {**private, "clients": torch.tensor(host.clients)}
         write_tensors(host_file(folder, host.number), tensors)
@@ -92,6 +149,9 @@ def _save_kept(message: Message, context: Context) -> Message:
     host, settings = _host(context), wire.settings_of(message)
     kept, number = grouped(vars(_kept(context, host))), torch.tensor(settings[wire.ROUND])
     write_tensors(host_file(Path(settings["folder"]), host.number), {**kept, "round": number})
+    if host.hidden:
+        context.state[ANSWERED] = ConfigRecord({"folder": settings["folder"]})
+        _write_memory(context, host, host.hidden.memory(_vault(context)))
     return Message(RecordDict(), reply_to=message)
 
 
@@ -104,6 +164,13 @@ def _restore_kept(message: Message, context: Context) -> Message:
     folder, number, hosts = Path(settings["folder"]), settings[wire.ROUND], settings["hosts"]
     sources = {client % hosts for client in host.clients}
     files = {source: _read(host_file(folder, source), number) for source in sources}
+    if host.hidden:
+        vault = _vault(context)
+        for source in sources:
+            memory = read_tensors(folder / f"answered-{source}.safetensors")["memory"]
+            vault = host.hidden.remembering(vault, memory)
+        context.state[VAULT] = ConfigRecord({**vault})
+        context.state[ANSWERED] = ConfigRecord({"folder": str(folder)})
     like = {name: values[0] for tensors in files.values() for name, values in tensors.items()}
 
     def row(name: str, client: int) -> Tensor:

@@ -38,7 +38,8 @@ def finish(run: Run) -> None:
     folder = {"folder": str(run.path / "experts")}
     if fault := transport.tell("query.save", folder, run.state.shared):
         raise UserError(f"a host could not save its experts: {fault}")
-    _write_table(run, "clients.json", run.table)
+    if not transport.hidden:  # else each host has written its own
+        _write_table(run, "clients.json", run.table)
     summary = _summary(run, unseen, routing)
     run.directory.write_json("summary.json", summary)
     print_summary(summary)
@@ -62,12 +63,14 @@ def routing_summary(
             None.
     """
     experts, classes = config.model.num_experts, shape_of(config).classes
-    load = torch.stack([scores.columns[f"load-{i}"] for i in range(experts)], 1)
+    load = torch.stack([scores.columns[f"load-{i}"] for i in range(experts)], -1)
     class_information = None
     if cells is not None:
         joint = torch.stack([cells.columns[f"cell-{i}"].mean() for i in range(experts * classes)])
         class_information = mutual_information(joint.view(experts, classes))
-    described = vars(imbalance(load, scores.columns["routing-entropy"]))
+    described = vars(imbalance(load.view(-1, experts), scores.columns["routing-entropy"]))
+    if load.dim() == 1:  # means only
+        described["client_information"] = None
     return {**described, "class_information": class_information}
 
 
@@ -81,6 +84,10 @@ def _summary(run: Run, unseen: dict[str, Any], routing: dict[str, float | None])
     accuracy = spread(run.table.columns["accuracy"])
     headline = str(headline_size(config.unseen.sample_sizes))
     epsilon = run.record.get("train", {}).get("epsilon")
+    # a client's update has the form of what it is sent
+    bytes_up = sum(v.nbytes for v in run.state.shared.values())
+    if run.transport.hidden:
+        bytes_up = run.transport.hidden.bytes_up()
     return {
         "status": run.status,
         "reason": run.reason,
@@ -92,8 +99,7 @@ def _summary(run: Run, unseen: dict[str, Any], routing: dict[str, float | None])
         "share": config.federation.share,
         "seed": config.federation.seed,
         "router_parameters": sum(p.numel() for p in model.module.router.parameters()),
-        # a client's update has the form of what it is sent
-        "bytes_up_per_client_round": sum(v.nbytes for v in run.state.shared.values()),
+        "bytes_up_per_client_round": bytes_up,
         **{f"accuracy_{name}": value for name, value in accuracy.items()},
         "unseen_samples": int(headline) if unseen else None,
         **{

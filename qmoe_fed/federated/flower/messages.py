@@ -14,6 +14,8 @@ Server → host, ``evaluate…``: ``arrays`` and ``clients`` as above; the reply
                             mechanisms, asks for these means class by class. They tell the server
                             how a client's test samples are spread over the classes.
 
+Where a mechanism hides rows, replies are what ``phases`` says, without updates and metrics.
+
 Nothing else travels: no sample, and no parameter that ``share`` does not name.
 
 What cannot be read is left out, with a reason: a fault costs the client its part in the round,
@@ -52,6 +54,7 @@ class Hosts:
     """The SuperNodes of a federation; client c lives on the one with partition-id c mod S."""
 
     nodes: tuple[int, ...] = ()  # Flower's id of partition-id 0 … S-1; empty until all have joined
+    timeout: float | None = None  # seconds to wait for them in a phase of a hidden sum
 
     def group(self, clients: Iterable[int]) -> dict[int, list[int]]:
         """Return the clients by node id, in ascending order; nodes without any are left out."""
@@ -124,11 +127,14 @@ def read_replies(
             sent, faults = _sort_out(_rows(messages, layout), clients)
             parts.append(sent)
         except Unusable as fault:
-            # It may quote what the host sent: one line of the log, however long that is.
-            reason = " ".join(str(fault).split())[:MAX_REASON]
-            faults = [Rejection(client, reason) for client in clients]
+            faults = [Rejection(client, one_line(str(fault))) for client in clients]
         rejections += faults
     return Cohort.join(parts) if parts else Cohort.of_nobody(layout.size), rejections
+
+
+def one_line(reason: str) -> str:
+    """Return as a line of the log what may quote a host, however much that sent."""
+    return " ".join(reason.split())[:MAX_REASON]
 
 
 def _rows(messages: Sequence[Message], layout: Layout) -> Cohort:

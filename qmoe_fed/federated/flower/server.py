@@ -4,6 +4,7 @@ Each round is written down as it ends, and all there is to go on with at each ch
 ends a run, its ``summary.json`` says so, for the command line to read.
 """
 
+import math
 import shutil
 import time
 from collections.abc import Iterator, Mapping
@@ -160,8 +161,10 @@ def _write_down(run: Run, progress: Progress, started: float) -> None:
         run.table = run.transport.score(run.state)
         for metric in ("accuracy", "loss"):
             values = run.table.columns[metric]
-            deciles = values.quantile(torch.linspace(0, 1, 11, dtype=values.dtype)).tolist()
-            scores[metric] = {**spread(values, metric == "accuracy"), "deciles": deciles}
+            scores[metric] = {**spread(values, metric == "accuracy"), "deciles": [math.nan] * 11}
+            if values.dim():  # not where only means are known
+                tenths = torch.linspace(0, 1, 11, dtype=values.dtype)
+                scores[metric]["deciles"] = values.quantile(tenths).tolist()
     run.directory.add_round({**run.record, **scores, "seconds": time.monotonic() - started})
     if due:
         progress.show(number, scores)

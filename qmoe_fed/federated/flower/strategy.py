@@ -18,6 +18,8 @@ from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import ROUTER, check_chain, make_mechanisms, make_rules
 from qmoe_fed.federated.flower import messages as wire
 from qmoe_fed.federated.flower.messages import Hosts
+from qmoe_fed.federated.flower.phases import GridPhases, send_along
+from qmoe_fed.federated.hidden import Sum, hidden_cohort, hidden_sum
 from qmoe_fed.federated.mechanism import Memory, group_of, grouped
 from qmoe_fed.federated.rules import Rules, StepState, close_round, open_round
 from qmoe_fed.federated.updates import Layout, Rejection
@@ -32,6 +34,8 @@ class _Round(NamedTuple):
     asked: dict[int, list[int]]
     layout: Layout
     shared: Tensor
+    phases: GridPhases
+    what: Sum
 
 
 class RouterStrategy(Strategy):
@@ -69,11 +73,15 @@ class RouterStrategy(Strategy):
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> list[Message]:
         """Sample clients and return a message per host that has any; errors as ``open_round``."""
-        asked = self.hosts.group(open_round(self.rules, server_round))
+        sampled, shared = open_round(self.rules, server_round), wire.to_tensors(arrays)
+        asked, phases = self.hosts.group(sampled), GridPhases(grid, self.hosts)
         layout = Layout({name: tuple(a.shape) for name, a in arrays.items()}, self.angles)
-        self._round = _Round(server_round, asked, layout, layout.flat(wire.to_tensors(arrays)))
+        what = Sum("train", server_round, shared, sampled, len(self.hosts.nodes))
+        self._round = _Round(server_round, asked, layout, layout.flat(shared), phases, what)
         settings = {**config, wire.ROUND: server_round}
-        return wire.cohort_messages(asked, arrays, settings, MessageType.TRAIN)
+        messages = wire.cohort_messages(asked, arrays, settings, MessageType.TRAIN)
+        hidden = hidden_sum(self.rules.mechanisms)
+        return send_along(messages, hidden.prepare(what, phases)) if hidden else messages
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -81,9 +89,13 @@ class RouterStrategy(Strategy):
         """Return the next shared parameters, None if the round does not count, and metrics."""
         if self._round is None or self._round.number != server_round:
             raise RuntimeError(f"aggregate_train({server_round}) without its configure_train")
-        number, asked, layout, shared = self._round
+        number, asked, layout, shared, phases, what = self._round
         sampled, step = sum(map(len, asked.values())), self._step_state
-        rows, unread = wire.read_replies(replies, asked, layout)
+        if hidden := hidden_sum(self.rules.mechanisms):
+            phases.shares = list(replies)
+            rows, unread = hidden_cohort(hidden, self.rules, what, layout, phases)
+        else:
+            rows, unread = wire.read_replies(replies, asked, layout)
         end = close_round(self.rules, number, sampled, rows, unread, layout, shared, step)
         self._step_state, self.rejections = end.step, end.rejections
         for one in end.rejections:

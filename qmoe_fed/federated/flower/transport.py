@@ -16,8 +16,11 @@ from qmoe_fed.errors import UserError
 from qmoe_fed.federated.federation import Report, State
 from qmoe_fed.federated.flower import messages as wire
 from qmoe_fed.federated.flower.grid import VirtualGrid
+from qmoe_fed.federated.flower.phases import GridPhases, send_along
 from qmoe_fed.federated.flower.strategy import RouterStrategy, make_strategy
+from qmoe_fed.federated.hidden import HiddenSum, Refused, Sum, hidden_sum
 from qmoe_fed.federated.model import Model
+from qmoe_fed.federated.rules import TooFewClients
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.models import Parameters
 
@@ -34,8 +37,15 @@ class FlowerTransport:
 
     def __init__(self, grid: Grid, model: Model, projection: Projection) -> None:
         self.config, self.model, self.projection = model.config, model, projection
-        self.grid, self.hosts = grid, wire.Hosts()
+        self.grid, self.hosts = grid, wire.Hosts(timeout=self.config.federation.round_timeout)
         self.strategy = make_strategy(self.config, self.hosts, model.angles)
+
+    @property
+    def hidden(self) -> HiddenSum | None:
+        """The mechanism that hides who sends what, if there is one."""
+        if isinstance(self.strategy, RouterStrategy):
+            return hidden_sum(self.strategy.rules.mechanisms)
+        return None
 
     def join(self) -> None:
         """Wait until every SuperNode knows how inputs become angles; UserError if one does not."""
@@ -66,8 +76,23 @@ class FlowerTransport:
         return replace(state, round=number), report
 
     def score(self, state: State) -> ClientTable:
-        """Collect the scores of all clients."""
-        return self._ask(range(self.config.federation.num_clients), state, "evaluate")
+        """Collect the scores of all clients, or their means where a mechanism hides scores."""
+        clients = range(self.config.federation.num_clients)
+        if not self.hidden:
+            return self._ask(clients, state, "evaluate")
+        phases = GridPhases(self.grid, self.hosts)
+        what = Sum("score", state.round, state.shared, clients, len(self.hosts.nodes))
+        asked, arrays = self.hosts.group(clients), wire.to_record(state.shared)
+        messages = wire.cohort_messages(asked, arrays, {}, "evaluate")
+        request = self.hidden.prepare(what, phases)
+        phases.shares = self._send(send_along(messages, request))[0]
+        names = self.hidden.scores
+        try:
+            values = self.hidden.total(what, phases)[1]
+        except (TooFewClients, Refused) as reason:
+            logger.warning("no scores after round %d: %s", state.round, reason)
+            values = torch.full((len(names),), torch.nan, dtype=torch.float64)
+        return ClientTable.of_means(dict(zip(names, values, strict=True)))
 
     def routing(self, state: State) -> ClientTable:
         """Collect the expert loads by class of all clients."""
