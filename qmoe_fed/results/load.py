@@ -56,7 +56,12 @@ class Run:
     @cached_property
     def clients(self) -> Columns:
         """Final metrics of the clients; ``client`` holds their ids."""
-        return self._columns("clients.json")
+        own = sorted(self.path.glob("experts/clients-*.json"))  # where scores stay with the hosts
+        parts = [self._columns(f"experts/{file.name}") for file in own]
+        if sum(len(part["client"]) for part in parts) < self.config.federation.num_clients:
+            return self._columns("clients.json")
+        order = np.concatenate([part["client"] for part in parts]).argsort()
+        return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
 
     @cached_property
     def unseen(self) -> Columns:

@@ -4,8 +4,7 @@
 
 makes ``roster.json``, everyone's public signing keys, and ``client-‹id›.key``, the private ones. A
 host gets the roster and its own clients' keys in a folder that it names when it is started:
-``flower-supernode … --node-config "partition-id=0 num-partitions=2 identities='/path'"``. There it
-may also say, in ``demands.toml``, which settings a run must have for it to take part.
+``flower-supernode … --node-config "partition-id=0 num-partitions=2 identities='/path'"``.
 """
 
 import json
@@ -15,8 +14,6 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from qmoe_fed.config import Config
-from qmoe_fed.config.settings import read_toml
 from qmoe_fed.errors import UserError
 from strategies.secure_sum.keys import new_identities, roster_of
 
@@ -54,22 +51,6 @@ def read(
             "python -m strategies.secure_sum.identities FOLDER CLIENTS"
         ) from error
     return own, roster
-
-
-def check_demands(folder: Path, config: Config) -> None:
-    """Refuse a run whose settings are not those that this host demands.
-
-    Raises:
-        UserError: One differs.
-    """
-    if (file := folder / "demands.toml").is_file():
-        settings = config.to_flat()
-        for name, value in read_toml(file).items():
-            if settings.get(name) != value:
-                raise UserError(
-                    f"secure-sum: this host takes part in runs with {name} = {value!r} only "
-                    f"({file}); this one has {settings.get(name)!r}"
-                )
 
 
 if __name__ == "__main__":

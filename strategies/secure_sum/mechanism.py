@@ -168,16 +168,10 @@ class SecureSum(HiddenSum):
         folder, signing = vault.get("identities"), keys.new_identities(clients)
         roster: dict[int, bytes] = {}
         if isinstance(folder, bytes) and folder:
-            path = Path(folder.decode()).expanduser()
-            identities.check_demands(path, self.config)
-            signing, roster = identities.read(path, clients)
-        elif folder is not None:
-            logger.warning(
-                "secure-sum: this host believes the server who the others are (no identities in "
-                "its node-config): that protects from a server that looks, not from one that lies"
-            )
+            signing, roster = identities.read(Path(folder.decode()).expanduser(), clients)
         party, wire = keys.start(signing, roster, self._run)
-        return wire, {**vault, **keys_of(party)}
+        believes = folder is not None and not roster
+        return {**wire, "believes": int(believes)}, {**vault, **keys_of(party)}
 
     def _integers(
         self, kind: str, number: int, table: Cohort | ClientTable
@@ -232,6 +226,14 @@ class SecureSum(HiddenSum):
                     logger.warning("secure-sum: host %d has no part in the run: %s", host, reason)
             clients = self.config.federation.num_clients
             self.introduced = keys.join_keys([*good.values()], clients)
+            if believing := sum(wire.get("believes") == 1 for wire in good.values()):
+                logger.warning(
+                    "secure-sum: %d of %d hosts believe the server who the others are (no "
+                    "identities in their node-config), which protects them from a server that "
+                    "looks, not from one that lies",
+                    believing,
+                    what.hosts,
+                )
             for host, back in ask("meet", dict.fromkeys(good, self.introduced)).items():
                 if isinstance(back, str):
                     logger.warning("secure-sum: host %d has not met the others: %s", host, back)

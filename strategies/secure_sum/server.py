@@ -19,6 +19,8 @@ from strategies.secure_sum.keys import SIGNATURE
 from strategies.secure_sum.settings import TAG, Session
 from strategies.secure_sum.wire import entry, id_bytes, ids_of, joined
 
+TOLD = 3  # refusals, when a round is lost
+
 
 def collect(
     session: Session,
@@ -64,7 +66,7 @@ def collect(
         count = len(ids_of(shares, "clients", session.settings.clients))
         seats = {h: [m for m in session.committee if m in there] for h, there in places.items()}
         wires = {h: deliver(session, shares, seated) for h, seated in seats.items() if seated}
-        reports = hear("report", wires, count)
+        reports = hear("report", wires, count) if count >= session.settings.least else {}
         report = join(session, "report", [*reports.values()], senders=count)
         listed = listing = survivors(session, shares, report)
         members: Collection[int] = reports
@@ -74,7 +76,8 @@ def collect(
         sums = hear("sums", dict.fromkeys(members, listing))
         total = open_sum(session, listed, join(session, "sums", [*sums.values()]))
     except TooFewClients as few:
-        raise TooFewClients("; ".join([str(few), *refusals])) from few
+        more = [f"and {len(refusals) - TOLD} more"] if len(refusals) > TOLD else []
+        raise TooFewClients("; ".join([str(few), *refusals[:TOLD], *more])) from few
     return ids_of(listed, "survivors", session.settings.clients), total
 
 

@@ -16,6 +16,7 @@ from flwr.clientapp import ClientApp
 from torch import Tensor
 
 from qmoe_fed.config import Config
+from qmoe_fed.config.settings import read_toml
 from qmoe_fed.data import Projection
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import make_mechanisms
@@ -206,7 +207,19 @@ def _host(context: Context) -> Host:
             '--node-config "partition-id=0 num-partitions=2" (0 and 2 as the case may be)'
         )
     settings = tuple(sorted(context.run_config.items()))
-    return _make_host(settings, projection, *(int(context.node_config[key]) for key in wire.PLACE))
+    host = _make_host(settings, projection, *(int(context.node_config[key]) for key in wire.PLACE))
+    _check_demands(str(context.node_config.get("demands", "")), host.model.config.to_flat())
+    return host
+
+
+def _check_demands(file: str, settings: Mapping[str, object]) -> None:
+    """Refuse a run without the settings that this host demands: the server chooses the others."""
+    for name, value in (read_toml(file) if file else {}).items():
+        if settings.get(name) != value:
+            raise UserError(
+                f"this host takes part in runs with {name} = {value!r} only ({file}); this one has "
+                f"{settings.get(name)!r}"
+            )
 
 
 @lru_cache(maxsize=8)
