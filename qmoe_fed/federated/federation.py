@@ -51,7 +51,7 @@ class State:
     kept: Kept | None = None
     step: StepState | None = None
     mechanisms: Sequence[Mechanism] = ()
-    vault: Wire = field(default_factory=dict)
+    vault: Wire = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True)

@@ -46,13 +46,13 @@ class SecureSum(HiddenSum):
     Attributes:
         config: The run.
         settings: The protocol, by what is summed.
-        introduced: The introductions that the server has handed round.
+        publics: Keys of the clients who have introduced themselves, on the server.
         attempt: How often the run has been gone on with.
     """
 
     config: Config
     settings: Mapping[str, Settings]
-    introduced: Wire = field(default_factory=dict)
+    publics: dict[int, bytes] = field(default_factory=dict)
     attempt: int = 0
 
     @classmethod
@@ -151,7 +151,7 @@ class SecureSum(HiddenSum):
         if phase == "shares":
             if hidden is None:
                 raise Refused("shares: this host was not asked to train or to be scored")
-            told = _fingerprint(hidden[0], party.publics)
+            told = _fingerprint(kind, hidden[0], party.publics)
             integers = self._integers(kind, number, hidden[1])
             own = {"memory": own["memory"]} if "memory" in own else {}
         session = Session(self.settings[kind], number, attempt, told)
@@ -212,39 +212,42 @@ class SecureSum(HiddenSum):
 
     def prepare(self, what: Sum, ask: Ask) -> Wire:
         """Have all hosts meet, if they have not, and return what is sent along with a request."""
-        if not self.introduced:
-            places, good = self._places(what.hosts), dict[int, Wire]()
-            for host, wire in ask("keys", {host: {} for host in places}).items():
-                try:
-                    if isinstance(wire, str):
-                        raise Refused(wire)
-                    known = keys.claimed(wire, self.config.federation.num_clients)
-                    if strangers := set(keys.read_keys(wire, known, self._run)) - {*places[host]}:
-                        raise Refused(f"keys for clients {sorted(strangers)}, who are not there")
-                    good[host] = wire
-                except Refused as reason:
-                    logger.warning("secure-sum: host %d has no part in the run: %s", host, reason)
-            clients = self.config.federation.num_clients
-            self.introduced = keys.join_keys([*good.values()], clients)
-            if believing := sum(wire.get("believes") == 1 for wire in good.values()):
-                logger.warning(
-                    "secure-sum: %d of %d hosts believe the server who the others are (no "
-                    "identities in their node-config), which protects them from a server that "
-                    "looks, not from one that lies",
-                    believing,
-                    what.hosts,
-                )
-            for host, back in ask("meet", dict.fromkeys(good, self.introduced)).items():
-                if isinstance(back, str):
-                    logger.warning("secure-sum: host %d has not met the others: %s", host, back)
-        known = keys.claimed(self.introduced, self.config.federation.num_clients)
-        publics = keys.read_keys(self.introduced, known, self._run)
+        if not self.publics:
+            self._introduce_all(what.hosts, ask)
         return {
             "kind": KINDS.index(what.kind),
             "round": what.round + (what.kind == "score"),  # the first scores are of round 0
             "attempt": self.attempt,
-            "parameters": _fingerprint(what.shared, publics),
+            "parameters": _fingerprint(what.kind, what.shared, self.publics),
         }
+
+    def _introduce_all(self, hosts: int, ask: Ask) -> None:
+        places, clients, good = self._places(hosts), self.config.federation.num_clients, []
+        self.publics = {}
+        for host, wire in ask("keys", {host: {} for host in places}).items():
+            try:
+                if isinstance(wire, str):
+                    raise Refused(wire)
+                publics = keys.read_keys(wire, keys.claimed(wire, clients), self._run)
+                if strangers := publics.keys() - set(places[host]):
+                    raise Refused(f"keys for clients {sorted(strangers)}, who are not there")
+            except Refused as reason:
+                logger.warning("secure-sum: host %d has no part in the run: %s", host, reason)
+                continue
+            good.append(wire)
+            self.publics |= publics
+        if believing := sum(wire.get("believes") == 1 for wire in good):
+            logger.warning(
+                "secure-sum: %d of %d hosts believe the server who the others are (no identities "
+                "in their node-config): that protects from a server that looks, not from one that "
+                "lies",
+                believing,
+                hosts,
+            )
+        introductions = keys.join_keys(good, clients)
+        for host, back in ask("meet", dict.fromkeys(places, introductions)).items():
+            if isinstance(back, str):
+                logger.warning("secure-sum: host %d has not met the others: %s", host, back)
 
     def total(self, what: Sum, ask: Ask) -> tuple[tuple[int, ...], Tensor]:
         """Return whose rows are in the sum, and their mean; as ``HiddenSum.total``."""
@@ -278,7 +281,7 @@ class SecureSum(HiddenSum):
 
     def load_state_dict(self, state: Memory) -> None:
         """Go on from a saved state, with new keys."""
-        self.attempt, self.introduced = int(state["attempt"]) + 1, {}
+        self.attempt, self.publics = int(state["attempt"]) + 1, {}
 
     def _places(self, hosts: int) -> dict[int, range]:
         clients = self.config.federation.num_clients
@@ -298,11 +301,11 @@ def _head(wire: Wire) -> tuple[str, int, int]:
     return KINDS[kind], number, attempt
 
 
-def _fingerprint(shared: Parameters, publics: Mapping[int, bytes]) -> bytes:
-    """Return a hash of what a round starts from: parameters, and who has met with which keys."""
+def _fingerprint(kind: str, shared: Parameters, publics: Mapping[int, bytes]) -> bytes:
+    """Return a hash of what a sum starts from: parameters, and who has met with which keys."""
     met = b"".join(c.to_bytes(4, "little") + key for c, key in sorted(publics.items()))
     values = {name: values.cpu().numpy() for name, values in shared.items()}
-    return fingerprint({**values, "": np.frombuffer(met, dtype=np.uint8)})
+    return fingerprint({**values, "": np.frombuffer(kind.encode() + met, dtype=np.uint8)})
 
 
 def _scores(config: Config) -> list[str]:

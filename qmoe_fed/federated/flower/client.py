@@ -11,27 +11,26 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
 from qmoe_fed.config import Config
-from qmoe_fed.config.settings import read_toml
 from qmoe_fed.data import Projection
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import make_mechanisms
 from qmoe_fed.federated.flower import messages as wire
-from qmoe_fed.federated.flower.phases import PHASE, asked_of, reply_hidden
-from qmoe_fed.federated.hidden import Wire
+from qmoe_fed.federated.flower.hiding import check_demands, hide, read_memory, write_memory
+from qmoe_fed.federated.flower.phases import PHASE
 from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism, group_of, grouped
 from qmoe_fed.federated.model import Model
-from qmoe_fed.federated.updates import ClientTable, Cohort
+from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.models import Parameters
 from qmoe_fed.results.checkpoint import host_file
 from qmoe_fed.results.run_directory import RunDirectory, read_tensors, write_tensors
 
-KEPT, SETUP, VAULT, ANSWERED = "kept", "setup", "vault", "answered"
+KEPT, SETUP = "kept", "setup"
 
 Measure = Callable[[Host, Kept, Parameters, Sequence[int]], ClientTable]
 
@@ -64,7 +63,7 @@ def _train(message: Message, context: Context) -> Message:
     kept, cohort = host.train(kept, shared, settings[wire.CLIENTS], number, mu)
     _keep(context, kept)
     if host.hidden:
-        return _hide(message, context, host, "shares", (shared, cohort))
+        return hide(message, context, host, "shares", (shared, cohort))
     examples, losses = cohort.weights.long().tolist(), cohort.losses.tolist()
     metrics = {wire.CLIENT: [*cohort.clients], wire.EXAMPLES: examples, wire.LOSS: losses}
     reply = _reply(message, metrics)
@@ -78,44 +77,11 @@ def _score(message: Message, context: Context) -> Message:
         return _answer(Host.score, message, context)
     kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
     table = host.score(kept, shared, clients)
-    return _hide(message, context, host, "shares", (shared, table))
+    return hide(message, context, host, "shares", (shared, table))
 
 
 def _answer_phase(message: Message, context: Context) -> Message:
-    return _hide(message, context, _host(context), wire.settings_of(message)[PHASE])
-
-
-def _hide(
-    message: Message,
-    context: Context,
-    host: Host,
-    phase: str,
-    hidden: tuple[Parameters, Cohort | ClientTable] | None = None,
-) -> Message:
-    """Answer in a phase of a hidden sum; what must not be forgotten is written down before."""
-    if not host.hidden:
-        raise UserError(f"{phase}: the settings of this host name no mechanism that hides rows")
-    before = _vault(context)
-    asked, here = asked_of(message), host.clients
-    answer, vault = host.hidden.answer(before, phase, asked, here, hidden)
-    context.state[VAULT] = ConfigRecord({**vault})
-    if not host.hidden.memory(before).equal(memory := host.hidden.memory(vault)):
-        _write_memory(context, host, memory)
-    return reply_hidden(message, answer)
-
-
-def _vault(context: Context) -> Wire:
-    """Return what this SuperNode keeps for hidden sums, secrets too; it is never written down."""
-    own: Wire = {"identities": str(context.node_config.get("identities", "")).encode()}
-    record = context.state.config_records.get(VAULT, ConfigRecord())
-    return {k: v for k, v in record.items() if isinstance(v, int | bytes)} | own
-
-
-def _write_memory(context: Context, host: Host, memory: Tensor) -> None:
-    """Write down what was answered, beside the checkpoint that one could go on from."""
-    if ANSWERED in context.state:
-        folder = Path(str(context.state.config_records[ANSWERED]["folder"]))
-        write_tensors(folder / f"answered-{host.number}.safetensors", {"memory": memory})
+    return hide(message, context, _host(context), wire.settings_of(message)[PHASE])
 
 
 def _answer(measure: Measure, message: Message, context: Context) -> Message:
@@ -150,9 +116,7 @@ def _save_kept(message: Message, context: Context) -> Message:
     host, settings = _host(context), wire.settings_of(message)
     kept, number = grouped(vars(_kept(context, host))), torch.tensor(settings[wire.ROUND])
     write_tensors(host_file(Path(settings["folder"]), host.number), {**kept, "round": number})
-    if host.hidden:
-        context.state[ANSWERED] = ConfigRecord({"folder": settings["folder"]})
-        _write_memory(context, host, host.hidden.memory(_vault(context)))
+    write_memory(context, host, Path(settings["folder"]))
     return Message(RecordDict(), reply_to=message)
 
 
@@ -165,13 +129,7 @@ def _restore_kept(message: Message, context: Context) -> Message:
     folder, number, hosts = Path(settings["folder"]), settings[wire.ROUND], settings["hosts"]
     sources = {client % hosts for client in host.clients}
     files = {source: _read(host_file(folder, source), number) for source in sources}
-    if host.hidden:
-        vault = _vault(context)
-        for source in sources:
-            memory = read_tensors(folder / f"answered-{source}.safetensors")["memory"]
-            vault = host.hidden.remembering(vault, memory)
-        context.state[VAULT] = ConfigRecord({**vault})
-        context.state[ANSWERED] = ConfigRecord({"folder": str(folder)})
+    read_memory(context, host, folder, sources)
     like = {name: values[0] for tensors in files.values() for name, values in tensors.items()}
 
     def row(name: str, client: int) -> Tensor:
@@ -208,18 +166,8 @@ def _host(context: Context) -> Host:
         )
     settings = tuple(sorted(context.run_config.items()))
     host = _make_host(settings, projection, *(int(context.node_config[key]) for key in wire.PLACE))
-    _check_demands(str(context.node_config.get("demands", "")), host.model.config.to_flat())
+    check_demands(str(context.node_config.get("demands", "")), host.model.config.to_flat())
     return host
-
-
-def _check_demands(file: str, settings: Mapping[str, object]) -> None:
-    """Refuse a run without the settings that this host demands: the server chooses the others."""
-    for name, value in (read_toml(file) if file else {}).items():
-        if settings.get(name) != value:
-            raise UserError(
-                f"this host takes part in runs with {name} = {value!r} only ({file}); this one has "
-                f"{settings.get(name)!r}"
-            )
 
 
 @lru_cache(maxsize=8)
