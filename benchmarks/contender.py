@@ -36,6 +36,7 @@ BeforeRound = Callable[[NDArray[np.float32]], None]
 
 CLIENTS = {"pennylane": "stock_client", "no_op": "no_op_fed.no_op_fed"}
 CHANGES = {  # a round is five steps of 32 samples and nothing else
+    "expert-fit": "gradient",
     "num-unseen-clients": 0,
     "local-epochs": 1,
     "train-samples": 160,

@@ -21,6 +21,7 @@ import federation
 import roofline
 import router
 import secure_sum
+import solving
 import startup
 import study
 import torch
@@ -36,6 +37,8 @@ QUICK: dict[str, Section] = {
     "secure sum": lambda _: secure_sum.measure([(50, 6, 0.1, True)]),
     "notebook": lambda data: [study.notebook(data, epochs=1, slice_size=32)],
     "seeds": lambda _: study.seeds_together(4, 0.5),
+    "solved steps": lambda _: solving.steps(50, 0.5),
+    "solved fits": lambda _: solving.fits(8, 200, 2, 0.5),
     "import": lambda _: [startup.imports(1)],
 }
 
@@ -59,6 +62,8 @@ FULL: dict[str, Section] = {
     "two SuperNodes": lambda _: federation.on_supernodes([1000, 10_000, 100_000], rounds=5),
     "notebook": lambda data: [study.notebook(data, epochs=3, slice_size=128)],
     "seeds": lambda _: study.seeds_together(20, 5),
+    "solved steps": lambda _: (row for n in (50, 1000) for row in solving.steps(n, 10)),
+    "solved fits": lambda _: (row for d in (8, 32) for row in solving.fits(d, 2000, 10, 10)),
     "import": lambda _: [startup.imports(5)],
     "example, local": lambda _: [startup.example("local", 3)],
     "example, flower": lambda _: [startup.example("flower", 3)],

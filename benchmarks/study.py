@@ -121,7 +121,8 @@ def _pixels(data_dir: Path | None) -> tuple[Tensor, Tensor]:
 def seeds_together(seeds: int, seconds: float) -> Iterator[Result]:
     """Time seeds trained in one tensor program against one after another."""
     settings = {"num-clients": seeds, "num-unseen-clients": 0, "train-samples": 320}
-    config = Config.from_flat({**settings, "local-epochs": 2, "weight-decay": 0.0})
+    settings |= {"local-epochs": 2, "weight-decay": 0.0, "expert-fit": "gradient"}
+    config = Config.from_flat(settings)
     model = Model(config)
     samples = load_clients(config, range(seeds), fit_projection(config)).train
     start, task = model.initial(model.names, range(seeds)), model.task(model.names)

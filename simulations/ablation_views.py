@@ -23,7 +23,7 @@ from qmoe_fed.results.figures import style
 HERE = Path(__file__).parent
 PUBLISHED = published.read_published(HERE / "published.toml", "ablation")
 GRID = tomllib.loads((HERE / "ablation.toml").read_text())
-MODELS, SWEEPS, SIZES = GRID["models"], GRID["sweeps"], GRID["sizes"]
+MODELS, SWEEPS, SIZES, SOLVED = (GRID[key] for key in ("models", "sweeps", "sizes", "solved"))
 COLORS = {model: vars(style)[color] for model, color in GRID["colors"].items()}
 MIDDLE = 10, 90  # percentiles between which the middle 80% of the seeds lie
 

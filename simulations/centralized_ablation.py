@@ -13,7 +13,7 @@ from math import pi
 from pathlib import Path
 from typing import Any
 
-from ablation_views import MODELS, SIZES, SWEEPS, described, draw, tables
+from ablation_views import MODELS, SIZES, SOLVED, SWEEPS, described, draw, tables
 
 from qmoe_fed.config.settings import Tree, between, setting
 from qmoe_fed.data.pools import cache_dir
@@ -90,6 +90,19 @@ def cells(settings: Settings, images: list[str]) -> Iterator[Cell]:
         about = {"part": "models", "model": entry["model"], "experts": entry["experts"]}
         given = {"source": moons, "rates": sizes["rates"], "reported": REPORTED}
         yield Cell(fits, about, {"model": entry["settings"], "protocol": protocol, **given})
+    for dataset in ("mnist-10", MOONS):
+        for model in SOLVED if dataset in (*images, MOONS) else ():
+            given = {
+                "source": settings.source(dataset),
+                "rates": sizes["rates"] if dataset == MOONS else sizes["image-rates"],
+                "reported": (),
+                "protocol": replace(protocol, batch_size=256),
+            }
+            experts = {"num-experts": 4, "expert-fit": "solve"}
+            if dataset != MOONS:
+                experts |= {"num-experts": 16, "qubits": 8, "layers": 4}
+            about = {"part": "solved", "dataset": dataset, "model": model}
+            yield Cell(fits, about, {"model": {**SOLVED[model], **experts}, **given})
     draws = {"draws": sizes["draws"], "seed": protocol.seed, "qubits": sizes["qubits"]}
     for readout, angle, layers in product(READOUTS, (pi, SMALL_ANGLE), sizes["layers"]):
         factors = {"readout": readout, "init_angle": angle, "layers": layers}

@@ -66,7 +66,8 @@ class Config(Tree):
         if solved and share in ("experts", "all"):
             raise UserError(
                 f"expert-fit = 'solve' with share = {share!r}: solved experts are made anew from a "
-                "client's own samples and never travel; share 'router', 'prior' or 'none'"
+                "client's own samples and never travel; share 'router', 'prior' or 'none', or set "
+                "expert-fit = 'gradient'"
             )
         if share == "prior" and not solved:
             raise UserError("share = 'prior' needs expert-fit = 'solve': a prior is solved towards")

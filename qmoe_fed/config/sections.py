@@ -104,7 +104,7 @@ class TrainingConfig(Section):
     weight_decay: float = setting(1e-3, between(0))  # of all parameters that are not angles
     proximal_mu: float = setting(0.0, between(0))  # pull of shared parameters to where they were
     load_balancing: float = setting(0.0, between(0))  # coefficient of Switch's auxiliary loss
-    expert_fit: str = setting("gradient", one_of("gradient", "solve"))
+    expert_fit: str = setting("solve", one_of("solve", "gradient"))
     support: float = setting(0.75, between(0.01, 0.99))  # largest share of a step; solve only
     ridge: float = setting(1.0, positive)  # λ for 8 samples, at the start; solve only
     freeze: str = setting("none", one_of("none", "router"))  # stays as it starts, alike for all

@@ -4,14 +4,14 @@ import argparse
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
 import torch
 from matplotlib.figure import Figure
 
-from qmoe_fed.config.settings import Section, Tree, between, read_toml, setting
+from qmoe_fed.config.settings import Section, Tree, between, kebab, read_toml, setting
 from qmoe_fed.errors import UserError
 from qmoe_fed.experiments.engine import Runner, Store
 from qmoe_fed.experiments.views.tables import Table
@@ -123,12 +123,16 @@ def _settings(study: Study[Settings], arguments: Sequence[str] | None) -> Settin
     add("--seeds", type=int, metavar="K", help="number of seeds: of the data and of the start")
     add("--first-seed", type=int, metavar="K", help="the first of them; others are fresh samples")
     add("--processes", type=int, metavar="K", help="processes that share the work")
+    scope: Any = next(item.type for item in fields(study.settings) if item.name == "scope")
+    for item in fields(scope):
+        if item.name not in {known.name for known in fields(Scope)}:
+            add(f"--{kebab(item.name)}", type=item.type, metavar="X", help="a setting of its scope")
     size = parser.add_mutually_exclusive_group()
     for name, settings in study.sizes.items():
         text = ", ".join(f"{key} = {value}" for key, value in settings.items())
-        size.add_argument(f"--{name}", dest="size", action="store_const", const=name, help=text)
+        size.add_argument(f"--{name}", dest="chosen", action="store_const", const=name, help=text)
     options = vars(parser.parse_args(arguments))
-    file, chosen = options.pop("config"), options.pop("size")
+    file, chosen = options.pop("config"), options.pop("chosen")
     given = {key.replace("_", "-"): value for key, value in options.items() if value is not None}
     written = read_toml(file) if file else {}
     return study.settings.from_flat({**written, **study.sizes.get(chosen, {}), **given})

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from qmoe_fed.config import Config
 from qmoe_fed.config.settings import Scalar
+from qmoe_fed.experiments.protocol import Protocol
+from qmoe_fed.learning.solving import Solve
 from qmoe_fed.models import LinearExperts, Mixture, build_model
 
 Model = Mapping[str, Scalar]
@@ -30,6 +32,14 @@ def build(model: Model, features: int, classes: int) -> Mixture:
     if not model:
         return Mixture(NoChoice(), LinearExperts(features, classes, 1))
     return build_model(Config.from_flat(model).model, features, classes)
+
+
+def solved(model: Model, features: int, classes: int, protocol: Protocol) -> Solve | None:
+    """Return how the experts of a model are solved; None unless ``expert-fit`` says so."""
+    if model.get("expert-fit") != "solve":
+        return None
+    experts = Config.from_flat(model).model.num_experts
+    return Solve(experts, features, classes, reach=protocol.batch_size)
 
 
 def router_parameters(model: nn.Module) -> int:

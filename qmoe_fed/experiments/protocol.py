@@ -7,7 +7,7 @@ lowest validation loss. Test samples have no way in.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -17,6 +17,7 @@ from qmoe_fed.config.settings import Section, between, setting
 from qmoe_fed.data import Samples
 from qmoe_fed.learning import Task, evaluate, train
 from qmoe_fed.learning.replicas import rows_of
+from qmoe_fed.learning.solving import Solve
 from qmoe_fed.models import Mixture, Parameters
 
 
@@ -62,6 +63,7 @@ def fit(
     learning_rates: Tensor,
     protocol: Protocol,
     trainable: frozenset[str] | None = None,
+    solve: Solve | None = None,
 ) -> Fit:
     """Fit P replicas of a model side by side; the result of one does not depend on the others.
 
@@ -74,12 +76,15 @@ def fit(
         learning_rates: Of the replicas, shape ``(P,)``.
         protocol: When to stop, and more.
         trainable: Names of the parameters to fit; None for all.
+        solve: How experts are solved, on the training samples; None: they are fitted like the rest.
     """
     settings = TrainingConfig(
         local_epochs=1, batch_size=protocol.batch_size, weight_decay=0.0, proximal_mu=0.0
     )
     names = frozenset(start) if trainable is None else trainable
     task = Task(model, names, settings, protocol.seed)
+    if solve:
+        task = replace(task, loss=solve.loss)
     active = torch.arange(len(seeds))  # those that have not stopped
     curves = torch.full((3, len(active), protocol.max_epochs), torch.nan)
     best_loss = torch.full((len(active),), torch.inf)
@@ -90,7 +95,8 @@ def fit(
         ids, rates = [seeds[int(i)] for i in active], learning_rates[active]
         own = train_samples.select(active)
         trained = train(task, parameters, own, ids, epoch, state, rates)
-        scores = evaluate(model, trained.parameters, validation.select(active))
+        mixtures = solve.mixtures(model, trained.parameters, own) if solve else trained.parameters
+        scores = evaluate(model, mixtures, validation.select(active))
         curves[:, active, epoch - 1] = torch.stack([trained.loss, scores.loss, scores.accuracy])
 
         better = scores.loss < best_loss[active]
@@ -104,4 +110,6 @@ def fit(
         if not len(active):
             break
         parameters, state = rows_of(trained.parameters, going), rows_of(trained.state, going)
+    if solve:
+        best = solve.mixtures(model, best, train_samples)
     return Fit(best, best_epoch, *curves)

@@ -197,9 +197,8 @@ class Model:
         """
         if not self.solve:
             return parameters
-        own = {name: values for name, values in parameters.items() if not name.startswith("fit.")}
         execution = self.config.training.execution
-        return {**own, **self.solve.solved(self.module, parameters, samples, execution)}
+        return self.solve.mixtures(self.module, parameters, samples, execution)
 
     def devices(self, clients: Sequence[int]) -> Parameters:
         """Return what the devices of some clients are, by name of the module's buffers.

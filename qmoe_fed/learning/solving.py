@@ -146,6 +146,13 @@ class Solve:
             parts.append({"experts.weight": weight, "experts.bias": bias})
         return join(parts)
 
+    def mixtures(
+        self, model: Mixture, parameters: Parameters, samples: Samples, execution: str = "vmap"
+    ) -> Parameters:
+        """Return the parameters of mixtures: ``solved`` experts in place of the fit's own."""
+        own = {name: values for name, values in parameters.items() if not name.startswith("fit.")}
+        return {**own, **self.solved(model, parameters, samples, execution)}
+
     def _look(
         self, model: Mixture, parameters: Parameters, x: Tensor, execution: str
     ) -> tuple[Tensor, Tensor]:

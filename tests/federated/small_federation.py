@@ -12,6 +12,7 @@ from qmoe_fed.federated.flower.server import run_federation
 
 SMALL = {
     "engine": "local",
+    "expert-fit": "gradient",
     "num-clients": 6,
     "num-unseen-clients": 3,
     "num-server-rounds": 3,

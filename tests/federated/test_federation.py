@@ -51,6 +51,8 @@ KINDS = [
     {**PRIVATE, "fraction_train": 0.5, "sampling": "poisson"},
     {"share": "all", "weighting": "examples", "server_step": "momentum"},
     {"share": "none"},
+    {"expert_fit": "solve", "share": "prior", "fraction_train": 0.5, "server_step": "momentum"},
+    {"expert_fit": "solve", "share": "none", "keep_optimizer_state": True},
     {"noise_channel": "depolarizing", "noise_strength": "uniform(0, 0.2)"},
     {"readout_error": "uniform(0, 0.3)", "layers": "1..3", "keep_optimizer_state": True},
     {"layers": "2..3", "share": "all", "weighting": "examples", "fraction_train": 0.5},

@@ -35,6 +35,7 @@ FEDAVG = "flwr.serverapp.strategy:FedAvg"
         {**PRIVATE, "fraction_train": 0.5, "sampling": "poisson", "max_epsilon": 2.9},
         {"share": "all", "keep_optimizer_state": True},
         {"share": "none"},
+        {"expert_fit": "solve", "share": "prior", "server_step": "adam"},
         {"strategy": FEDAVG, "fraction_train": 0.5},
     ],
     ids=lambda settings: " ".join(map(str, settings.values())) or "plain",

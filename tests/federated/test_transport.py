@@ -45,29 +45,37 @@ def everything_in(messages):
     return names, np.concatenate(values) if values else np.zeros(0)
 
 
+FIT = {"fit.log_ridge", "fit.ridge_slope", "fit.log_scale"}
+
+
 @pytest.mark.parametrize(
-    ("share", "expected"),
+    ("fit", "share", "expected"),
     [
-        ("router", {"router.theta"}),
-        ("experts", {"experts.weight", "experts.bias"}),
-        ("all", {"router.theta", "experts.weight", "experts.bias"}),
-        ("none", set()),
+        ("gradient", "router", {"router.theta"}),
+        ("gradient", "experts", {"experts.weight", "experts.bias"}),
+        ("gradient", "all", {"router.theta", "experts.weight", "experts.bias"}),
+        ("gradient", "none", set()),
+        ("solve", "router", {"router.theta", *FIT}),
+        ("solve", "prior", {"router.theta", *FIT, "fit.prior"}),
+        ("solve", "none", set()),
     ],
 )
-def test_only_what_is_shared_travels(tmp_path, share, expected):
-    grid, folder = federate(tmp_path / "run", supernodes=2, share=share)
-    setup_names = {"mean", "components", "low", "high"}
+def test_only_what_is_shared_travels(tmp_path, fit, share, expected):
+    grid, folder = federate(tmp_path / "run", supernodes=2, share=share, expert_fit=fit)
+    setup_names = {"mean", "components", "low", "high", "gain"}
     sent, _ = everything_in(grid.sent)
     received, _ = everything_in(grid.received)
     assert sent - setup_names == expected
     assert received == expected
     private = outcome(folder)["experts"]
     held = {name for experts in private.values() for name in experts}
-    assert held == {"router.theta", "experts.weight", "experts.bias"} - expected
+    fitted = FIT if (fit, share) == ("solve", "none") else set()
+    assert held == {"router.theta", "experts.weight", "experts.bias", *fitted} - expected
 
 
-def test_no_message_holds_an_expert_parameter_or_a_sample(tmp_path):
-    grid, folder = federate(tmp_path / "run", supernodes=2)
+@pytest.mark.parametrize("fit", ["gradient", "solve"])
+def test_no_message_holds_an_expert_parameter_or_a_sample(tmp_path, fit):
+    grid, folder = federate(tmp_path / "run", supernodes=2, expert_fit=fit)
     _, travelled = everything_in(grid.sent + grid.received)
     numbers = [
         value

@@ -13,6 +13,7 @@ APP = Path(__file__).parents[2] / "simulations" / "moons_fed"
 
 SETTINGS = {
     "engine": "local",
+    "expert-fit": "gradient",
     "seed": 1,
     "num-clients": 7,
     "num-unseen-clients": 5,

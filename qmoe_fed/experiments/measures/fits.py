@@ -8,10 +8,11 @@ import torch
 
 from qmoe_fed.experiments.cells import Measured, to_rows
 from qmoe_fed.experiments.datasets import Source, load
-from qmoe_fed.experiments.models import Model, all_parameters, build, router_parameters
+from qmoe_fed.experiments.models import Model, all_parameters, build, router_parameters, solved
 from qmoe_fed.experiments.protocol import Fit, Protocol, fit
 from qmoe_fed.experiments.statistics import accuracy, first_epoch, macro_f1
 from qmoe_fed.learning.replicas import apply, rows_of
+from qmoe_fed.learning.routing import ROUTER
 from qmoe_fed.models import Mixture, Parameters, initial_parameters
 
 TARGET = 0.9
@@ -92,6 +93,10 @@ def fit_all(
     streams, by_rate = [*source.streams] * len(rates), torch.tensor(rates)
     make = partial(build, model, data.features, data.classes)
     fresh, module = initial_parameters(make, protocol.seed, streams), make()
+    solve = solved(model, data.features, data.classes, protocol)
+    if solve:
+        router = {name: values for name, values in fresh.items() if name.startswith(ROUTER)}
+        fresh = {**router, **solve.initial(len(streams))}
     samples = data.train.select(rows), data.validation.select(rows)
     each = streams, by_rate.repeat_interleave(source.seeds)
-    return module, fit(module, begin(fresh), *samples, *each, protocol, frozenset(fresh))
+    return module, fit(module, begin(fresh), *samples, *each, protocol, frozenset(fresh), solve)

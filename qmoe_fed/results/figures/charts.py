@@ -106,7 +106,7 @@ def unseen_clients(run: Run) -> Figure:
             half = stdtrit(count - 1, 0.975) * accuracy.std(1, ddof=1) / np.sqrt(count)
             ax.fill_between(sizes, mean - half, mean + half, color=color, **style.BAND)
         ax.plot(sizes, mean, color=color, marker=marker, ms=4, lw=style.LINE, label=label)
-    ax.set_xscale("log", base=2)
+    ax.set_xscale("log" if sizes[0] else "symlog", base=2)
     ax.set_xticks(sizes, [f"{size:,}" for size in sizes])
     ax.xaxis.set_minor_locator(NullLocator())
     ax.set_ylim(top=min(ax.get_ylim()[1], 1.01))
