@@ -1,4 +1,4 @@
-"""The secure sum as a mechanism of a run: what is summed, and what it cannot go with."""
+"""The secure sum as a mechanism of a run: what hosts add, and what the server makes of it."""
 
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,25 +13,17 @@ from torch import Tensor
 
 from qmoe_fed import rng
 from qmoe_fed.config import Config
-from qmoe_fed.errors import UserError
 from qmoe_fed.federated.hidden import Ask, HiddenSum, Refused, Sum, Wire
 from qmoe_fed.federated.mechanism import Mechanism, Memory
-from qmoe_fed.federated.model import Model
-from qmoe_fed.federated.rules import sample_size
 from qmoe_fed.federated.updates import ClientTable, Cohort
 from qmoe_fed.models import Parameters
-from strategies.secure_sum import identities, keys, server
+from strategies.secure_sum import checks, identities, keys, server
+from strategies.secure_sum.checks import KINDS
 from strategies.secure_sum.clients import NONCE
-from strategies.secure_sum.fixed_point import Block, clip_rows, dequantise, quantise
-from strategies.secure_sum.parameters import ALL_MEMBERS, committee_size, least_survivors
+from strategies.secure_sum.fixed_point import clip_rows, dequantise, quantise
 from strategies.secure_sum.settings import Session, Settings, fingerprint
 from strategies.secure_sum.vault import NUMBERS, keys_of, party_of, restored, stored
 from strategies.secure_sum.wire import entry
-
-KINDS = ("train", "score")
-
-LARGEST = 100.0
-"""What a loss or a score counts at most."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,75 +50,11 @@ class SecureSum(HiddenSum):
     @classmethod
     def from_config(cls, config: Config, options: dict[str, object]) -> Self:
         """Return the mechanism with the settings of the privacy section."""
-        federation, privacy = config.federation, config.privacy
-        clients, bits = federation.num_clients, privacy.fixed_point_bits
-        corrupt, dropouts = privacy.corrupt_fraction, privacy.dropout_fraction
-        members, threshold = committee_size(clients, corrupt, dropouts, privacy.malicious_server)
-        weighted = config.strategy.weighting == "examples"
-        most = config.strategy.max_weight if weighted else 1.0
-        size = Model(config).layout.size
-        train = [Block(size, privacy.clip_norm * most, bits), Block(1, LARGEST, bits)]
-        train += [Block(1, most, bits)] * weighted
-        score = [Block(1, LARGEST, bits)] * len(_scores(config))
-        contributors = sample_size(clients, federation.fraction_train)
-        settings = {
-            kind: Settings(
-                f"seed {federation.seed}",
-                clients,
-                tuple(blocks),
-                members,
-                threshold,
-                least_survivors(many, clients, corrupt, dropouts),
-                privacy.malicious_server,
-                rounds=federation.num_server_rounds + 1,
-            )
-            for kind, blocks, many in (
-                ("train", train, contributors),
-                ("score", score, clients),
-            )
-        }
-        return cls(config, settings)
+        return cls(config, checks.protocol(config))
 
     def check(self, config: Config, chain: Sequence[Mechanism]) -> None:
-        """Refuse settings that need what the server does not see, or would not protect."""
-        strategy, clients = config.strategy, config.federation.num_clients
-        reasons = {
-            "aggregator": (strategy.aggregator == "mean", "only a mean is made of a sum"),
-            "strategy": (strategy.strategy == "router", "others would look at single updates"),
-            "max-update-norm": (
-                strategy.max_update_norm == 0,
-                "the server sees no norms; clients clip their updates to clip-norm",
-            ),
-            "sampling": (
-                config.federation.sampling == "fixed",
-                "how few may survive must be known before; use 'fixed'",
-            ),
-            "corrupt-fraction": (
-                config.privacy.corrupt_fraction > 0 or clients <= ALL_MEMBERS,
-                f"with more than {ALL_MEMBERS} clients a committee is drawn, which takes a number",
-            ),
-            "clip-norm": (
-                config.privacy.clip_norm <= Model(config).max_update_norm,
-                f"a mean longer than {Model(config).max_update_norm:g} would be left out",
-            ),
-            "weighting": (
-                strategy.weighting == "uniform" or len(config.model.depths) == 1,
-                "clients that train different layers are not weighted by examples",
-            ),
-        }
-        for name, (holds, reason) in reasons.items():
-            if not holds:
-                value = config.to_flat()[name]
-                raise UserError(f"mechanisms = 'secure-sum' with {name} = {value!r}: {reason}")
-        if any(other.has_server_half for other in chain if other is not self):
-            raise UserError(
-                "mechanisms: 'secure-sum' cannot go with another mechanism that works on the "
-                "server: there it finds no single updates"
-            )
-        if chain[-1] is not self:
-            raise UserError(
-                "mechanisms: 'secure-sum' must be the last: it hides what others change"
-            )
+        """Refuse what needs rows, or would not protect; as ``checks.refuse``."""
+        checks.refuse(self, config, chain)
 
     # on the hosts
 
@@ -273,7 +201,7 @@ class SecureSum(HiddenSum):
     @property
     def scores(self) -> list[str]:
         """Accuracy, loss, entropy of the routing, and loads."""
-        return _scores(self.config)
+        return checks.scores(self.config)
 
     def state_dict(self) -> Memory:
         """Return how often the run has been gone on with; keys and shares are never kept."""
@@ -306,8 +234,3 @@ def _fingerprint(kind: str, shared: Parameters, publics: Mapping[int, bytes]) ->
     met = b"".join(c.to_bytes(4, "little") + key for c, key in sorted(publics.items()))
     values = {name: values.cpu().numpy() for name, values in shared.items()}
     return fingerprint({**values, "": np.frombuffer(kind.encode() + met, dtype=np.uint8)})
-
-
-def _scores(config: Config) -> list[str]:
-    loads = [f"load-{i}" for i in range(config.model.num_experts)]
-    return ["accuracy", "loss", "routing-entropy", *loads]

@@ -20,6 +20,7 @@ SMALL = {
     "batch-size": 8,
     "local-epochs": 2,
     "clip-norm": CLIP,
+    "expert-fit": "gradient",
     "mechanisms": "secure-sum",
 }
 DEPTHS = {"layers": "1..3", "qubits": 2}
