@@ -38,7 +38,7 @@ def measure(cases: Iterable[tuple[int, int, float, bool]], rounds: int = 3) -> I
         settings = Settings("", clients, blocks, members, threshold, least, malicious)
         before = process_time()
         (host,) = local.meet([range(clients)], settings.run)
-        host.party.agreed(settings.committee(1))
+        host.party.agreed(settings.committee)
         once, seconds = process_time() - before, []
         for number in range(1, rounds + 1):
             values = np.random.default_rng(number).normal(0, 0.01, (clients, size))

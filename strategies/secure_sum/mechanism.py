@@ -25,6 +25,8 @@ from strategies.secure_sum.settings import Session, Settings, fingerprint
 from strategies.secure_sum.vault import NUMBERS, keys_of, party_of, restored, stored
 from strategies.secure_sum.wire import entry
 
+Floats = NDArray[np.float64]
+
 logger = logging.getLogger(__name__)
 
 
@@ -105,25 +107,30 @@ class SecureSum(HiddenSum):
         self, kind: str, number: int, table: Cohort | ClientTable
     ) -> dict[int, NDArray[np.int64]]:
         """Return what clients share; not of those who have nothing that is finite."""
+        if (kind == "train") != isinstance(table, Cohort):  # else rows could be summed twice
+            raise Refused(f"shares: asked for {kind}, which is not what this host has just done")
         if isinstance(table, Cohort):
-            weights = table.weights.clamp(1, self.config.strategy.max_weight)
-            weighted = len(self.settings[kind].blocks) == 3
-            factors = weights if weighted else torch.ones_like(weights)
-            update = torch.from_numpy(
-                clip_rows(table.updates.numpy(), self.config.privacy.clip_norm)
-            )
-            columns = [factors[:, None] * update, table.losses[:, None]]
-            columns += [weights[:, None]] * weighted
-            ids, values = [*table.clients], torch.cat(columns, 1)
+            ids, others = [*table.clients], torch.stack([table.losses, table.weights], 1)
+            values = torch.cat([table.updates, others], 1).numpy()
         else:
             ids = table.clients.tolist()
-            values = torch.stack([table.columns[name] for name in self.scores], 1)
-        finite = values.isfinite().all(1)
-        kept = [client for client, good in zip(ids, finite.tolist(), strict=True) if good]
-        seed, shape = self.config.federation.seed, values.shape[1:]
-        draws = rng.uniform(seed, f"secure-sum {kind}", kept, tuple(shape), number)
-        integers = quantise(values[finite].numpy(), self.settings[kind].blocks, draws)
+            values = torch.stack([table.columns[name] for name in self.scores], 1).numpy()
+        finite = np.isfinite(values).all(1)
+        kept, rows = [c for c, good in zip(ids, finite, strict=True) if good], values[finite]
+        if kind == "train":
+            rows = self._weighted(rows[:, :-2], rows[:, -2:-1], rows[:, -1:])
+        seed, size = self.config.federation.seed, rows.shape[1]
+        draws = rng.uniform(seed, f"secure-sum {kind}", kept, (size,), number)
+        integers = quantise(rows, self.settings[kind].blocks, draws)
         return dict(zip(kept, integers, strict=True))
+
+    def _weighted(self, updates: Floats, losses: Floats, examples: Floats) -> Floats:
+        """Return rows as ``checks.protocol`` says, of ``(k, P)``, ``(k, 1)`` and ``(k, 1)``."""
+        clipped, strategy = clip_rows(updates, self.config.privacy.clip_norm), self.config.strategy
+        if strategy.weighting == "uniform":
+            return np.hstack([clipped, losses])
+        weights = examples.clip(1, strategy.max_weight)
+        return np.hstack([weights * clipped, losses, weights])
 
     def memory(self, vault: Wire) -> Tensor:
         """Return what the host has answered, ``(2, 5)``: by kind, as ``Memory``."""
@@ -184,13 +191,12 @@ class SecureSum(HiddenSum):
         session = Session(self.settings[kind], number, attempt, b"")
         places = self._places(what.hosts)
         survivors, sums = server.collect(session, places, what.clients, ask, request)
-        values = dequantise(sums, session.settings.blocks)
-        if len(session.settings.blocks) == 3 and what.kind == "train":
-            if values[-1] < len(survivors) / 2:
-                raise Refused(f"{len(survivors)} clients say they have {values[-1]:g} samples")
-            mean = np.append(values[:-2] / values[-1], values[-2] / len(survivors))
-        else:
-            mean = values / len(survivors)
+        values, count = dequantise(sums, session.settings.blocks), len(survivors)
+        mean = values / count
+        if kind == "train" and self.config.strategy.weighting == "examples":
+            if values[-1] < count / 2:
+                raise Refused(f"{count} clients say that they have {values[-1]:g} samples in all")
+            mean = np.append(values[:-2] / values[-1], mean[-2])
         return tuple(survivors), torch.from_numpy(mean)
 
     def bytes_up(self) -> int:

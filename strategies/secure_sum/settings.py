@@ -31,10 +31,7 @@ class Settings:
         threshold: t, how many of its members it takes to open a sum.
         least: How few survivors' sum a member helps to open.
         malicious: Whether members make sure of one list of survivors before they answer.
-        rounds: Rounds of the run; a server that may ask for any round may choose a committee.
-        rounds_of_committee: For how many rounds a committee sits; 0 for all. It is not drawn anew
-            for a new attempt: that its members open one sum per round, whatever the attempt, is
-            what keeps two attempts from being compared.
+        rounds: Rounds of the run.
         prime: p of the field.
 
     Raises:
@@ -49,7 +46,6 @@ class Settings:
     least: int
     malicious: bool = True
     rounds: int = 10**6
-    rounds_of_committee: int = 0
     prime: int = PRIME
 
     def __post_init__(self) -> None:
@@ -86,10 +82,14 @@ class Settings:
         """Bytes of one encrypted share."""
         return self.size * width(self.prime) + TAG
 
-    def committee(self, server_round: int) -> tuple[int, ...]:
-        """Return the members of a round; the point of the j-th is x = j + 1."""
-        term = (server_round - 1) // self.rounds_of_committee if self.rounds_of_committee else 0
-        seed = json.dumps([self.run, self.clients, term]).encode()
+    @cached_property
+    def committee(self) -> tuple[int, ...]:
+        """The members; the point of the j-th is x = j + 1.
+
+        They are the same in every attempt: that they open one sum per round, whatever the attempt,
+        keeps two attempts from being compared.
+        """
+        seed = json.dumps([self.run, self.clients]).encode()
         draws = hashlib.shake_256(LABEL + b" committee" + seed).digest(16 * self.clients)
         order = np.lexsort(np.frombuffer(draws, dtype="<u8").reshape(-1, 2).T)
         return tuple(order[: self.members].tolist())
@@ -135,10 +135,10 @@ class Session:
         what = [asdict(self.settings), self.round, self.attempt, self.parameters.hex()]
         return hashlib.sha256(LABEL + json.dumps(what, sort_keys=True).encode()).digest()
 
-    @cached_property
+    @property
     def committee(self) -> tuple[int, ...]:
         """The members, see ``Settings.committee``."""
-        return self.settings.committee(self.round)
+        return self.settings.committee
 
 
 def fingerprint(parameters: Mapping[str, NDArray[np.generic]]) -> bytes:

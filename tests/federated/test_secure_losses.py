@@ -99,9 +99,18 @@ def test_hosts_tell_no_client_apart_whatever_they_are_asked(tmp_path):
         for kind in ("evaluate.routing", "evaluate.unseen"):
             reply = ask(grid, node, kind, shared, clients=[0, 2])
             assert "let no table of training clients leave a host" in reply.error.reason
-        for kind in ("train", "evaluate"):  # without what a sum says, and once more with it
-            about = {"clients": [0], "server-round": 1}
-            assert "a sum of kind -1" in ask(grid, node, kind, shared, **about).error.reason
+        about = {"clients": [0], "server-round": 1}
+        assert "a sum of kind -1" in ask(grid, node, "evaluate", shared, **about).error.reason
+        assert "summed in another" in ask(grid, node, "train", shared, **about).error.reason
+        for message in grid.sent:  # what was trained is not summed as scores, nor as another round
+            mine = message.metadata.dst_node_id == node
+            if mine and message.metadata.message_type in ("train", "evaluate"):
+                kind = message.content["hidden"]["kind"]
+                message.content["hidden"]["kind"] = 1 - kind
+                again = Message(message.content, node, message.metadata.message_type)
+                (reply,) = SpyGrid.deliver(grid, [again], None)
+                assert "not what this host has just done" in reply.error.reason
+                message.content["hidden"]["kind"] = kind
         again = Message(train.content, node, "train")
         (reply,) = SpyGrid.deliver(grid, [again], None)
         assert "vectors were already shared in round 1" in reply.error.reason

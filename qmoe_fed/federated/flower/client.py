@@ -21,7 +21,7 @@ from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import make_mechanisms
 from qmoe_fed.federated.flower import messages as wire
 from qmoe_fed.federated.flower.hiding import check_demands, hide, read_memory, write_memory
-from qmoe_fed.federated.flower.phases import PHASE
+from qmoe_fed.federated.flower.phases import PHASE, asked_of
 from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism, group_of, grouped
 from qmoe_fed.federated.model import Model
@@ -63,6 +63,8 @@ def _train(message: Message, context: Context) -> Message:
     kept, cohort = host.train(kept, shared, settings[wire.CLIENTS], number, mu)
     _keep(context, kept)
     if host.hidden:
+        if asked_of(message).get("round") != number:  # else a round could be summed twice
+            raise UserError(f"asked to train as in round {number}, and to be summed in another")
         return hide(message, context, host, "shares", (shared, cohort))
     examples, losses = cohort.weights.long().tolist(), cohort.losses.tolist()
     metrics = {wire.CLIENT: [*cohort.clients], wire.EXAMPLES: examples, wire.LOSS: losses}

@@ -81,17 +81,16 @@ def test_settings_that_protect_nobody_are_refused(changes, message):
 def test_the_committee_is_drawn_fairly_and_from_public_randomness():
     counts = np.zeros(8)
     for draw in range(2000):
-        drawn = settings(members=3, threshold=2, run=str(draw)).committee(1)
+        drawn = settings(members=3, threshold=2, run=str(draw)).committee
         assert len(set(drawn)) == 3
         counts[list(drawn)] += 1
     expected = 2000 * 3 / 8
     assert np.abs(counts - expected).max() < 5 * np.sqrt(expected * 5 / 8)
 
 
-def test_a_committee_sits_for_its_rounds():
-    fixed, changing = settings(), settings(rounds_of_committee=2)
-    assert fixed.committee(1) == fixed.committee(99)
-    assert changing.committee(1) == changing.committee(2) != changing.committee(3)
+def test_a_committee_sits_for_all_rounds_and_attempts():
+    drawn = [session(*number, members=4, threshold=3).committee for number in ((1, 0), (99, 7))]
+    assert drawn[0] == drawn[1] == settings(members=4, threshold=3).committee
 
 
 @pytest.mark.parametrize(("number", "attempt"), [(0, 0), (6, 0), (1, -1)])

@@ -48,7 +48,7 @@ def test_a_key_that_agrees_with_everyone_is_refused(monkeypatch):
 
 def test_every_pair_and_direction_has_its_own_key(parties):
     seen = {}
-    committee = settings().committee(1)
+    committee = settings().committee
     for host in parties:
         to, of = host.party.agreed(committee)
         for sender, row in to.items():
