@@ -3,7 +3,8 @@
 ::
 
     checkpoint/current.json   which folder is current, and what the server keeps besides tensors
-    checkpoint/a/, b/         server.safetensors, and host-P.safetensors, written by host P itself
+    checkpoint/a/, b/         server.safetensors, and host-P.safetensors, written by host P itself;
+                              answered-P.safetensors, what it has answered in hidden sums
 
 A new checkpoint goes into the folder that is not current, and ``current.json`` is replaced last:
 a process that is killed leaves the old checkpoint whole or the new one.

@@ -7,7 +7,8 @@
     metrics.jsonl           one line per round
     shared.safetensors      the shared parameters when the run ended, however it did
     experts/                local parameters, one file per host, written by the host itself
-    clients.json            final accuracy, loss and expert load of every client
+    clients.json            final accuracy, loss and expert load of every client; where these are
+                            hidden, each host writes experts/clients-P.json
     unseen.json             accuracy of every unseen client, by router and labelled samples
     summary.json            the figures a run is judged by; written last
     figures/                pictures, drawn from the files above

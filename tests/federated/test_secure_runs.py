@@ -5,8 +5,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from flwr.common.serde import recorddict_from_proto, recorddict_to_proto
 from secure_runs import CLIENTS, everything, is_hidden, rows_of_a_round, secure
-from small_federation import federate, outcome
+from small_federation import SpyGrid, federate, outcome
 
 from qmoe_fed.config import Config
 from qmoe_fed.federated.build import make_rules
@@ -81,6 +82,28 @@ def test_one_two_or_many_hosts_give_the_same_sums(tmp_path):
             np.testing.assert_allclose(values, other["shared"][name], rtol=0, atol=1e-6)
         for a, b in zip(runs[0]["rounds"], other["rounds"], strict=True):
             assert a["loss"]["mean"] == pytest.approx(b["loss"]["mean"], abs=1e-6)
+
+
+class OnTheWire(SpyGrid):
+    """Sends all through Flower's serialisation, what hosts keep too, as other processes get it."""
+
+    def deliver(self, messages, timeout):
+        def again(content):
+            return recorddict_from_proto(recorddict_to_proto(content))
+
+        for context in self.contexts.values():
+            context.state = again(context.state)
+        for message in messages:
+            message.content = again(message.content)
+        replies = super().deliver(messages, timeout)
+        for reply in replies:
+            reply.content = again(reply.content)
+        return replies
+
+
+def test_all_of_it_can_travel_between_processes(tmp_path):
+    _, folder = secure(tmp_path / "run", 3, OnTheWire, num_server_rounds=2, malicious_server=True)
+    assert outcome(folder)["summary"]["rounds_counted"] == 2
 
 
 @pytest.mark.parametrize(
