@@ -93,7 +93,8 @@ def ask(grid, node, message_type, shared, **settings):
 
 def test_hosts_tell_no_client_apart_whatever_they_are_asked(tmp_path):
     grid, _ = secure(tmp_path / "run", num_server_rounds=1)
-    (train, *_) = [m for m in grid.sent if m.metadata.message_type == "train"]
+    sent = list(grid.sent)
+    (train, *_) = [m for m in sent if m.metadata.message_type == "train"]
     node, shared = train.metadata.dst_node_id, train.content["arrays"]
     with task_identity():
         for kind in ("evaluate.routing", "evaluate.unseen"):
@@ -102,7 +103,7 @@ def test_hosts_tell_no_client_apart_whatever_they_are_asked(tmp_path):
         about = {"clients": [0], "server-round": 1}
         assert "a sum of kind -1" in ask(grid, node, "evaluate", shared, **about).error.reason
         assert "summed in another" in ask(grid, node, "train", shared, **about).error.reason
-        for message in grid.sent:  # what was trained is not summed as scores, nor as another round
+        for message in sent:  # what was trained is not summed as scores, nor as another round
             mine = message.metadata.dst_node_id == node
             if mine and message.metadata.message_type in ("train", "evaluate"):
                 kind = message.content["hidden"]["kind"]

@@ -1,4 +1,5 @@
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -6,7 +7,7 @@ import torch
 
 from qmoe_fed.results import Run
 from qmoe_fed.results.progress import Progress
-from qmoe_fed.results.summary import headline_size, percent, print_summary, spread, unseen_labels
+from qmoe_fed.results.summary import bits, headline_size, percent, print_summary, spread, unseen_labels
 
 SUMMARY = {
     "status": "stopped",
@@ -46,6 +47,14 @@ def test_the_worst_clients_by_accuracy_are_the_lowest() -> None:
 
 def test_the_worst_clients_by_loss_are_the_highest() -> None:
     assert spread(torch.arange(20.0), higher_is_better=False)["worst10"] == 18.5
+
+
+def test_of_a_mean_alone_nothing_else_is_said() -> None:
+    described = spread(torch.tensor(0.75))
+    assert described["mean"] == 0.75
+    assert math.isnan(described["std"])
+    assert math.isnan(described["worst10"])
+    assert [percent(math.nan), bits(math.nan)] == ["–", "–"]
 
 
 @pytest.mark.parametrize(("sizes", "size"), [([4, 8, 16], 8), ([16, 32], 16), ([1, 2], 2)])
