@@ -1,4 +1,4 @@
-"""Hosts that are late or dead in a phase of a hidden sum, and what they are asked that they refuse."""
+"""Hosts that are late or dead in a phase of a hidden sum, and questions that they refuse."""
 
 import pytest
 from flwr.app import ConfigRecord, Message, RecordDict

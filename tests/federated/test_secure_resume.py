@@ -54,7 +54,7 @@ def test_nothing_secret_is_ever_written_down(tmp_path):
 
 def test_a_round_whose_sum_was_opened_is_not_opened_again(tmp_path):
     folder = tmp_path / "run"
-    stopped(folder, 3, "query.checkpoint")  # the sum of round 3 is known, its checkpoint is not made
+    stopped(folder, 3, "query.checkpoint")  # the sum of round 3 is known, but not written down
     _, folder = secure(folder, 2, resume=True, **SETTINGS)
     result = outcome(folder)
     assert [r["train"].get("round-counted") for r in result["rounds"][3:]] == [0, 1]
@@ -70,5 +70,5 @@ def test_a_host_goes_on_only_from_what_it_remembers(tmp_path):
     stopped(folder, 3, "train")
     for file in folder.glob("checkpoint/*/answered-1.safetensors"):
         file.unlink()
-    with pytest.raises(Exception, match="cannot go on after round 2: .*answered-1"):
+    with pytest.raises(Exception, match=r"cannot go on after round 2: .*answered-1"):
         secure(folder, 2, resume=True, **SETTINGS)

@@ -7,7 +7,14 @@ import torch
 
 from qmoe_fed.results import Run
 from qmoe_fed.results.progress import Progress
-from qmoe_fed.results.summary import bits, headline_size, percent, print_summary, spread, unseen_labels
+from qmoe_fed.results.summary import (
+    bits,
+    headline_size,
+    percent,
+    print_summary,
+    spread,
+    unseen_labels,
+)
 
 SUMMARY = {
     "status": "stopped",
