@@ -10,7 +10,7 @@ from pathlib import Path
 from signal import SIGINT
 from typing import NoReturn
 
-from qmoe_fed.errors import UserError
+from qmoe_fed.errors import RunFailed, UserError
 
 EXAMPLES = """\
 examples:
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run a Flower app from start to end, or from where it was stopped, and say why if it fails."""
     from qmoe_fed.launch.app import FlowerApp, parse_run_config, settle, settle_resumed
-    from qmoe_fed.launch.superlink import RunFailed, run_on_superlink
+    from qmoe_fed.launch.superlink import run_on_superlink
     from qmoe_fed.results import checkpoint
     from qmoe_fed.signals import Stopped, stoppable
 

@@ -11,6 +11,10 @@ class UserError(ValueError):
     """
 
 
+class RunFailed(RuntimeError):
+    """A run ended without results; the message says why, and the command line nothing else."""
+
+
 def unknown(what: str, value: object, allowed: Iterable[str], hint: str = "") -> UserError:
     """Return the error for a name that is not in a list, with the nearest allowed name.
 

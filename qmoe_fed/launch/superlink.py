@@ -24,7 +24,7 @@ from typing import IO
 import tomli_w
 
 from qmoe_fed.config.settings import Scalar
-from qmoe_fed.errors import UserError
+from qmoe_fed.errors import RunFailed, UserError
 from qmoe_fed.launch.processes import MARK, scratch_directory
 from qmoe_fed.results.run_directory import read_json
 
@@ -40,10 +40,7 @@ CHATTER = re.compile(
 )
 FATAL = re.compile(r"ERROR\s*: +Simulation raised an exception")
 REFUSED = UserError.__name__
-
-
-class RunFailed(Exception):
-    """A run ended without results; the message says why."""
+TOLD = (REFUSED, RunFailed.__name__)
 
 
 def run_on_superlink(
@@ -76,7 +73,7 @@ def run_on_superlink(
         try:
             with _superlink(environment, port, scratch / "superlink.log"):
                 with closing(_lines(command, environment, output_dir / "flower.log")) as log:
-                    for line in visible(log, verbose, lambda: _outcome(summary)[0] == REFUSED):
+                    for line in visible(log, verbose, lambda: _outcome(summary)[0] in TOLD):
                         print(line, flush=True)
                 check_outcome(summary, environment)
         except RunFailed:

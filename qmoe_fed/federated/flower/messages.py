@@ -30,15 +30,20 @@ from typing import Any
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qmoe_fed.config import Config
+from qmoe_fed.data import shape_of
 from qmoe_fed.federated.updates import Cohort, Layout, Rejection
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 ROUND, CLIENTS = "server-round", "clients"
 PLACE = ("partition-id", "num-partitions")
 CLIENT, EXAMPLES, LOSS = "client", "num-examples", "train-loss"
+OWN = "own-"  # how the names of metrics begin that a user's ClientApp adds
+ROUNDING = 1e-3  # of float32 sums, at most
 
 MAX_REASON = 300  # characters
 
@@ -96,14 +101,61 @@ def cohort_messages(
     return messages
 
 
-def read_scores(reply: Message, asked: Sequence[int]) -> dict[str, Tensor]:
-    """Return metrics of the clients a host was asked about, ``(k,)`` float64; raises Unusable."""
+def send(grid: Grid, messages: Iterable[Message], timeout: float | None) -> list[Message]:
+    """Return the replies to messages; what Flower says of a node that is gone is that node's.
+
+    The SuperLink answers for it, under an id of its own.
+    """
+    messages = list(messages)
+    replies = list(grid.send_and_receive(messages, timeout=timeout))
+    sent = {message.metadata.message_id: message for message in messages}
+    nodes = {message.metadata.dst_node_id for message in messages}
+    for i, reply in enumerate(replies):
+        about = sent.get(reply.metadata.reply_to_message_id)
+        if about and reply.has_error() and reply.metadata.src_node_id not in nodes:
+            replies[i] = Message(reply.error, reply_to=about)
+    return replies
+
+
+def ranges(config: Config, message_type: str) -> dict[str, float]:
+    """Return the metrics of a client in a reply to ``evaluate…``: the least is 0, this the most."""
+    experts, cells = config.model.num_experts, config.model.num_experts * shape_of(config).classes
+    if message_type == "evaluate.routing":
+        return dict.fromkeys((f"cell-{j}" for j in range(cells)), 1.0)
+    if message_type == "evaluate.unseen":
+        sizes = config.unseen.sample_sizes
+        return {f"{kind}-{m}": 1.0 for kind in ("shared", "scratch", "random") for m in sizes}
+    loads = dict.fromkeys((f"load-{i}" for i in range(experts)), 1.0)
+    entropy, any_number = math.log2(experts), 1e300
+    counts = dict.fromkeys(("train-samples", "test-samples", "loss"), any_number)
+    return {"accuracy": 1.0, "routing-entropy": entropy, **loads, **counts}
+
+
+def read_scores(
+    reply: Message, asked: Sequence[int], most: Mapping[str, float]
+) -> tuple[dict[str, Tensor], list[Rejection]]:
+    """Return metrics of the clients a host was asked about, ``(k,)`` float64, and who is left out.
+
+    A client with a metric that is not in [0, most] is left out. A ClientApp's own metrics pass as
+    they are if their names begin with ``own-``, all others are ignored. Raises Unusable.
+    """
     metrics = _content(reply).get(METRICS)
     if not isinstance(metrics, MetricRecord):
         raise Unusable(f"the reply lacks the record {METRICS!r}")
     if metrics.get(CLIENT) != list(asked):
         raise Unusable("the reply is about other clients than its host was asked about")
-    return {name: torch.from_numpy(_column(metrics, name, len(asked))) for name in metrics}
+    names = [*most, *(name for name in metrics if name.startswith(OWN))]
+    columns = {name: torch.from_numpy(_column(metrics, name, len(asked))) for name in names}
+    good, faults = torch.ones(len(asked), dtype=torch.bool), list[Rejection]()
+    for name, high in most.items():
+        values = columns[name]
+        inside = (values >= 0) & (values <= high * (1 + ROUNDING))
+        for row in (good & ~inside).nonzero().flatten().tolist():
+            reason = f"{name} is {values[row]:g}, not in [0, {high:g}]"
+            faults.append(Rejection(asked[row], reason))
+        good &= inside
+    ids = torch.tensor(asked, dtype=torch.float64)
+    return {name: v[good] for name, v in {CLIENT: ids, **columns}.items()}, faults
 
 
 def read_replies(

@@ -19,7 +19,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.exception import PrivacyBudgetExhausted
 
 from qmoe_fed.config import Config
-from qmoe_fed.errors import UserError
+from qmoe_fed.errors import RunFailed, UserError
 from qmoe_fed.federated.federation import Report, State, prepare
 from qmoe_fed.federated.flower.finish import finish
 from qmoe_fed.federated.flower.run import Run, checkpoint_interval, go_on, save_checkpoint
@@ -47,7 +47,7 @@ def server_app() -> ServerApp:
 def run_federation(grid: Grid, settings: Mapping[str, Any]) -> Path:
     """Run a whole federation on a grid and return the path of its results.
 
-    UserError if the settings cannot work or not all SuperNodes are there; RuntimeError if not one
+    UserError if the settings cannot work or not all SuperNodes are there; RunFailed if not one
     round of training counted.
     """
     with told(settings.get("output-dir")):
@@ -146,7 +146,7 @@ def _run_rounds(run: Run) -> None:
             break  # what fails everywhere will fail again
     if not run.state.counted and run.status == "completed":
         one = next((f" (client {r.client}: {r.reason})" for r in report.rejections), "")
-        raise RuntimeError(
+        raise RunFailed(
             f"not one round of training counted, of {run.state.round} tried{one}; "
             "the log says of all clients why they were left out"
         )
@@ -157,11 +157,16 @@ def _write_down(run: Run, progress: Progress, started: float) -> None:
     number, scores = run.state.round, dict[str, dict[str, Any]]()
     last = number == run.config.federation.num_server_rounds
     if due := last or number % run.config.results.evaluate_every == 0:
-        run.table = run.transport.score(run.state)
+        table = run.transport.score(run.state)
+        if not len(table.clients) and last:
+            raise RunFailed("no host scored its clients after the last round; the log says why")
+        run.table, due = (table, due) if len(table.clients) else (run.table, False)
+    if due:
         for metric in ("accuracy", "loss"):
             values = run.table.columns[metric]
             deciles = values.quantile(torch.linspace(0, 1, 11, dtype=values.dtype)).tolist()
             scores[metric] = {**spread(values, metric == "accuracy"), "deciles": deciles}
+            scores[metric]["clients"] = len(values)
     run.directory.add_round({**run.record, **scores, "seconds": time.monotonic() - started})
     if due:
         progress.show(number, scores)
