@@ -148,7 +148,7 @@ def prepare(model: Model) -> Projection:
     """
     config, federation = model.config, model.config.federation
     projection = fit_projection(config)
-    try_module(model, load_clients(config, [0], projection).train.to(config.training.device))
+    try_module(model, load_clients(config, [0], projection).train)
     counts = load_clients(config, federation.unseen_clients, projection).train.counts
     largest = max(config.unseen.sample_sizes)
     # few samples must not be called many: what unseen clients have must suffice

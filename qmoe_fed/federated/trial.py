@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.func import functional_call
 
 from qmoe_fed import rng
@@ -29,7 +29,9 @@ def try_module(model: Model, samples: Samples) -> None:
             a parameter has no effect, or a step of training fails. The message says what to do.
     """
     paths = {"router": model.config.model.router, "experts": model.config.model.expert}
-    own = [part for part, path in paths.items() if ":" in path]
+    parts = {"router": model.module.router, "experts": model.module.experts}
+    own = {part: parts[part] for part, path in paths.items() if ":" in path}
+    samples = samples.to(model.config.training.device)
     told = " and ".join(f"{part.removesuffix('s')} {paths[part]!r}" for part in own)
     with _trying(f"{told} cannot be called" if own else ""):
         _check_outputs(model, samples.x[0])
@@ -70,19 +72,18 @@ def _check_seeded(model: Model, told: str) -> None:
 
 
 @torch.no_grad()
-def _check_effects(model: Model, own: list[str], x: Tensor, told: str) -> None:
+def _check_effects(model: Model, own: dict[str, nn.Module], x: Tensor, told: str) -> None:
     module, seed = model.module.eval(), model.config.federation.seed
-    parts = {"router": module.router, "experts": module.experts}
-    inputs = dict(zip(parts, module.parts(x), strict=True))
-    for part in own:
-        start = model.initial([f"{part}.{n}" for n, _ in parts[part].named_parameters()], [0])
+    inputs = dict(zip(("router", "experts"), module.parts(x), strict=True))
+    for part, of_part in own.items():
+        start = model.initial([f"{part}.{n}" for n, _ in of_part.named_parameters()], [0])
         parameters = {name.removeprefix(f"{part}."): rows[0] for name, rows in start.items()}
-        before = functional_call(parts[part], parameters, inputs[part])
+        before = functional_call(of_part, parameters, inputs[part])
         for name, value in parameters.items():
             shape = (PERTURBATIONS, *value.shape)
             noise = torch.from_numpy(rng.normal(seed, f"trial/{name}", [0], shape)[0]).to(value)
             moved = ({**parameters, name: value + 10 * change} for change in noise)
-            if all(functional_call(parts[part], m, inputs[part]).equal(before) for m in moved):
+            if all(functional_call(of_part, m, inputs[part]).equal(before) for m in moved):
                 raise UserError(
                     f"{told}: {part}.{name} has no effect on its outputs; let forward read it from "
                     "the module it is an nn.Parameter of (no copy, no list), or leave it out"

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from qmoe_fed.config import Config
-from qmoe_fed.config.settings import Scalar, read_toml
+from qmoe_fed.config.settings import Scalar, expanded, read_toml
 from qmoe_fed.errors import UserError
 from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole
 from qmoe_fed.results.run_directory import new_directory
@@ -78,10 +78,10 @@ def _parse_pairs(text: str) -> dict[str, Any]:
     for key, value in PAIR.findall(text):
         try:
             settings[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:
             raise UserError(
-                f"--run-config {key}={value}: not a TOML value; strings need quotes of their own, "
-                f"as in --run-config \"{key}='text'\""
+                f"--run-config {key}={value[:80]}: not a TOML value; strings need quotes of their "
+                f"own, as in --run-config \"{key}='text'\""
             ) from error
     return settings
 
@@ -111,22 +111,30 @@ class RunSettings:
         return Path(self.config.results.output_dir)
 
 
-def settle(app: FlowerApp, overrides: Mapping[str, Any], output_dir: str | None) -> RunSettings:
+def settle(
+    app: FlowerApp,
+    overrides: Mapping[str, Any],
+    output_dir: str | None,
+    supernodes: int | None = None,
+) -> RunSettings:
     """Check the settings of a run and make the directory of its results.
 
     Relative paths are taken from the working directory. If no ``output_dir`` is given, the settings
     say where the results go; by default it is a new directory under ``runs``.
 
     Raises:
-        UserError: A setting is unknown, wrong, or one Flower would refuse to replace; or the
-            output directory holds a run or anything else, or cannot be made.
+        UserError: A setting is unknown, wrong, or one Flower would refuse to replace; there are
+            more SuperNodes than clients; or the output directory holds a run or anything else, or
+            cannot be made.
     """
     config = Config.from_flat({**app.settings, **overrides})
     _refuse_unlisted(app, {*overrides, "output-dir"})
+    if supernodes and supernodes > (clients := config.federation.num_clients):
+        raise UserError(f"--supernodes {supernodes}: num-clients = {clients}, and each needs one")
     directory = _make_directory(output_dir or config.results.output_dir, app.name)
     overrides = {**overrides, "output-dir": str(directory)}
     if data_dir := config.results.data_dir:
-        overrides["data-dir"] = str(_absolute(data_dir))
+        overrides["data-dir"] = str(expanded("data-dir", data_dir).absolute())
     return RunSettings(overrides, Config.from_flat({**app.settings, **overrides}))
 
 
@@ -161,16 +169,12 @@ def _refuse_unlisted(app: FlowerApp, keys: Set[str]) -> None:
         )
 
 
-def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
-
-
 def _make_directory(name: str, app: str) -> Path:
     """Make the named directory, or a new one named after the app and the time."""
     try:
         if not name:
             return new_directory(Path.cwd() / "runs" / f"{app}-{time.strftime('%Y%m%d-%H%M%S')}")
-        directory = _absolute(name)
+        directory = expanded("output-dir", name).absolute()
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make output-dir {error.filename}: {error.strerror}") from error

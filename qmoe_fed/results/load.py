@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from qmoe_fed.config import Config
+from qmoe_fed.config.settings import expanded
 from qmoe_fed.data import RAW, ClientData, Projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.learning.devices import client_layers
@@ -214,7 +215,7 @@ def load_run(path: str | Path) -> Run:
     Raises:
         UserError: It is not the directory of a run, or the run has not come to its end.
     """
-    path = Path(path).expanduser()
+    path = expanded("run", path)
     about = read_about(path)
     way_on = f"; go on with it: qmoe-fed run APP --resume {path}" if exists(path) else ""
     if not (path / "summary.json").is_file():

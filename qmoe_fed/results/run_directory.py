@@ -83,9 +83,13 @@ class RunDirectory:
         write_whole(self.path / name, f"{{\n{lines}\n}}\n".encode())
 
     def add_round(self, metrics: Mapping[str, Any]) -> None:
-        """Append one line to ``metrics.jsonl``."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(f"{_json(metrics)}\n")
+        """Append one line to ``metrics.jsonl``; UserError if it cannot be written."""
+        file = self.path / "metrics.jsonl"
+        try:
+            with file.open("a") as lines:
+                lines.write(f"{_json(metrics)}\n")
+        except OSError as error:
+            raise UserError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _json(content: Any, indent: int | None = None) -> str:
@@ -159,7 +163,7 @@ def read_lines(file: Path, whole: bool = False) -> list[dict[str, Any]]:
         UserError: It cannot be read, or is not JSON.
     """
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         return [json.loads(part) for part in ([text] if whole else text.splitlines())]
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error

@@ -61,6 +61,14 @@ def test_a_node_that_dies_is_left_out_and_named(tmp_path, strategy):
         load_run(folder).predict(3, [[0.0, 0.0]])
 
 
+BRIEF = {"num_server_rounds": 1, "num_unseen_clients": 0}
+
+
+@pytest.fixture(scope="module")
+def honest(tmp_path_factory):
+    return load_run(federate(tmp_path_factory.mktemp("run") / "plain", 2, **BRIEF)[1]).clients
+
+
 def metric(name, value):
     def change(message, call):
         reply = call(message)
@@ -87,10 +95,9 @@ def metric(name, value):
         ("own-speed", 7.0, [0, 1, 2, 3, 4, 5]),
     ],
 )
-def test_nonsense_of_one_host_changes_no_other(tmp_path, name, value, left):
-    _, plain = federate(tmp_path / "plain", 2)
-    _, folder = federate(tmp_path / "run", 2, changed(metric(name, value)))
-    summary, honest = outcome(folder)["summary"], load_run(plain).clients
+def test_nonsense_of_one_host_changes_no_other(tmp_path, honest, name, value, left):
+    _, folder = federate(tmp_path / "run", 2, changed(metric(name, value)), **BRIEF)
+    summary = outcome(folder)["summary"]
     own = load_run(folder).clients
     assert own["client"].tolist() == left
     assert summary["clients_scored"] == len(left)

@@ -56,7 +56,7 @@ def everything_in(messages):
 )
 def test_only_what_is_shared_travels(tmp_path, share, expected):
     grid, folder = federate(tmp_path / "run", supernodes=2, share=share)
-    setup_names = {"mean", "components", "low", "high"}
+    setup_names = {"mean", "components", "low", "high", "gain"}
     sent, _ = everything_in(grid.sent)
     received, _ = everything_in(grid.received)
     assert sent - setup_names == expected

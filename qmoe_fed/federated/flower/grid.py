@@ -181,7 +181,7 @@ def task_identity() -> Iterator[None]:
 
 def run_app(app_dir: Path, run_config: dict[str, Any], supernodes: int = 1) -> None:
     """Run the Flower app in a directory to its end; raises whatever its ServerApp raises."""
-    project = tomllib.loads((app_dir / "pyproject.toml").read_text())
+    project = tomllib.loads((app_dir / "pyproject.toml").read_text(encoding="utf-8"))
     about = project["tool"]["flwr"]["app"]
     components = about["components"]
     sys.path.insert(0, str(app_dir))

@@ -19,6 +19,7 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.exception import PrivacyBudgetExhausted
 
 from qmoe_fed.config import Config
+from qmoe_fed.config.settings import expanded
 from qmoe_fed.errors import RunFailed, UserError
 from qmoe_fed.federated.federation import Report, State, prepare
 from qmoe_fed.federated.flower.finish import finish
@@ -72,9 +73,9 @@ def told(output_dir: object) -> Iterator[None]:
         yield
     except BaseException as error:
         if isinstance(output_dir, str) and output_dir:
-            path = Path(output_dir).expanduser().absolute()
-            if not (path / "config.json").exists():
-                with suppress(UserError):
+            with suppress(UserError, ValueError):  # it may be what is wrong
+                path = expanded("output-dir", output_dir).absolute()
+                if not (path / "config.json").exists():
                     _write_failure(RunDirectory(path), error, 0)
         raise
 
@@ -87,7 +88,7 @@ def _write_failure(directory: RunDirectory, error: BaseException, rounds: int) -
 
 def _open_directory(config: Config, app: str) -> RunDirectory:
     """Make the directory of a run, or open that of the one to go on with."""
-    path = Path(config.results.output_dir).expanduser().absolute()
+    path = expanded("output-dir", config.results.output_dir).absolute()
     if not config.results.resume:
         if not config.results.output_dir:
             path = new_directory(Path(DEFAULT_OUTPUT).expanduser() / time.strftime("%Y%m%d-%H%M%S"))

@@ -101,7 +101,8 @@ class FlowerTransport:
     ) -> dict[int, str]:
         """Have every host do something; return why some did not, by number of the host."""
         content = RecordDict({wire.CONFIG: ConfigRecord(dict(settings))})
-        content[wire.ARRAYS] = wire.to_record(shared or {})
+        if shared is not None:
+            content[wire.ARRAYS] = wire.to_record(shared)
         nodes, timeout = self.hosts.nodes, self.config.federation.round_timeout
         messages = [Message(content, node, message_type) for node in nodes]
         replies = wire.send(self.grid, messages, timeout)
