@@ -21,6 +21,7 @@ from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import Metrics, StepState, close_round, open_round
+from qmoe_fed.federated.sizes import check_host, check_server
 from qmoe_fed.federated.trial import try_module
 from qmoe_fed.federated.updates import ClientTable, Cohort, Rejection
 from qmoe_fed.models import Parameters
@@ -92,8 +93,10 @@ class Federation:
             )
         self.config = config
         self.model = Model(config)
+        check_host(config, config.federation.num_clients)
+        projection = prepare(self.model)
         self.rules = make_rules(config)
-        self.host = Host(self.model, tuple(self.rules.mechanisms), prepare(self.model))
+        self.host = Host(self.model, tuple(self.rules.mechanisms), projection)
 
     def init(self) -> State:
         """Return the state before the first round."""
@@ -147,6 +150,7 @@ def prepare(model: Model) -> Projection:
         UserError: The settings cannot work.
     """
     config, federation = model.config, model.config.federation
+    check_server(config)
     projection = fit_projection(config)
     try_module(model, load_clients(config, [0], projection).train)
     counts = load_clients(config, federation.unseen_clients, projection).train.counts

@@ -63,7 +63,7 @@ class NoClientMayBeCalled(SpyGrid):
 
 
 def test_a_home_that_nobody_has_is_no_output_directory():
-    with pytest.raises(UserError, match="output-dir = '~nosuch/run': .*home"):
+    with pytest.raises(UserError, match=r"output-dir = '~nosuch/run': .*home"):
         federate("~nosuch/run", grid_type=NoClientMayBeCalled)
 
 

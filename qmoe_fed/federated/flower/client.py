@@ -23,6 +23,7 @@ from qmoe_fed.federated.flower import messages as wire
 from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism, group_of, grouped
 from qmoe_fed.federated.model import Model
+from qmoe_fed.federated.sizes import check_host
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.models import Parameters
 from qmoe_fed.results.checkpoint import host_file
@@ -158,6 +159,8 @@ def _host(context: Context) -> Host:
 def _make_host(
     settings: tuple[tuple[str, Any], ...], projection: Projection, number: int, total: int
 ) -> Host:
+    config = Config.from_flat(dict(settings))
+    check_host(config, len(range(number, config.federation.num_clients, total or 1)))
     return Host(*_make_model(settings), projection, number, total)
 
 

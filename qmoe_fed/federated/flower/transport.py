@@ -171,6 +171,8 @@ def _join(grid: Grid, setup: RecordDict, timeout: float) -> tuple[int, ...]:
         for reply in grid.send_and_receive(messages, timeout=remaining) if messages else ():
             if reply.has_error():
                 trouble = reply.error.reason or "no reason given"
+                if UserError.__name__ in trouble:  # it would say so again
+                    raise UserError(_explain(len(nodes), expected, timeout, trouble))
                 continue
             partition, total = _place(reply)
             if not 0 <= partition < total or total != (expected or total):
