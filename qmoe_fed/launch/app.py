@@ -1,6 +1,7 @@
 """A Flower app directory, and the settings of one run of it, checked before anything starts."""
 
 import re
+import shutil
 import time
 import tomllib
 from collections.abc import Iterable, Mapping, Set
@@ -11,7 +12,7 @@ from typing import Any
 from qmoe_fed.config import Config
 from qmoe_fed.config.settings import Scalar, expanded, read_toml
 from qmoe_fed.errors import UserError
-from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole
+from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole, exists
 from qmoe_fed.results.run_directory import new_directory
 
 REQUIRED = (
@@ -22,6 +23,8 @@ REQUIRED = (
     "tool.flwr.app.components.clientapp",
 )
 LEFT_BY_A_FAILED_START = {"summary.json", "flower.log", "superlink.log"}
+LEFT_BY_A_KILLED_RUN = {"config.json", "projection.safetensors", "metrics.jsonl", "checkpoint"}
+LEFT_BY_A_KILLED_RUN |= {"flower.log", "superlink.log"}
 # Flower's own rule: what --run-config means here, it also means to `flwr run`.
 PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
 
@@ -179,6 +182,12 @@ def _make_directory(name: str, app: str) -> Path:
     except OSError as error:
         raise UserError(f"cannot make output-dir {error.filename}: {error.strerror}") from error
     found = {path.name for path in directory.iterdir()}
+    if "config.json" in found and found <= LEFT_BY_A_KILLED_RUN and not exists(directory):
+        with alone(directory):  # it cannot be gone on with, nor has it come to anything
+            shutil.rmtree(directory / "checkpoint", ignore_errors=True)
+            for name in found - {"checkpoint"}:
+                (directory / name).unlink()
+        return directory
     if "config.json" in found:
         raise UserError(f"output-dir {directory} already holds a run; name another directory")
     if strangers := sorted(found - LEFT_BY_A_FAILED_START):

@@ -59,6 +59,7 @@ def run_on_superlink(
         UserError: The app refused what the user asked for, as its summary says.
         RunFailed: The run ended in any other way than with complete results.
     """
+    check_ray(os.environ.get("RAY_ADDRESS", ""))
     summary = output_dir / "summary.json"
     summary.unlink(missing_ok=True)  # of an earlier attempt
     with scratch_directory() as scratch:
@@ -79,6 +80,18 @@ def run_on_superlink(
         except RunFailed:
             shutil.copy(scratch / "superlink.log", output_dir)
             raise
+
+
+def check_ray(address: str) -> None:
+    """Refuse a Ray cluster, ``host:port``, that nobody answers for: Ray would wait in silence."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        told = f"RAY_ADDRESS = {address!r}: {error}; start that cluster, or unset RAY_ADDRESS"
+        raise UserError(told) from error
 
 
 def _outcome(summary: Path) -> tuple[str, str]:

@@ -216,6 +216,15 @@ def load_run(path: str | Path) -> Run:
         UserError: It is not the directory of a run, or the run has not come to its end.
     """
     path = expanded("run", path)
+    try:
+        return _load(path)
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"the run in {path} is damaged: {error!r}") from error
+
+
+def _load(path: Path) -> Run:
     about = read_about(path)
     way_on = f"; go on with it: qmoe-fed run APP --resume {path}" if exists(path) else ""
     if not (path / "summary.json").is_file():

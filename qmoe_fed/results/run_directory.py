@@ -164,8 +164,11 @@ def read_lines(file: Path, whole: bool = False) -> list[dict[str, Any]]:
     """
     try:
         text = file.read_text(encoding="utf-8")
-        return [json.loads(part) for part in ([text] if whole else text.splitlines())]
+        found = [json.loads(part) for part in ([text] if whole else text.splitlines())]
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged: {error}") from error
+    if strange := [one for one in found if not isinstance(one, dict)]:
+        raise UserError(f"{file} is damaged: {str(strange[0])[:80]!r} where an object should be")
+    return found

@@ -177,3 +177,22 @@ def test_settings_of_another_version(own_copy: Path) -> None:
     (own_copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"qmoe-fed 99\.0.*'flux'"):
         load_run(own_copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "[]"),
+        ("config.json", "{}"),
+        ("config.json", '{"settings": 3}'),
+        ("config.json", '{"settings": {"flux": 1}}'),
+        ("summary.json", "{}"),
+        ("summary.json", '"completed"'),
+        ("summary.json", "[" * 100_000),
+        ("metrics.jsonl", "3\n"),
+    ],
+)
+def test_what_is_json_but_not_of_a_run_is_refused(own_copy: Path, name: str, content: str) -> None:
+    (own_copy / name).write_text(content)
+    with pytest.raises(UserError, match="damaged|cannot be used"):
+        load_run(own_copy)
