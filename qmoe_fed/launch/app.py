@@ -13,7 +13,7 @@ from qmoe_fed.config import Config
 from qmoe_fed.config.settings import Scalar, expanded, read_toml
 from qmoe_fed.errors import UserError
 from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole, exists
-from qmoe_fed.results.run_directory import new_directory
+from qmoe_fed.results.run_directory import new_directory, read_about
 
 REQUIRED = (
     "project.name",
@@ -182,7 +182,8 @@ def _make_directory(name: str, app: str) -> Path:
     except OSError as error:
         raise UserError(f"cannot make output-dir {error.filename}: {error.strerror}") from error
     found = {path.name for path in directory.iterdir()}
-    if "config.json" in found and found <= LEFT_BY_A_KILLED_RUN and not exists(directory):
+    killed = "config.json" in found and found <= LEFT_BY_A_KILLED_RUN and not exists(directory)
+    if killed and "settings" in read_about(directory):
         with alone(directory):  # it cannot be gone on with, nor has it come to anything
             shutil.rmtree(directory / "checkpoint", ignore_errors=True)
             for name in found - {"checkpoint"}:

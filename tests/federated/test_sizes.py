@@ -58,6 +58,6 @@ def test_what_fits_is_not(settings):
 def test_hosts_share_what_one_cannot_hold(tmp_path):
     big = {"qubits": 20, "num_clients": 200, "supernode_timeout": 60.0}
     with pytest.raises(
-        UserError, match=r"could not join: UserError: qubits = 20.*of which 100 are"
+        UserError, match=r"could not join: UserError: qubits = 20.*which 100"
     ):
         federate(tmp_path / "run", 2, batch_size=20, **big)

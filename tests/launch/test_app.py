@@ -126,7 +126,7 @@ def test_a_run_killed_before_its_first_checkpoint_blocks_nothing(
     app, out = FlowerApp.read(write_tiny_app(tmp_path / "tiny")), tmp_path / "out"
     (out / "checkpoint" / "a").mkdir(parents=True)
     for name in ("config.json", "metrics.jsonl", "flower.log"):
-        (out / name).write_text("{}\n")
+        (out / name).write_text('{"settings": {}}\n')
     with alone(out), pytest.raises(UserError, match=rf"still going on .*process {os.getpid()}\)"):
         settle(app, {}, "out")
     assert settle(app, {}, "out").output_dir == out

@@ -194,5 +194,5 @@ def test_settings_of_another_version(own_copy: Path) -> None:
 )
 def test_what_is_json_but_not_of_a_run_is_refused(own_copy: Path, name: str, content: str) -> None:
     (own_copy / name).write_text(content)
-    with pytest.raises(UserError, match="damaged|cannot be used"):
+    with pytest.raises(UserError, match=r"damaged|cannot be used"):
         load_run(own_copy)
