@@ -26,7 +26,10 @@ def check_server(config: Config) -> None:
     _check(f"num-clients = {federation.num_clients}", federation.num_clients * 8 * _scores(config))
     unseen, samples = federation.num_unseen_clients, data.train_samples + data.test_samples
     moons = data.dataset == "moons"
-    _check(f"num-unseen-clients = {unseen}", unseen * 8 * (2 * samples if moons else 1))
+    told = f"num-unseen-clients = {unseen}, train-samples = {data.train_samples}"
+    _check(
+        f"{told}, test-samples = {data.test_samples}", unseen * 8 * (2 * samples if moons else 1)
+    )
 
 
 def check_host(config: Config, clients: int) -> None:

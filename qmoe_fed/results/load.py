@@ -34,9 +34,6 @@ Columns = dict[str, NDArray[np.float64]]
 """Values by metric, one per client; NaN where there is none."""
 
 
-FEW = 8  # inputs that say nothing about where inputs lie
-
-
 @dataclass(frozen=True, eq=False)
 class Run:
     """A finished run.
@@ -199,7 +196,7 @@ def _not_raw(x: NDArray[np.float32], projection: Projection, pixels: bool) -> st
     if pixels:
         return "has been divided: no pixel is above 1" if 0 < high <= 1 else ""
     outside = ((x < projection.low) | (x > projection.high)).any(-1).mean()
-    angles = len(x) >= FEW and low >= 0 and high <= np.float32(np.pi) and outside > 0.25
+    angles = len(x) >= 8 and low >= 0 and high <= np.float32(np.pi) and outside > 0.25
     return "seems to hold angles: all lie in [0, π], many where no data are" if angles else ""
 
 

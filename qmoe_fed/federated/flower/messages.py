@@ -34,8 +34,6 @@ from flwr.serverapp import Grid
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qmoe_fed.config import Config
-from qmoe_fed.data import shape_of
 from qmoe_fed.federated.updates import Cohort, Layout, Rejection
 
 ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
@@ -115,20 +113,6 @@ def send(grid: Grid, messages: Iterable[Message], timeout: float | None) -> list
         if about and reply.has_error() and reply.metadata.src_node_id not in nodes:
             replies[i] = Message(reply.error, reply_to=about)
     return replies
-
-
-def ranges(config: Config, message_type: str) -> dict[str, float]:
-    """Return the metrics of a client in a reply to ``evaluate…``: the least is 0, this the most."""
-    experts, cells = config.model.num_experts, config.model.num_experts * shape_of(config).classes
-    if message_type == "evaluate.routing":
-        return dict.fromkeys((f"cell-{j}" for j in range(cells)), 1.0)
-    if message_type == "evaluate.unseen":
-        sizes = config.unseen.sample_sizes
-        return {f"{kind}-{m}": 1.0 for kind in ("shared", "scratch", "random") for m in sizes}
-    loads = dict.fromkeys((f"load-{i}" for i in range(experts)), 1.0)
-    entropy, any_number = math.log2(experts), 1e300
-    counts = dict.fromkeys(("train-samples", "test-samples", "loss"), any_number)
-    return {"accuracy": 1.0, "routing-entropy": entropy, **loads, **counts}
 
 
 def read_scores(

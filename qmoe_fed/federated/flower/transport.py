@@ -1,6 +1,7 @@
 """Carries a run over a Flower grid: to SuperNodes in this process, on Ray, or on other machines."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from qmoe_fed.data import Projection
+from qmoe_fed.config import Config
+from qmoe_fed.data import Projection, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.federation import Report, State
 from qmoe_fed.federated.flower import messages as wire
@@ -115,7 +117,7 @@ class FlowerTransport:
         What cannot be used is left out, and the log says why: a client, or all of a host.
         """
         asked, timeout = self.hosts.group(clients), self.config.federation.round_timeout
-        arrays, most = wire.to_record(state.shared), wire.ranges(self.config, message_type)
+        arrays, most = wire.to_record(state.shared), _ranges(self.config, message_type)
         messages = wire.cohort_messages(asked, arrays, {}, message_type)
         replies, tables = wire.send(self.grid, messages, timeout), list[dict[str, Tensor]]()
         by_node = {reply.metadata.src_node_id: reply for reply in replies}
@@ -140,6 +142,20 @@ class FlowerTransport:
             return ClientTable()
         numbers, order = values.pop(wire.CLIENT).long().sort()
         return ClientTable(numbers, {name: column[order] for name, column in values.items()})
+
+
+def _ranges(config: Config, message_type: str) -> dict[str, float]:
+    """Return the metrics of a client in a reply to ``evaluate…``: the least is 0, this the most."""
+    experts, cells = config.model.num_experts, config.model.num_experts * shape_of(config).classes
+    if message_type == "evaluate.routing":
+        return dict.fromkeys((f"cell-{j}" for j in range(cells)), 1.0)
+    if message_type == "evaluate.unseen":
+        sizes = config.unseen.sample_sizes
+        return {f"{kind}-{m}": 1.0 for kind in ("shared", "scratch", "random") for m in sizes}
+    loads = dict.fromkeys((f"load-{i}" for i in range(experts)), 1.0)
+    entropy, any_number = math.log2(experts), 1e300
+    counts = dict.fromkeys(("train-samples", "test-samples", "loss"), any_number)
+    return {"accuracy": 1.0, "routing-entropy": entropy, **loads, **counts}
 
 
 def _fault(reply: Message | None) -> str:
