@@ -6,11 +6,12 @@ import sys
 import traceback
 from collections.abc import Sequence
 from importlib.metadata import version
-from pathlib import Path
+from io import TextIOWrapper
 from signal import SIGINT
 from typing import NoReturn
 
-from qmoe_fed.errors import UserError
+from qmoe_fed.config.settings import expanded
+from qmoe_fed.errors import RunFailed, UserError
 
 EXAMPLES = """\
 examples:
@@ -28,6 +29,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit status: 0, all done; 1, the run failed; 2, what the user asked for cannot be
         done; 128 + n, stopped by signal n.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):  # what a terminal cannot show is no reason to fail
+            stream.reconfigure(errors="replace")
     try:
         options = _parser().parse_args(arguments)
         status: int = options.command(options)
@@ -41,21 +45,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(options: argparse.Namespace) -> int:
     """Run a Flower app from start to end, or from where it was stopped, and say why if it fails."""
     from qmoe_fed.launch.app import FlowerApp, parse_run_config, settle, settle_resumed
-    from qmoe_fed.launch.superlink import RunFailed, run_on_superlink
+    from qmoe_fed.launch.superlink import run_on_superlink
     from qmoe_fed.results import checkpoint
     from qmoe_fed.signals import Stopped, stoppable
 
-    app = FlowerApp.read(Path(options.app).expanduser())
+    nodes, app = options.supernodes, FlowerApp.read(expanded("APP", options.app))
     if options.resume is None:
-        settings = settle(app, parse_run_config(options.run_config), options.output_dir)
+        settings = settle(app, parse_run_config(options.run_config), options.output_dir, nodes)
     elif options.run_config or options.output_dir:
         raise UserError(
             "--resume goes on with the settings and in the directory of that run: leave out "
             "--run-config and --output-dir"
         )
     else:
-        settings = settle_resumed(app, Path(options.resume).expanduser())
-    results, status, nodes = settings.output_dir, 0, options.supernodes
+        settings = settle_resumed(app, expanded("--resume", options.resume))
+    results, status = settings.output_dir, 0
     try:
         with stoppable():
             if settings.config.federation.engine == "local":
@@ -91,7 +95,7 @@ def plot(options: argparse.Namespace) -> int:
     """Draw the pictures of a finished run again and say where they are."""
     from qmoe_fed.results.figures import draw_all
 
-    for path in draw_all(Path(options.run_dir).expanduser()):
+    for path in draw_all(expanded("RUN_DIR", options.run_dir)):
         print(path)
     return 0
 

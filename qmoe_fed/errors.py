@@ -11,6 +11,10 @@ class UserError(ValueError):
     """
 
 
+class RunFailed(RuntimeError):
+    """A run ended without results; the message says why, and the command line nothing else."""
+
+
 def unknown(what: str, value: object, allowed: Iterable[str], hint: str = "") -> UserError:
     """Return the error for a name that is not in a list, with the nearest allowed name.
 
@@ -20,7 +24,7 @@ def unknown(what: str, value: object, allowed: Iterable[str], hint: str = "") ->
         allowed: The names that exist.
         hint: A further way to make a choice, added at the end.
     """
-    names = sorted(allowed)
+    names = sorted(set(allowed))
     near = get_close_matches(str(value), names, n=1)
     guess = f" Did you mean {near[0]!r}?" if near else ""
     tail = f" {hint}" if hint else ""

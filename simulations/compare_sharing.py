@@ -43,7 +43,7 @@ class Scope(command.Scope):
     """What is asked of the comparison."""
 
     epochs: int = setting(60, between(5))  # of every client over its samples, in all rounds
-    size: str = setting("default", one_of("default", "pixels", "full"))
+    size: str = setting("default", one_of("default", "pixels", "files", "full"))
     only: str = setting("")  # what must stand in "task / router / way"; empty: all
 
     @property

@@ -1,8 +1,10 @@
 """What a name means: an import path, and the object a user names by one: ``"my_file:MyRouter"``."""
 
 import importlib
+import importlib.util
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 from qmoe_fed.errors import UserError, unknown
@@ -24,6 +26,27 @@ MECHANISMS = {
 }
 
 
+def _import_own_strategies() -> None:
+    """Make sure that ``strategies`` is the package beside this one, whatever else is called so.
+
+    Raises:
+        UserError: Another module of that name has been imported already.
+    """
+    home = Path(__file__).resolve().parents[2]
+    own = home / "strategies" / "__init__.py"
+    found = importlib.util.find_spec("strategies")
+    if not own.exists() or (found and found.origin and Path(found.origin).resolve() == own):
+        return
+    if "strategies" in sys.modules and found:
+        raise UserError(f"{found.origin} takes the place of the package strategies: rename it")
+    sys.path.insert(0, str(home))
+    try:
+        importlib.invalidate_caches()
+        importlib.import_module("strategies")
+    finally:
+        sys.path.remove(str(home))
+
+
 def load_object(path: str, what: str) -> Any:
     """Return the object at an import path ``"package.module:attribute"``.
 
@@ -37,6 +60,7 @@ def load_object(path: str, what: str) -> Any:
     module_name, _, attribute = path.partition(":")
     if not all(part.isidentifier() for part in [*module_name.split("."), attribute]):
         raise UserError(f"{what} {path!r}: expected an import path 'package.module:attribute'")
+    _import_own_strategies()
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
     importlib.invalidate_caches()

@@ -14,7 +14,8 @@ from qmoe_fed.errors import UserError
 MOONS_PARTITIONS = ("iid", "dirichlet", "concept-shift", "rotation")
 IMAGE_PARTITIONS = (*MOONS_PARTITIONS[:3], "pathological", "shard", "inner-dirichlet")
 
-_device = one_of("cpu", "cuda", other="cuda:", hint="Or one of several GPUs, e.g. 'cuda:1'.")
+_threads = between(1, 1024)
+_device = readable(values.device, "'cpu', 'cuda', or one of several GPUs, e.g. 'cuda:1'")
 _classes = readable(values.labels, "'all' or at least two different labels from 0 to 9, e.g. '0,1'")
 _sizes = readable(values.sizes, "whole numbers with commas between, e.g. '4,8,16,32'")
 _inputs = readable(values.inputs, "'router', 'all', 'standardised', or a number of components")
@@ -110,7 +111,7 @@ class TrainingConfig(Section):
     freeze: str = setting("none", one_of("none", "router"))  # stays as it starts, alike for all
     execution: str = setting("vmap", one_of("vmap", "serial"))
     device: str = setting("cpu", _device)
-    threads: int = setting(1, between(1))  # of torch on the cpu; more pay from ~10,000 clients on
+    threads: int = setting(1, _threads)  # of torch on the cpu; more pay from ~10,000 clients on
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -75,7 +75,10 @@ class Section:
             key, value = kebab(item.name), vars(self)[item.name]
             kinds = get_args(item.type) or (item.type,)
             if isinstance(value, int) and abs(value) >= 2**63:
-                raise UserError(f"{key} = {value}: must be less than 2^63")
+                shown = value if abs(value) < 10**40 else "…"  # Python writes no longer ones
+                raise UserError(f"{key} = {shown}: must be less than 2^63")
+            if isinstance(value, str) and "\0" in value:
+                raise UserError(f"{key} = {value!r}: must be text without NUL")
             if isinstance(value, float) and not math.isfinite(value):
                 raise UserError(f"{key} = {value}: must be a finite number")
             if float in kinds and type(value) is int:
@@ -128,18 +131,26 @@ class Tree:
 def read_toml(path: str | Path) -> dict[str, Any]:
     """Return the settings in a TOML file; UserError if it cannot be read or is not TOML."""
     try:
-        return tomllib.loads(Path(path).read_text())
+        return tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"cannot read config file {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # or numbers too long for Python
         raise UserError(f"config file {path} is not valid TOML: {error}") from error
+
+
+def expanded(key: str, path: str | Path) -> Path:
+    """Return a path with ``~`` resolved; UserError if there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        raise UserError(f"{key} = {str(path)!r}: {error}") from error
 
 
 def parse_options(key: str, text: str) -> dict[str, Any]:
     """Return the keyword arguments in a setting; UserError if not like ``"beta = 0.2, n = 3"``."""
     try:
         options: dict[str, Any] = tomllib.loads(f"options = {{ {text} }}")["options"]
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         form = "'name = value, name = value'"
         raise UserError(f"{key} = {text!r}: expected {form} ({error})") from error
     return options

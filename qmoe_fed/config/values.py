@@ -45,6 +45,13 @@ def labels(text: str) -> tuple[int, ...]:
     return found
 
 
+def device(text: str) -> int:
+    """Return the number of the GPU in ``"cuda:1"``; 0 for ``"cuda"`` and for ``"cpu"``."""
+    if not (found := re.fullmatch(r"cpu|cuda(:[0-9]{1,3})?", text)):
+        raise ValueError(text)
+    return int((found[1] or ":0")[1:])
+
+
 def inputs(value: int | str) -> int | str:
     """Return what experts see: a name, or a number of principal components."""
     if value not in ("router", "all", "standardised") and int(value) < 1:

@@ -2,10 +2,11 @@
 
 from qmoe_fed.data.clients import Shape, fit_projection, load_clients, shape_of
 from qmoe_fed.data.pools import load_pool, load_test
-from qmoe_fed.data.preprocessing import Projection
+from qmoe_fed.data.preprocessing import RAW, Projection
 from qmoe_fed.data.samples import ClientData, Samples
 
 __all__ = [
+    "RAW",
     "ClientData",
     "Projection",
     "Samples",

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qmoe_fed.config import Config, DataConfig
+from qmoe_fed.config.settings import expanded
 from qmoe_fed.data import idx
 from qmoe_fed.errors import UserError
 
@@ -76,7 +77,7 @@ def _choose(pixels: Pixels, labels: NDArray[np.integer], data: DataConfig) -> tu
 
 
 def _read_files(data: DataConfig, data_dir: str, split: str) -> tuple[Pixels, Pixels]:
-    folder = (Path(data_dir).expanduser().absolute() if data_dir else cache_dir()) / data.dataset
+    folder = (expanded("data-dir", data_dir).absolute() if data_dir else cache_dir()) / data.dataset
     paths = [folder / name for name in _FILES[split]]
     found = [next(filter(Path.exists, (p, p.with_name(f"{p.name}.gz"))), None) for p in paths]
     images, labels = found

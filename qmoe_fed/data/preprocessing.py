@@ -74,6 +74,19 @@ class Projection:
         return b"".join(array.tobytes() for array in self.to_dict().values())
 
 
+class _Raw(Projection):
+    """Leaves raw features ``(..., D)`` as they are, but for their type: float32."""
+
+    def inputs(self, x: NDArray[Any]) -> Array:
+        return np.asarray(x, np.float32)
+
+    angles = inputs
+
+
+RAW = _Raw(*[np.zeros(0, np.float32)] * 4)
+"""In place of a projection, where samples are wanted as they are in the dataset."""
+
+
 def scaling(low: NDArray[Any], high: NDArray[Any]) -> Projection:
     """Return the projection that keeps the features and scales ``[low, high]`` to [0, π]."""
     size = len(low)

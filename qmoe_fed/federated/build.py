@@ -51,7 +51,7 @@ def make_aggregator(settings: StrategyConfig, cohort_size: int) -> Aggregator:
     name, given = settings.aggregator, vars(settings)
     rule: Aggregator = load_object(AGGREGATORS.get(name, name), "aggregator")
     if name not in AGGREGATORS:
-        return rule
+        return _tried(rule, name, cohort_size)
     if name != "mean" and settings.weighting != "uniform":
         raise UserError(
             f"weighting = {settings.weighting!r}: {name} does not use weights; "
@@ -63,6 +63,21 @@ def make_aggregator(settings: StrategyConfig, cohort_size: int) -> Aggregator:
         rule(torch.zeros(cohort_size, 1), torch.ones(cohort_size))
     except TooFewClients as error:
         raise UserError(f"aggregator = {name!r}: {error}") from error
+    return rule
+
+
+def _tried(rule: Aggregator, name: str, cohort_size: int) -> Aggregator:
+    """Return a user's aggregator, if it makes one update of many."""
+    try:
+        result = rule(torch.zeros(cohort_size, 1), torch.ones(cohort_size))
+    except Exception as error:  # of a user's code: anything
+        told = f"fails with updates ({cohort_size}, 1) and weights ({cohort_size},): {error}"
+        raise UserError(f"aggregator = {name!r}: {told}") from error
+    if not (isinstance(result, torch.Tensor) and result.shape == (1,)):
+        shaped = isinstance(result, torch.Tensor)
+        told = f"returns {f'shape {tuple(result.shape)}' if shaped else f'{result!r}'[:80]}"
+        told += ", expected a tensor of shape (1,)"
+        raise UserError(f"aggregator = {name!r}: for updates ({cohort_size}, 1) it {told}")
     return rule
 
 

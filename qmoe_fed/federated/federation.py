@@ -13,12 +13,8 @@ from collections.abc import Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
-import torch
-from torch import Tensor
-from torch.func import functional_call
-
 from qmoe_fed.config import Config
-from qmoe_fed.data import Projection, fit_projection, load_clients, shape_of
+from qmoe_fed.data import Projection, fit_projection, load_clients
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import ROUTER, make_rules
 from qmoe_fed.federated.hidden import OneHost, Sum, Wire, hidden_cohort, hidden_sum
@@ -26,6 +22,8 @@ from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import Metrics, StepState, close_round, open_round
+from qmoe_fed.federated.sizes import check_host, check_server
+from qmoe_fed.federated.trial import try_module
 from qmoe_fed.federated.updates import ClientTable, Cohort, Rejection
 from qmoe_fed.models import Parameters
 
@@ -98,8 +96,10 @@ class Federation:
             )
         self.config = config
         self.model = Model(config)
+        check_host(config, config.federation.num_clients)
+        projection = prepare(self.model)
         self.rules = make_rules(config)
-        self.host = Host(self.model, tuple(self.rules.mechanisms), prepare(self.model))
+        self.host = Host(self.model, tuple(self.rules.mechanisms), projection)
 
     def init(self) -> State:
         """Return the state before the first round."""
@@ -159,9 +159,9 @@ def prepare(model: Model) -> Projection:
         UserError: The settings cannot work.
     """
     config, federation = model.config, model.config.federation
+    check_server(config)
     projection = fit_projection(config)
-    first = load_clients(config, [0], projection).train.x[0]
-    _check_outputs(model, first.to(config.training.device))
+    try_module(model, load_clients(config, [0], projection).train)
     counts = load_clients(config, federation.unseen_clients, projection).train.counts
     largest = max(config.unseen.sample_sizes)
     # few samples must not be called many: what unseen clients have must suffice
@@ -171,28 +171,3 @@ def prepare(model: Model) -> Projection:
             f"{fewest} to train on; ask for fewer, or share the data among fewer clients"
         )
     return projection
-
-
-def _check_outputs(model: Model, x: Tensor) -> None:
-    """Refuse a user's router or expert whose outputs for x ``(B, d)`` are not what they must be."""
-    settings, classes = model.config.model, shape_of(model.config).classes
-    device = {name.removeprefix("router."): rows[0] for name, rows in model.devices([0]).items()}
-    with torch.no_grad():
-        angles, inputs = model.module.parts(x)
-        weights = functional_call(model.module.router, device, angles)
-        outputs = model.module.experts(inputs)
-    if weights.shape != (len(x), settings.num_experts):
-        raise UserError(
-            f"router {settings.router!r} returns shape {tuple(weights.shape)} for x of shape "
-            f"{tuple(x.shape)}: expected one weight per expert, {(len(x), settings.num_experts)}"
-        )
-    if not ((weights >= -1e-3).all() and ((weights.sum(-1) - 1).abs() < 1e-3).all()):
-        raise UserError(
-            f"router {settings.router!r} returns {weights[0].tolist()} for the first sample: "
-            "expected weights that are not negative and sum to 1; end it with softmax(-1)"
-        )
-    if outputs.shape != (len(x), settings.num_experts, classes):
-        raise UserError(
-            f"expert {settings.expert!r} returns shape {(len(x), *outputs.shape[2:])} for x of "
-            f"shape {tuple(x.shape)}: expected one score per class, {(len(x), classes)}"
-        )

@@ -7,7 +7,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from qmoe_fed.config import Config
+from qmoe_fed.config import Config, values
 from qmoe_fed.data import Samples, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.updates import Layout
@@ -57,8 +57,9 @@ class Model:
     def module(self) -> Mixture:
         """A module for one client; its own parameters are never used."""
         device = self.config.training.device
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise UserError(f"device = {device!r}: torch finds no GPU here; use device = 'cpu'")
+        if device != "cpu" and torch.cuda.device_count() <= values.device(device):
+            found = torch.cuda.device_count() or "no"
+            raise UserError(f"device = {device!r}: torch finds {found} GPU here; use 'cpu'")
         torch.set_num_threads(self.config.training.threads)
         return self._build().to(device)
 

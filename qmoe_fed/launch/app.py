@@ -1,6 +1,7 @@
 """A Flower app directory, and the settings of one run of it, checked before anything starts."""
 
 import re
+import shutil
 import time
 import tomllib
 from collections.abc import Iterable, Mapping, Set
@@ -9,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from qmoe_fed.config import Config
-from qmoe_fed.config.settings import Scalar, read_toml
+from qmoe_fed.config.settings import Scalar, expanded, read_toml
 from qmoe_fed.errors import UserError
-from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole
-from qmoe_fed.results.run_directory import new_directory
+from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole, exists
+from qmoe_fed.results.run_directory import new_directory, read_about
 
 REQUIRED = (
     "project.name",
@@ -22,6 +23,8 @@ REQUIRED = (
     "tool.flwr.app.components.clientapp",
 )
 LEFT_BY_A_FAILED_START = {"summary.json", "flower.log", "superlink.log"}
+LEFT_BY_A_KILLED_RUN = {"config.json", "projection.safetensors", "metrics.jsonl", "checkpoint"}
+LEFT_BY_A_KILLED_RUN |= {"flower.log", "superlink.log"}
 # Flower's own rule: what --run-config means here, it also means to `flwr run`.
 PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
 
@@ -78,10 +81,10 @@ def _parse_pairs(text: str) -> dict[str, Any]:
     for key, value in PAIR.findall(text):
         try:
             settings[key] = tomllib.loads(f"value = {value}")["value"]
-        except tomllib.TOMLDecodeError as error:
+        except ValueError as error:
             raise UserError(
-                f"--run-config {key}={value}: not a TOML value; strings need quotes of their own, "
-                f"as in --run-config \"{key}='text'\""
+                f"--run-config {key}={value[:80]}: not a TOML value; strings need quotes of their "
+                f"own, as in --run-config \"{key}='text'\""
             ) from error
     return settings
 
@@ -111,22 +114,30 @@ class RunSettings:
         return Path(self.config.results.output_dir)
 
 
-def settle(app: FlowerApp, overrides: Mapping[str, Any], output_dir: str | None) -> RunSettings:
+def settle(
+    app: FlowerApp,
+    overrides: Mapping[str, Any],
+    output_dir: str | None,
+    supernodes: int | None = None,
+) -> RunSettings:
     """Check the settings of a run and make the directory of its results.
 
     Relative paths are taken from the working directory. If no ``output_dir`` is given, the settings
     say where the results go; by default it is a new directory under ``runs``.
 
     Raises:
-        UserError: A setting is unknown, wrong, or one Flower would refuse to replace; or the
-            output directory holds a run or anything else, or cannot be made.
+        UserError: A setting is unknown, wrong, or one Flower would refuse to replace; there are
+            more SuperNodes than clients; or the output directory holds a run or anything else, or
+            cannot be made.
     """
     config = Config.from_flat({**app.settings, **overrides})
     _refuse_unlisted(app, {*overrides, "output-dir"})
+    if supernodes and supernodes > (clients := config.federation.num_clients):
+        raise UserError(f"--supernodes {supernodes}: num-clients = {clients}, and each needs one")
     directory = _make_directory(output_dir or config.results.output_dir, app.name)
     overrides = {**overrides, "output-dir": str(directory)}
     if data_dir := config.results.data_dir:
-        overrides["data-dir"] = str(_absolute(data_dir))
+        overrides["data-dir"] = str(expanded("data-dir", data_dir).absolute())
     return RunSettings(overrides, Config.from_flat({**app.settings, **overrides}))
 
 
@@ -161,20 +172,23 @@ def _refuse_unlisted(app: FlowerApp, keys: Set[str]) -> None:
         )
 
 
-def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
-
-
 def _make_directory(name: str, app: str) -> Path:
     """Make the named directory, or a new one named after the app and the time."""
     try:
         if not name:
             return new_directory(Path.cwd() / "runs" / f"{app}-{time.strftime('%Y%m%d-%H%M%S')}")
-        directory = _absolute(name)
+        directory = expanded("output-dir", name).absolute()
         directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make output-dir {error.filename}: {error.strerror}") from error
     found = {path.name for path in directory.iterdir()}
+    killed = "config.json" in found and found <= LEFT_BY_A_KILLED_RUN and not exists(directory)
+    if killed and "settings" in read_about(directory):
+        with alone(directory):  # it cannot be gone on with, nor has it come to anything
+            shutil.rmtree(directory / "checkpoint", ignore_errors=True)
+            for name in found - {"checkpoint"}:
+                (directory / name).unlink()
+        return directory
     if "config.json" in found:
         raise UserError(f"output-dir {directory} already holds a run; name another directory")
     if strangers := sorted(found - LEFT_BY_A_FAILED_START):

@@ -8,6 +8,8 @@ that every process hands down, and those that overwrite theirs (Ray's agents) lo
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -35,12 +37,15 @@ def scratch_directory() -> Iterator[Path]:
     parent = os.path.realpath(tempfile.gettempdir())
     short = parent if len(parent) <= LONGEST_PARENT else os.path.realpath("/tmp")
     directory = Path(tempfile.mkdtemp(prefix="qmoe-", dir=short))
-    try:
-        yield directory
-    finally:
-        with _later_signals():
-            end_all(directory)
-            shutil.rmtree(directory)
+    # does the same should this process be killed: its standard input ends then
+    guard = [sys.executable, "-m", "qmoe_fed.launch.processes", str(directory)]
+    with subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True):
+        try:
+            yield directory
+        finally:
+            with _later_signals():
+                end_all(directory)
+                shutil.rmtree(directory)
 
 
 def belonging_to(directory: Path) -> list[psutil.Process]:
@@ -79,3 +84,10 @@ def _later_signals() -> Iterator[None]:
         yield
     for number in received[:1]:
         signal.raise_signal(number)
+
+
+if __name__ == "__main__":
+    sys.stdin.read()
+    if (left := Path(sys.argv[1])).exists():
+        end_all(left)
+        shutil.rmtree(left, ignore_errors=True)

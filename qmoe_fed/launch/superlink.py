@@ -24,7 +24,7 @@ from typing import IO
 import tomli_w
 
 from qmoe_fed.config.settings import Scalar
-from qmoe_fed.errors import UserError
+from qmoe_fed.errors import RunFailed, UserError
 from qmoe_fed.launch.processes import MARK, scratch_directory
 from qmoe_fed.results.run_directory import read_json
 
@@ -40,10 +40,7 @@ CHATTER = re.compile(
 )
 FATAL = re.compile(r"ERROR\s*: +Simulation raised an exception")
 REFUSED = UserError.__name__
-
-
-class RunFailed(Exception):
-    """A run ended without results; the message says why."""
+TOLD = (REFUSED, RunFailed.__name__)
 
 
 def run_on_superlink(
@@ -62,6 +59,7 @@ def run_on_superlink(
         UserError: The app refused what the user asked for, as its summary says.
         RunFailed: The run ended in any other way than with complete results.
     """
+    check_ray(os.environ.get("RAY_ADDRESS", ""))
     summary = output_dir / "summary.json"
     summary.unlink(missing_ok=True)  # of an earlier attempt
     with scratch_directory() as scratch:
@@ -76,12 +74,24 @@ def run_on_superlink(
         try:
             with _superlink(environment, port, scratch / "superlink.log"):
                 with closing(_lines(command, environment, output_dir / "flower.log")) as log:
-                    for line in visible(log, verbose, lambda: _outcome(summary)[0] == REFUSED):
+                    for line in visible(log, verbose, lambda: _outcome(summary)[0] in TOLD):
                         print(line, flush=True)
                 check_outcome(summary, environment)
         except RunFailed:
             shutil.copy(scratch / "superlink.log", output_dir)
             raise
+
+
+def check_ray(address: str) -> None:
+    """Refuse a Ray cluster, ``host:port``, that nobody answers for: Ray would wait in silence."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
+    except (OSError, OverflowError) as error:
+        told = f"RAY_ADDRESS = {address!r}: {error}; start that cluster, or unset RAY_ADDRESS"
+        raise UserError(told) from error
 
 
 def _outcome(summary: Path) -> tuple[str, str]:

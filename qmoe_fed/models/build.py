@@ -151,6 +151,9 @@ def _user_module(what: str, path: str, options: str, inputs: int, outputs: int) 
         ) from error
     if not isinstance(module, nn.Module):
         raise UserError(f"{what} {path!r} is a {type(module).__name__}, not a torch.nn.Module")
+    for part in module.modules():
+        if "qnode_weights" in vars(part):  # PennyLane's TorchLayer reads copies of its parameters
+            vars(part)["qnode_weights"] = part._parameters
     return module
 
 

@@ -12,6 +12,7 @@ a process that is killed leaves the old checkpoint whole or the new one.
 
 import fcntl
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -120,5 +121,13 @@ def alone(run: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             told = f"a run is still going on in {run}: wait until it ends, or stop it"
+            told += f" (process {_holder(file.fileno())})"
             raise UserError(told) from error
         yield
+
+
+def _holder(file: int) -> str:
+    """Return the id of the process that has locked an open file, as Linux tells it."""
+    end, locks = f":{os.fstat(file).st_ino}", Path("/proc/locks")
+    lines = locks.read_text().splitlines() if locks.exists() else []
+    return next((p[4] for line in lines if (p := line.split())[5].endswith(end)), "unknown")

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from qmoe_fed.config import Config
-from qmoe_fed.data import ClientData, Projection, load_clients, shape_of
+from qmoe_fed.config.settings import expanded
+from qmoe_fed.data import RAW, ClientData, Projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.learning.devices import client_layers
 from qmoe_fed.learning.routing import ROUTER
@@ -170,19 +171,38 @@ class Run:
         return _output(model.router, router, model.parts(self._inputs(x))[0]).numpy()
 
     def data(self, clients: Sequence[int] | NDArray[np.int64]) -> ClientData:
-        """Return the samples of some clients, made anew from the settings.
+        """Return the samples of some clients, made anew from the settings, as mixtures see them.
 
-        Raises:
-            UserError: As ``qmoe_fed.data.load_clients``.
+        Their ``x`` are angles, not what ``predict`` takes: that is ``raw``. UserError as for
+        ``qmoe_fed.data.load_clients``.
         """
         return load_clients(self.config, np.asarray(clients).tolist(), self.projection)
+
+    def raw(self, clients: Sequence[int] | NDArray[np.int64]) -> ClientData:
+        """Return the same as ``data``, with ``x`` as in the dataset: what ``predict`` takes."""
+        return load_clients(self.config, np.asarray(clients).tolist(), RAW)
 
     def _inputs(self, x: ArrayLike) -> Tensor:
         inputs = np.asarray(x, np.float32)
         size = len(self.projection.mean)
         if inputs.ndim != 2 or inputs.shape[1] != size:
             raise UserError(f"x has shape {inputs.shape}: expected (samples, {size})")
+        if fault := _not_raw(inputs, self.projection, self.config.data.dataset != "moons"):
+            told = "expected raw inputs as in the dataset, see raw(clients)"
+            raise UserError(f"x {fault}: {told}")
         return torch.from_numpy(self.projection.inputs(inputs))
+
+
+def _not_raw(x: NDArray[np.float32], projection: Projection, pixels: bool) -> str:
+    """Return what shows that inputs ``(B, D)`` are none of the dataset, if anything does."""
+    if not np.isfinite(x).all():
+        return "is not finite"
+    low, high = x.min(initial=0), x.max(initial=0)
+    if pixels:
+        return "has been divided: no pixel is above 1" if 0 < high <= 1 else ""
+    outside = ((x < projection.low) | (x > projection.high)).any(-1).mean()
+    angles = len(x) >= 8 and low >= 0 and high <= np.float32(np.pi) and outside > 0.25
+    return "seems to hold angles: all lie in [0, π], many where no data are" if angles else ""
 
 
 @torch.no_grad()
@@ -197,7 +217,16 @@ def load_run(path: str | Path) -> Run:
     Raises:
         UserError: It is not the directory of a run, or the run has not come to its end.
     """
-    path = Path(path).expanduser()
+    path = expanded("run", path)
+    try:
+        return _load(path)
+    except UserError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(f"the run in {path} is damaged: {error!r}") from error
+
+
+def _load(path: Path) -> Run:
     about = read_about(path)
     way_on = f"; go on with it: qmoe-fed run APP --resume {path}" if exists(path) else ""
     if not (path / "summary.json").is_file():

@@ -84,9 +84,13 @@ class RunDirectory:
         write_whole(self.path / name, f"{{\n{lines}\n}}\n".encode())
 
     def add_round(self, metrics: Mapping[str, Any]) -> None:
-        """Append one line to ``metrics.jsonl``."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(f"{_json(metrics)}\n")
+        """Append one line to ``metrics.jsonl``; UserError if it cannot be written."""
+        file = self.path / "metrics.jsonl"
+        try:
+            with file.open("a") as lines:
+                lines.write(f"{_json(metrics)}\n")
+        except OSError as error:
+            raise UserError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _json(content: Any, indent: int | None = None) -> str:
@@ -160,9 +164,12 @@ def read_lines(file: Path, whole: bool = False) -> list[dict[str, Any]]:
         UserError: It cannot be read, or is not JSON.
     """
     try:
-        text = file.read_text()
-        return [json.loads(part) for part in ([text] if whole else text.splitlines())]
+        text = file.read_text(encoding="utf-8")
+        found = [json.loads(part) for part in ([text] if whole else text.splitlines())]
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{file} is damaged: {error}") from error
+    if strange := [one for one in found if not isinstance(one, dict)]:
+        raise UserError(f"{file} is damaged: {str(strange[0])[:80]!r} where an object should be")
+    return found

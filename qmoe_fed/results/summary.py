@@ -47,9 +47,10 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the summary of a run as tables."""
     status, rounds = summary["status"], summary["rounds"]
     counted = f", {summary['rounds_counted']} of them counted"
+    scored, clients = summary["clients_scored"], f"{summary['clients']:,}"
     rows = {
         "status": f"{status}: {summary['reason']}" if summary["reason"] else status,
-        "clients": f"{summary['clients']:,}",
+        "clients": clients if scored == summary["clients"] else f"{scored:,} of {clients} scored",
         "rounds": f"{rounds}{counted if summary['rounds_counted'] < rounds else ''}",
         "seed": f"{summary['seed']}",
         "router parameters": f"{summary['router_parameters']:,}",

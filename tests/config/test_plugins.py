@@ -1,4 +1,7 @@
+import os
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +67,14 @@ def test_what_a_users_module_raises_is_passed_on(here):
     (here / "fails.py").write_text("1 / 0\n")
     with pytest.raises(ZeroDivisionError):
         load_object("fails:Mine", "mechanism")
+
+
+def test_a_file_called_strategies_takes_nobodys_place(tmp_path):
+    (tmp_path / "strategies.py").write_text("own = 1\n")
+    code = "from qmoe_fed.config.plugins import AGGREGATORS, load_object\n"
+    code += "print(load_object(AGGREGATORS['mean'], 'aggregator').__module__)"
+    root = str(Path(__file__).parents[2])
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), root])}
+    command = [sys.executable, "-c", code]  # which also looks in the working directory first
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert done.stdout == "strategies.aggregators\n", done.stderr

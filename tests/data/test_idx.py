@@ -1,4 +1,5 @@
 import gzip
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -70,8 +71,22 @@ def test_bytes_too_many_are_recognised(files):
     images, labels = files
     labels.write_bytes(labels.read_bytes() + b"\0")
     assert refusal(images, labels) == (
-        f"{labels} is damaged: its header announces 13 bytes, it has 14; fetch it again"
+        f"{labels} is damaged: its header announces 13 bytes, it has 14 at least; fetch it again"
     )
+
+
+def test_no_more_is_unpacked_than_is_announced(files, tmp_path):
+    images, labels = files
+    bomb = tmp_path / "bomb.gz"
+    with gzip.open(bomb, "wb") as file:
+        file.write(labels.read_bytes() + bytes(50_000_000))
+    tracemalloc.start()
+    assert "announces 13 bytes, it has 14 at least" in refusal(images, bomb)
+    assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    tracemalloc.stop()
+    with gzip.open(bomb, "wb") as file:
+        file.write(labels.read_bytes()[:4] + b"\xff" * 4 + bytes(10))
+    assert "announces 4294967295 bytes; the most that are read is" in refusal(images, bomb)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0", b"\x89PNG\r\n", b"\0\0\x0d\x03" + bytes(20)])

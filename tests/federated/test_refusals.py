@@ -33,6 +33,13 @@ from qmoe_fed.errors import UserError
         ({"num-experts": 8}, "2 qubits have only 4 basis states"),
         ({"circuit-engine": "pennylane:no.device", "execution": "serial"}, "no.device"),
         ({"train-samples": 0}, "train-samples = 0"),
+        ({"device": "cuda:99"}, "device = 'cuda:99': torch finds .* GPU here"),
+        ({"aggregator": "os:getcwd"}, r"aggregator = 'os:getcwd': fails with updates \(6, 1\)"),
+        (
+            {"aggregator": "torch:maximum"},
+            r"it returns shape \(6, 6\), expected a tensor of shape \(1,\)",
+        ),
+        ({"dataset": "mnist", "data-dir": "~nosuch"}, "data-dir = '~nosuch': .*home"),
         ({"mechanisms": "central-pd"}, "Did you mean 'central-dp'"),
         ({"strategy": "strategies:Nothing"}, "Nothing"),
         ({"device": "cuba"}, "device"),
@@ -53,6 +60,19 @@ def test_bad_settings_are_refused_before_any_client_starts(tmp_path, settings, m
 class NoClientMayBeCalled(SpyGrid):
     def deliver(self, messages, timeout):
         raise AssertionError("a client was called")
+
+
+def test_a_home_that_nobody_has_is_no_output_directory():
+    with pytest.raises(UserError, match=r"output-dir = '~nosuch/run': .*home"):
+        federate("~nosuch/run", grid_type=NoClientMayBeCalled)
+
+
+def test_a_full_disk_is_told_in_one_line(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "metrics.jsonl").symlink_to("/dev/full")
+    with pytest.raises(UserError, match=r"cannot write .*metrics.jsonl: No space left on device"):
+        federate(folder)
 
 
 def test_an_output_directory_that_holds_a_run_is_refused(tmp_path):

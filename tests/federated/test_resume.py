@@ -129,7 +129,7 @@ def test_if_a_host_fails_the_checkpoint_before_stays(tmp_path, caplog):
     whole = timeless(federate(tmp_path / "whole", 2, **SHORT)[1])
     with pytest.raises(Power):
         federate(tmp_path / "run", 2, FailingHost, **SHORT)
-    assert "no checkpoint after round 2: disk full" in caplog.text
+    assert "no checkpoint after round 2: host 1: disk full" in caplog.text
     assert checkpoint.read_current(tmp_path / "run")[1]["round"] == 1
     federate(tmp_path / "run", 2, resume=True, **SHORT)
     assert_same_bits(whole, timeless(tmp_path / "run"))

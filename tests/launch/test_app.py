@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from tiny_app import write_tiny_app
 
 from qmoe_fed.errors import UserError
 from qmoe_fed.launch.app import FlowerApp, parse_run_config, settle
+from qmoe_fed.results.checkpoint import alone
 
 KEYS = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 TEXT = st.text("abz09 .:/=,{}#é", max_size=8).map(lambda text: f"'{text}'")
@@ -115,3 +117,21 @@ def test_incomplete_apps_are_refused(missing: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(tomli_w.dumps(content))
     with pytest.raises(UserError, match=f"lacks {missing}"):
         FlowerApp.read(tmp_path)
+
+
+def test_a_run_killed_before_its_first_checkpoint_blocks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    app, out = FlowerApp.read(write_tiny_app(tmp_path / "tiny")), tmp_path / "out"
+    (out / "checkpoint" / "a").mkdir(parents=True)
+    for name in ("config.json", "metrics.jsonl", "flower.log"):
+        (out / name).write_text('{"settings": {}}\n')
+    with alone(out), pytest.raises(UserError, match=rf"still going on .*process {os.getpid()}\)"):
+        settle(app, {}, "out")
+    assert settle(app, {}, "out").output_dir == out
+    assert not list(out.iterdir())
+    for name in ("config.json", "thesis.pt"):
+        (out / name).write_text("{}\n")
+    with pytest.raises(UserError, match="already holds a run"):
+        settle(app, {}, "out")

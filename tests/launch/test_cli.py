@@ -11,7 +11,7 @@ import pytest
 from tiny_app import write_tiny_app
 
 from qmoe_fed.cli import main
-from qmoe_fed.errors import UserError
+from qmoe_fed.errors import RunFailed, UserError
 
 
 @pytest.fixture
@@ -45,6 +45,9 @@ def error_of(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
         (["run", "tiny", "--run-config", "broken.toml"], "broken.toml is not valid TOML"),
         (["run", "tiny", "--supernodes", "0"], "'0' is not a whole number above 0"),
         (["run", "tiny", "--output-dir", "tiny/tiny.py/x"], "cannot make output-dir"),
+        (["run", "tiny", "--output-dir", "~nosuch/x"], "output-dir = '~nosuch/x'"),
+        (["run", "tiny", "--run-config", f"seed={'9' * 5000}"], "not a TOML value"),
+        (["run", "tiny", "--supernodes", "51"], "--supernodes 51: num-clients = 50"),
         (["run", "gone"], "no directory gone"),
         (["run", "."], "is no Flower app: it has no pyproject.toml"),
         (["run", "broken"], "broken/pyproject.toml is not valid TOML"),
@@ -88,6 +91,14 @@ def test_from_a_shell(app: Path) -> None:
     assert done.stderr.count("\n") == 1
 
 
+def test_what_a_terminal_cannot_show_is_no_reason_to_fail(app: Path) -> None:
+    command = [sys.executable, "-m", "qmoe_fed.cli", "run", "tiny", "--run-config", "seed=ε"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, env=ascii_only, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: --run-config seed=")
+
+
 def test_starts_fast() -> None:
     code = "import json, sys, qmoe_fed.cli; print(json.dumps(list(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -117,6 +128,8 @@ def test_local_engine_runs_in_this_process(
             raise UserError("too small")
         if len(calls) == 3:
             raise ZeroDivisionError
+        if len(calls) == 4:
+            raise RunFailed("not one round counted")
 
     local = types.SimpleNamespace(run_app=run_app)
     monkeypatch.setitem(sys.modules, "qmoe_fed.federated.flower.grid", local)  # type: ignore[arg-type]
@@ -132,6 +145,9 @@ def test_local_engine_runs_in_this_process(
     assert calls[1][2] == 4
     assert main(arguments) == 1
     assert capsys.readouterr().err.endswith("\nZeroDivisionError\n")
+    assert main(arguments) == 1
+    told = f"error: not one round counted (logs: {Path('out').absolute()})\n"
+    assert capsys.readouterr().err == told
 
 
 SMALL = (

@@ -5,6 +5,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from qmoe_fed.launch import processes
@@ -92,3 +93,23 @@ def test_ignored_signals_stay_ignored() -> None:
         assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_nothing_is_left_of_a_process_that_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, subprocess, time; from qmoe_fed.launch.processes import *\n"
+        "with scratch_directory() as own:\n"
+        "    child = subprocess.Popen(['sleep', '600'], env={**os.environ, MARK: str(own)})\n"
+        "    print(own, child.pid, flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        directory, child = process.stdout.readline().split()
+        process.kill()
+    deadline = time.monotonic() + 60
+    while Path(directory).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(directory).exists()
+    assert not psutil.pid_exists(int(child)) or psutil.Process(int(child)).status() == "zombie"

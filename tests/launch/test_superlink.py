@@ -1,6 +1,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -127,3 +128,14 @@ def test_ctrl_c_ends_everything(tmp_path: Path) -> None:
         _, err = process.communicate(timeout=30)
     assert process.returncode == 130
     assert err == f"stopped; results so far: {tmp_path / 'out'}\n"
+
+
+def test_a_ray_cluster_that_does_not_answer_is_refused_at_once() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        superlink.check_ray(f"127.0.0.1:{port}")
+    for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}", "127.0.0.1:99999"):
+        with pytest.raises(UserError, match="start that cluster, or unset RAY_ADDRESS"):
+            superlink.check_ray(address)
+    for address in ("", "auto", "local"):
+        superlink.check_ray(address)

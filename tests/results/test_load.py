@@ -62,6 +62,35 @@ def test_a_run_with_few_shots_predicts_with_exact_probabilities(
     assert not np.isclose(2 * weights, (2 * weights).round(), atol=1e-3).all()
 
 
+def test_raw_inputs_are_what_predict_takes(finished: Run) -> None:
+    test = finished.raw([3]).test
+    assert finished.projection.inputs(test.x.numpy()) == pytest.approx(finished.data([3]).test.x)
+    accuracy = (finished.predict(3, test.x[0]).argmax(1) == test.y[0].numpy()).mean()
+    assert accuracy == pytest.approx(finished.clients["accuracy"][3])
+
+
+def test_angles_are_refused_where_raw_inputs_are_wanted(finished: Run) -> None:
+    angles = finished.data([3]).test.x[0]
+    with pytest.raises(UserError, match=r"seems to hold angles.*raw\(clients\)"):
+        finished.predict(3, angles)
+    with pytest.raises(UserError, match="not finite"):
+        finished.routing([[np.nan, 0.0]])
+    beyond = np.stack(np.meshgrid(np.arange(-3, 4), np.arange(-3, 4)), -1).reshape(-1, 2)
+    assert finished.predict(3, beyond).shape == (49, 2)  # a picture may reach beyond the data
+
+
+def test_pixels_are_not_divided(federate: Callable[..., Path]) -> None:
+    digits = {"dataset": "digits", "qubits": 4, "num_server_rounds": 1, "num_unseen_clients": 0}
+    run = load_run(federate(**digits))
+    test = run.raw([3]).test
+    x, y = test.x[0][test.mask[0]], test.y[0][test.mask[0]].numpy()
+    assert x.max() == 16
+    accuracy = (run.predict(3, x).argmax(1) == y).mean()
+    assert accuracy == pytest.approx(run.clients["accuracy"][3])
+    with pytest.raises(UserError, match="no pixel is above 1"):
+        run.predict(3, x / 16)
+
+
 def test_lists_are_inputs(finished: Run) -> None:
     (probabilities,) = finished.predict(client=3, x=[[0.5, 0.25]])
     assert probabilities.sum() == pytest.approx(1)
@@ -147,4 +176,23 @@ def test_settings_of_another_version(own_copy: Path) -> None:
     config["versions"]["qmoe-fed"] = "99.0"
     (own_copy / "config.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"qmoe-fed 99\.0.*'flux'"):
+        load_run(own_copy)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("config.json", "[]"),
+        ("config.json", "{}"),
+        ("config.json", '{"settings": 3}'),
+        ("config.json", '{"settings": {"flux": 1}}'),
+        ("summary.json", "{}"),
+        ("summary.json", '"completed"'),
+        ("summary.json", "[" * 100_000),
+        ("metrics.jsonl", "3\n"),
+    ],
+)
+def test_what_is_json_but_not_of_a_run_is_refused(own_copy: Path, name: str, content: str) -> None:
+    (own_copy / name).write_text(content)
+    with pytest.raises(UserError, match=r"damaged|cannot be used"):
         load_run(own_copy)

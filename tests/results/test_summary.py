@@ -22,6 +22,7 @@ SUMMARY = {
     "rounds": 12,
     "rounds_counted": 11,
     "clients": 10000,
+    "clients_scored": 10_000,
     "unseen_clients": 2,
     "share": "router",
     "seed": 3,

@@ -25,6 +25,7 @@ from qmoe_fed.federated.flower.phases import PHASE, asked_of
 from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism, group_of, grouped
 from qmoe_fed.federated.model import Model
+from qmoe_fed.federated.sizes import check_host
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.models import Parameters
 from qmoe_fed.results.checkpoint import host_file
@@ -53,6 +54,10 @@ def client_app() -> ClientApp:
 def _join(message: Message, context: Context) -> Message:
     context.state[SETUP] = message.content[SETUP]
     host = _host(context)
+    if (
+        host.total and host.clients and not wire.settings_of(message)
+    ):  # what a host had is not made up again
+        _keep(context, host.start())
     return _reply(message, dict(zip(wire.PLACE, (host.number, host.total), strict=True)))
 
 
@@ -99,7 +104,7 @@ def _answer(measure: Measure, message: Message, context: Context) -> Message:
 
 def _save_experts(message: Message, context: Context) -> Message:
     """Write what belongs to the clients that live here alone, and whose it is."""
-    host, folder = _host(context), Path(wire.settings_of(message)["folder"])
+    host, folder = _host(context), _folder(message, context)
     kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
     private = host.private(kept, shared) if host.clients else {}
     if host.clients and host.hidden:  # the server does not have their scores
@@ -117,8 +122,9 @@ def _save_kept(message: Message, context: Context) -> Message:
     """Write all that is kept of the clients that live here, for a checkpoint."""
     host, settings = _host(context), wire.settings_of(message)
     kept, number = grouped(vars(_kept(context, host))), torch.tensor(settings[wire.ROUND])
-    write_tensors(host_file(Path(settings["folder"]), host.number), {**kept, "round": number})
-    write_memory(context, host, Path(settings["folder"]))
+    folder = _folder(message, context)
+    write_tensors(host_file(folder, host.number), {**kept, "round": number})
+    write_memory(context, host, folder)
     return Message(RecordDict(), reply_to=message)
 
 
@@ -128,7 +134,7 @@ def _restore_kept(message: Message, context: Context) -> Message:
     ``hosts`` of them wrote it: client c lived on c mod hosts, in row c // hosts.
     """
     host, settings = _host(context), wire.settings_of(message)
-    folder, number, hosts = Path(settings["folder"]), settings[wire.ROUND], settings["hosts"]
+    folder, number, hosts = _folder(message, context), settings[wire.ROUND], settings["hosts"]
     sources = {client % hosts for client in host.clients}
     files = {source: _read(host_file(folder, source), number) for source in sources}
     read_memory(context, host, folder, sources)
@@ -147,6 +153,14 @@ def _restore_kept(message: Message, context: Context) -> Message:
         ordered = {name: local[name] for name in host.model.local}
         _keep(context, Kept(ordered, group_of(every, "optimizer")))
     return Message(RecordDict(), reply_to=message)
+
+
+def _folder(message: Message, context: Context) -> Path:
+    """Return where to write: below the path of the run, or below this node's own ``output-dir``."""
+    settings = wire.settings_of(message)
+    run = Path(settings["run"])
+    own = context.node_config.get("output-dir")
+    return (Path(str(own)).expanduser() / run.name if own else run) / settings["folder"]
 
 
 def _read(file: Path, server_round: int) -> dict[str, Tensor]:
@@ -176,6 +190,8 @@ def _host(context: Context) -> Host:
 def _make_host(
     settings: tuple[tuple[str, Any], ...], projection: Projection, number: int, total: int
 ) -> Host:
+    config = Config.from_flat(dict(settings))
+    check_host(config, len(range(number, config.federation.num_clients, total or 1)))
     return Host(*_make_model(settings), projection, number, total)
 
 
@@ -193,6 +209,8 @@ def _kept(context: Context, host: Host) -> Kept:
     """Return what this SuperNode keeps of its clients."""
     records = context.state.array_records
     if KEPT not in records:
+        if host.clients and (host.model.local or host.model.config.training.keep_optimizer_state):
+            raise UserError("this host was started anew: what it kept of its clients is lost")
         return host.start()
     kept = _tensors(records[KEPT], host)
     return Kept(group_of(kept, "local"), group_of(kept, "optimizer"))

@@ -7,8 +7,7 @@ import torch
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import shape_of
-from qmoe_fed.errors import UserError
-from qmoe_fed.federated.flower.run import Run
+from qmoe_fed.federated.flower.run import Run, told_of
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.learning.routing import imbalance, mutual_information
 from qmoe_fed.results.progress import say
@@ -20,8 +19,7 @@ KINDS = ("shared", "scratch", "random")
 def finish(run: Run) -> None:
     """Test unseen clients, save the experts, write and print the summary, draw the pictures.
 
-    Raises:
-        UserError: A host could not save its experts.
+    The summary names the hosts that could not save their clients' experts.
     """
     config, transport = run.config, run.transport
     run.write_shared()
@@ -29,18 +27,23 @@ def finish(run: Run) -> None:
     if config.federation.num_unseen_clients:
         table, sizes = transport.unseen(run.state), config.unseen.sample_sizes
         _write_table(run, "unseen.json", table)
-        unseen = {
-            kind: {str(m): spread(table.columns[f"{kind}-{m}"]) for m in sizes} for kind in KINDS
-        }
+        unseen = (
+            {}
+            if not table.columns
+            else {
+                kind: {str(m): spread(table.columns[f"{kind}-{m}"]) for m in sizes}
+                for kind in KINDS
+            }
+        )
     # label distributions of the clients are in it: a private run does not ask
     cells = None if config.privacy.mechanisms else transport.routing(run.state)
     routing = routing_summary(config, run.table, cells)
-    folder = {"folder": str(run.path / "experts")}
-    if fault := transport.tell("query.save", folder, run.state.shared):
-        raise UserError(f"a host could not save its experts: {fault}")
+    where = run.place(run.path / "experts")
+    if missing := transport.tell("query.save", where, run.state.shared):
+        say(f"experts that are not saved: {told_of(missing)}")
     if not transport.hidden:  # else each host has written its own
         _write_table(run, "clients.json", run.table)
-    summary = _summary(run, unseen, routing)
+    summary = _summary(run, unseen, routing) | {"hosts_missing": sorted(missing)}
     run.directory.write_json("summary.json", summary)
     print_summary(summary)
     if config.results.figures:
@@ -65,7 +68,7 @@ def routing_summary(
     experts, classes = config.model.num_experts, shape_of(config).classes
     load = torch.stack([scores.columns[f"load-{i}"] for i in range(experts)], -1)
     class_information = None
-    if cells is not None:
+    if cells is not None and cells.columns:
         joint = torch.stack([cells.columns[f"cell-{i}"].mean() for i in range(experts * classes)])
         class_information = mutual_information(joint.view(experts, classes))
     described = vars(imbalance(load.view(-1, experts), scores.columns["routing-entropy"]))
@@ -94,6 +97,7 @@ def _summary(run: Run, unseen: dict[str, Any], routing: dict[str, float | None])
         "rounds": run.state.round,
         "rounds_counted": run.state.counted,
         "clients": config.federation.num_clients,
+        "clients_scored": len(run.table.clients),
         "unseen_clients": config.federation.num_unseen_clients,
         "supernodes": len(run.transport.hosts.nodes),
         "share": config.federation.share,

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import numpy as np
-from flwr.app import Array, ArrayRecord, Context, Error, Message, MetricRecord, RecordDict
+from flwr.app import Context, Error, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid
 from flwr.supercore.run import Run
@@ -26,6 +25,7 @@ from qmoe_fed import rng
 from qmoe_fed.config import load_object
 from qmoe_fed.federated.flower import messages as wire
 from qmoe_fed.federated.flower.messages import Hosts
+from qmoe_fed.federated.updates import Layout
 
 RUN_ID = 1
 FIRST_NODE = 1000
@@ -149,29 +149,22 @@ class VirtualGrid(DirectGrid):
         (config,) = first.content.config_records.values()
         settings = {wire.ROUND: self.round, **config}
         packed = wire.cohort_messages(asked, arrays, settings, first.metadata.message_type)
-        replies = []
-        for reply in self.grid.send_and_receive(packed, timeout=timeout):
-            if reply.has_error():
-                failure = Error(code=reply.error.code, reason=reply.error.reason)
-                clients = asked[reply.metadata.src_node_id]
-                replies += [Message(failure, reply_to=group[client]) for client in clients]
-            else:
-                replies += _unpack(reply, group, arrays)
-        return replies
-
-
-def _unpack(reply: Message, group: dict[int, Message], arrays: ArrayRecord) -> list[Message]:
-    """Return one reply per client, with its own version of the shared parameters."""
-    updates = {name: array.numpy() for name, array in wire.arrays_of(reply).items()}
-    shared = {name: array.numpy() for name, array in arrays.items()}
-    metrics: dict[str, Any] = dict(reply.content.metric_records[wire.METRICS])
-    unpacked = []
-    for row, client in enumerate(metrics[wire.CLIENT]):
-        own = {name: Array(np.asarray(shared[name] + updates[name][row])) for name in shared}
-        scores = MetricRecord({name: metrics[name][row] for name in (wire.EXAMPLES, wire.LOSS)})
-        content = RecordDict({wire.ARRAYS: ArrayRecord(own), wire.METRICS: scores})
-        unpacked.append(Message(content, reply_to=group[client]))
-    return unpacked
+        replies = wire.send(self.grid, packed, timeout)
+        layout = Layout({name: tuple(array.shape) for name, array in arrays.items()})
+        cohort, faults = wire.read_replies(replies, asked, layout)
+        shared, updates = wire.to_tensors(arrays), layout.parameters(cohort.updates)
+        unpacked = []
+        for row, client in enumerate(cohort.clients):
+            own = wire.to_record({name: shared[name] + updates[name][row] for name in shared})
+            numbers = int(cohort.weights[row]), float(cohort.losses[row])
+            scores = MetricRecord(dict(zip((wire.EXAMPLES, wire.LOSS), numbers, strict=True)))
+            content = RecordDict({wire.ARRAYS: own, wire.METRICS: scores})
+            unpacked.append(Message(content, reply_to=group[client]))
+        for fault in faults:
+            if fault.client in group:
+                error = Error(code=UNKNOWN_FAILURE, reason=fault.reason)
+                unpacked.append(Message(error, reply_to=group[fault.client]))
+        return unpacked
 
 
 @contextmanager
@@ -188,7 +181,7 @@ def task_identity() -> Iterator[None]:
 
 def run_app(app_dir: Path, run_config: dict[str, Any], supernodes: int = 1) -> None:
     """Run the Flower app in a directory to its end; raises whatever its ServerApp raises."""
-    project = tomllib.loads((app_dir / "pyproject.toml").read_text())
+    project = tomllib.loads((app_dir / "pyproject.toml").read_text(encoding="utf-8"))
     about = project["tool"]["flwr"]["app"]
     components = about["components"]
     sys.path.insert(0, str(app_dir))

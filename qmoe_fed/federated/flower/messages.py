@@ -32,6 +32,7 @@ from typing import Any
 import numpy as np
 import torch
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
+from flwr.serverapp import Grid
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -41,6 +42,8 @@ ARRAYS, CONFIG, METRICS = "arrays", "config", "metrics"
 ROUND, CLIENTS = "server-round", "clients"
 PLACE = ("partition-id", "num-partitions")
 CLIENT, EXAMPLES, LOSS = "client", "num-examples", "train-loss"
+OWN = "own-"  # how the names of metrics begin that a user's ClientApp adds
+ROUNDING = 1e-3  # of float32 sums, at most
 
 MAX_REASON = 300  # characters
 
@@ -99,14 +102,47 @@ def cohort_messages(
     return messages
 
 
-def read_scores(reply: Message, asked: Sequence[int]) -> dict[str, Tensor]:
-    """Return metrics of the clients a host was asked about, ``(k,)`` float64; raises Unusable."""
+def send(grid: Grid, messages: Iterable[Message], timeout: float | None) -> list[Message]:
+    """Return the replies to messages; what Flower says of a node that is gone is that node's.
+
+    The SuperLink answers for it, under an id of its own.
+    """
+    messages = list(messages)
+    replies = list(grid.send_and_receive(messages, timeout=timeout))
+    sent = {message.metadata.message_id: message for message in messages}
+    nodes = {message.metadata.dst_node_id for message in messages}
+    for i, reply in enumerate(replies):
+        about = sent.get(reply.metadata.reply_to_message_id)
+        if about and reply.has_error() and reply.metadata.src_node_id not in nodes:
+            replies[i] = Message(reply.error, reply_to=about)
+    return replies
+
+
+def read_scores(
+    reply: Message, asked: Sequence[int], most: Mapping[str, float]
+) -> tuple[dict[str, Tensor], list[Rejection]]:
+    """Return metrics of the clients a host was asked about, ``(k,)`` float64, and who is left out.
+
+    A client with a metric that is not in [0, most] is left out. A ClientApp's own metrics pass as
+    they are if their names begin with ``own-``, all others are ignored. Raises Unusable.
+    """
     metrics = _content(reply).get(METRICS)
     if not isinstance(metrics, MetricRecord):
         raise Unusable(f"the reply lacks the record {METRICS!r}")
     if metrics.get(CLIENT) != list(asked):
         raise Unusable("the reply is about other clients than its host was asked about")
-    return {name: torch.from_numpy(_column(metrics, name, len(asked))) for name in metrics}
+    names = [*most, *(name for name in metrics if name.startswith(OWN))]
+    columns = {name: torch.from_numpy(_column(metrics, name, len(asked))) for name in names}
+    good, faults = torch.ones(len(asked), dtype=torch.bool), list[Rejection]()
+    for name, high in most.items():
+        values = columns[name]
+        inside = (values >= 0) & (values <= high * (1 + ROUNDING))
+        for row in (good & ~inside).nonzero().flatten().tolist():
+            reason = f"{name} is {values[row]:g}, not in [0, {high:g}]"
+            faults.append(Rejection(asked[row], reason))
+        good &= inside
+    ids = torch.tensor(asked, dtype=torch.float64)
+    return {name: v[good] for name, v in {CLIENT: ids, **columns}.items()}, faults
 
 
 def read_replies(

@@ -35,7 +35,7 @@ class GridPhases:
         replies: Iterable[Message] = self.shares
         if phase != "shares":
             asked = [self._message(phase, host, message) for host, message in messages.items()]
-            replies = self.grid.send_and_receive(asked, timeout=self.hosts.timeout) if asked else ()
+            replies = wire.send(self.grid, asked, self.hosts.timeout) if asked else ()
         numbers = {node: host for host, node in enumerate(self.hosts.nodes)}
         answers: dict[int, Wire | str] = {}
         for reply in replies:

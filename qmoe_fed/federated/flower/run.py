@@ -9,6 +9,7 @@ false promise.
 import logging
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,10 +64,19 @@ class Run:
         """The settings of the run."""
         return self.transport.config
 
+    def place(self, folder: Path) -> dict[str, str]:
+        """Return a folder of the run as hosts are told of it."""
+        return {"run": str(self.path), "folder": str(folder.relative_to(self.path))}
+
     def write_shared(self) -> None:
         """Write down what all clients hold: what is shared, and a router that is frozen."""
         held = {**self.transport.model.frozen, **self.state.shared}
         write_tensors(self.path / "shared.safetensors", held)
+
+
+def told_of(faults: Mapping[int, str]) -> str:
+    """Return in one line what went wrong on which host."""
+    return "; ".join(f"host {number}: {' '.join(why.split())}" for number, why in faults.items())
 
 
 def checkpoint_interval(run: Run) -> int:
@@ -99,9 +109,9 @@ def save_checkpoint(run: Run) -> None:
     mechanisms there is none then, until the next.
     """
     state, folder = run.state, next_folder(run.path)
-    where = {"folder": str(folder), ROUND: state.round}
-    if fault := run.transport.tell("query.checkpoint", where):
-        logger.warning("no checkpoint after round %d: %s", state.round, fault)
+    where = {**run.place(folder), ROUND: state.round}
+    if faults := run.transport.tell("query.checkpoint", where):
+        logger.warning("no checkpoint after round %d: %s", state.round, told_of(faults))
         if run.config.privacy.mechanisms:
             forget(run.path)
         return
@@ -125,9 +135,9 @@ def go_on(run: Run) -> None:
     """Bring hosts, strategy, run and files to the last checkpoint; UserError if there is none."""
     folder, content = read_current(run.path)
     number, tensors = content["round"], load_file(folder / SERVER)
-    where = {"folder": str(folder), ROUND: number, "hosts": content["hosts"]}
-    if fault := run.transport.tell("query.restore", where):
-        raise UserError(f"cannot go on after round {number}: {fault}")
+    where = {**run.place(folder), ROUND: number, "hosts": content["hosts"]}
+    if faults := run.transport.tell("query.restore", where):
+        raise UserError(f"cannot go on after round {number}: {told_of(faults)}")
     memory: Memory = {**group_of(tensors, "strategy"), **content["strategy"]}
     if type(run.transport.strategy) not in STATELESS:
         run.transport.strategy.load_state_dict(memory)  # type: ignore[attr-defined]

@@ -20,7 +20,8 @@ from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.exception import PrivacyBudgetExhausted
 
 from qmoe_fed.config import Config
-from qmoe_fed.errors import UserError
+from qmoe_fed.config.settings import expanded
+from qmoe_fed.errors import RunFailed, UserError
 from qmoe_fed.federated.federation import Report, State, prepare
 from qmoe_fed.federated.flower.finish import finish
 from qmoe_fed.federated.flower.run import Run, checkpoint_interval, go_on, save_checkpoint
@@ -48,7 +49,7 @@ def server_app() -> ServerApp:
 def run_federation(grid: Grid, settings: Mapping[str, Any]) -> Path:
     """Run a whole federation on a grid and return the path of its results.
 
-    UserError if the settings cannot work or not all SuperNodes are there; RuntimeError if not one
+    UserError if the settings cannot work or not all SuperNodes are there; RunFailed if not one
     round of training counted.
     """
     with told(settings.get("output-dir")):
@@ -73,9 +74,9 @@ def told(output_dir: object) -> Iterator[None]:
         yield
     except BaseException as error:
         if isinstance(output_dir, str) and output_dir:
-            path = Path(output_dir).expanduser().absolute()
-            if not (path / "config.json").exists():
-                with suppress(UserError):
+            with suppress(UserError, ValueError):  # it may be what is wrong
+                path = expanded("output-dir", output_dir).absolute()
+                if not (path / "config.json").exists():
                     _write_failure(RunDirectory(path), error, 0)
         raise
 
@@ -88,7 +89,7 @@ def _write_failure(directory: RunDirectory, error: BaseException, rounds: int) -
 
 def _open_directory(config: Config, app: str) -> RunDirectory:
     """Make the directory of a run, or open that of the one to go on with."""
-    path = Path(config.results.output_dir).expanduser().absolute()
+    path = expanded("output-dir", config.results.output_dir).absolute()
     if not config.results.resume:
         if not config.results.output_dir:
             path = new_directory(Path(DEFAULT_OUTPUT).expanduser() / time.strftime("%Y%m%d-%H%M%S"))
@@ -147,7 +148,7 @@ def _run_rounds(run: Run) -> None:
             break  # what fails everywhere will fail again
     if not run.state.counted and run.status == "completed":
         one = next((f" (client {r.client}: {r.reason})" for r in report.rejections), "")
-        raise RuntimeError(
+        raise RunFailed(
             f"not one round of training counted, of {run.state.round} tried{one}; "
             "the log says of all clients why they were left out"
         )
@@ -158,13 +159,18 @@ def _write_down(run: Run, progress: Progress, started: float) -> None:
     number, scores = run.state.round, dict[str, dict[str, Any]]()
     last = number == run.config.federation.num_server_rounds
     if due := last or number % run.config.results.evaluate_every == 0:
-        run.table = run.transport.score(run.state)
+        table = run.transport.score(run.state)
+        if not table.columns and last:
+            raise RunFailed("no host scored its clients after the last round; the log says why")
+        run.table, due = (table, due) if table.columns else (run.table, False)
+    if due:
         for metric in ("accuracy", "loss"):
             values = run.table.columns[metric]
             scores[metric] = {**spread(values, metric == "accuracy"), "deciles": [math.nan] * 11}
             if values.dim():  # not where only means are known
                 tenths = torch.linspace(0, 1, 11, dtype=values.dtype)
-                scores[metric]["deciles"] = values.quantile(tenths).tolist()
+                deciles = values.quantile(tenths).tolist()
+                scores[metric] |= {"deciles": deciles, "clients": len(values)}
     run.directory.add_round({**run.record, **scores, "seconds": time.monotonic() - started})
     if due:
         progress.show(number, scores)

@@ -157,6 +157,11 @@ def make_strategy(config: Config, hosts: Hosts, angles: frozenset[str]) -> Strat
     else:
         _refuse_router_settings(config)
         arguments = _flower_defaults(kind, config)
+        if idle := sorted(name for name in options if "evaluate" in name):
+            raise UserError(
+                f"strategy-options: {', '.join(idle)} would have no effect: all clients are "
+                "evaluated after every round that evaluate-every names"
+            )
     try:
         return kind(**{**arguments, **options})
     except (TypeError, ValueError) as error:

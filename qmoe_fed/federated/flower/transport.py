@@ -1,6 +1,7 @@
 """Carries a run over a Flower grid: to SuperNodes in this process, on Ray, or on other machines."""
 
 import logging
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,7 +12,8 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, Re
 from flwr.serverapp import Grid
 from torch import Tensor
 
-from qmoe_fed.data import Projection
+from qmoe_fed.config import Config
+from qmoe_fed.data import Projection, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.federation import Report, State
 from qmoe_fed.federated.flower import messages as wire
@@ -21,7 +23,7 @@ from qmoe_fed.federated.flower.strategy import RouterStrategy, make_strategy
 from qmoe_fed.federated.hidden import HiddenSum, Refused, Sum, hidden_sum
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import TooFewClients
-from qmoe_fed.federated.updates import ClientTable
+from qmoe_fed.federated.updates import ClientTable, Rejection
 from qmoe_fed.models import Parameters
 
 POLL_SECONDS = 0.1
@@ -37,7 +39,8 @@ class FlowerTransport:
 
     def __init__(self, grid: Grid, model: Model, projection: Projection) -> None:
         self.config, self.model, self.projection = model.config, model, projection
-        self.grid, self.hosts = grid, wire.Hosts(timeout=self.config.federation.round_timeout)
+        self.grid, self._failed = grid, set[int]()
+        self.hosts = wire.Hosts(timeout=self.config.federation.round_timeout)
         self.strategy = make_strategy(self.config, self.hosts, model.angles)
 
     @property
@@ -49,19 +52,37 @@ class FlowerTransport:
 
     def join(self) -> None:
         """Wait until every SuperNode knows how inputs become angles; UserError if one does not."""
-        setup = {name: Array(values) for name, values in self.projection.to_dict().items()}
         timeout = self.config.federation.supernode_timeout
-        self.hosts.nodes = _join(self.grid, ArrayRecord(setup), timeout)
+        self.hosts.nodes = _join(self.grid, self._setup(), timeout)
+
+    def _setup(self, **more: bool) -> RecordDict:
+        setup = {name: Array(values) for name, values in self.projection.to_dict().items()}
+        return RecordDict({"setup": ArrayRecord(setup), wire.CONFIG: ConfigRecord({**more})})
+
+    def _rejoin(self) -> None:
+        """Let hosts that failed when they were asked last, and were started anew, in again."""
+        nodes = dict(enumerate(self.hosts.nodes))
+        others = {node for i, node in nodes.items() if i not in self._failed}
+        new = [node for node in self.grid.get_node_ids() if node not in others]
+        messages = [Message(self._setup(again=True), node, "query.join") for node in new]
+        timeout = self.config.federation.supernode_timeout
+        for reply in wire.send(self.grid, messages, timeout):
+            partition, total = _place(reply)
+            if total == len(nodes) and partition in self._failed:
+                nodes[partition] = reply.metadata.src_node_id
+        self.hosts.nodes = tuple(nodes.values())
 
     def round(self, state: State) -> tuple[State, Report]:
         """Run one round as ``Federation.round``; return the state after it and what happened."""
+        if self._failed:
+            self._rejoin()
         number, strategy, settings = state.round + 1, self.strategy, self.config.federation
         grid = self.grid
         if not isinstance(strategy, RouterStrategy):
             grid = VirtualGrid(grid, self.hosts, settings.num_clients, settings.seed, number)
         arrays = wire.to_record(state.shared)
         messages = strategy.configure_train(number, arrays, ConfigRecord(), grid)
-        replies = list(grid.send_and_receive(messages, timeout=settings.round_timeout))
+        replies = wire.send(grid, messages, settings.round_timeout)
         new, metrics = strategy.aggregate_train(number, replies)
         if new is not None:
             # Flower's FedAvgM turns parameters into float64
@@ -85,7 +106,9 @@ class FlowerTransport:
         asked, arrays = self.hosts.group(clients), wire.to_record(state.shared)
         messages = wire.cohort_messages(asked, arrays, {}, "evaluate")
         request = self.hidden.prepare(what, phases)
-        phases.shares = self._send(send_along(messages, request))[0]
+        phases.shares = wire.send(self.grid, send_along(messages, request), self.hosts.timeout)
+        by_node = {reply.metadata.src_node_id: reply for reply in phases.shares}
+        self._failed = {i for i, n in enumerate(self.hosts.nodes) if _fault(by_node.get(n))}
         names = self.hidden.scores
         try:
             values = self.hidden.total(what, phases)[1]
@@ -105,65 +128,97 @@ class FlowerTransport:
 
     def tell(
         self, message_type: str, settings: Mapping[str, Any], shared: Parameters | None = None
-    ) -> str:
-        """Have every host do something; return why one of them did not, or nothing."""
+    ) -> dict[int, str]:
+        """Have every host do something; return why some did not, by number of the host."""
         content = RecordDict({wire.CONFIG: ConfigRecord(dict(settings))})
-        content[wire.ARRAYS] = wire.to_record(shared or {})
-        messages = [Message(content, node, message_type) for node in self.hosts.nodes]
-        replies, missing = self._send(messages)
-        failed = [reply.error.reason or "no reason given" for reply in replies if reply.has_error()]
-        return failed[0] if failed else missing
-
-    def _send(self, messages: list[Message]) -> tuple[list[Message], str]:
-        """Return the replies that come in time, and how many do not, if any."""
-        timeout = self.config.federation.round_timeout
-        replies = list(self.grid.send_and_receive(messages, timeout=timeout))
-        missing = len(messages) - len(replies)
-        return replies, f"{missing} hosts did not answer in {timeout:g} s" if missing else ""
+        if shared is not None:
+            content[wire.ARRAYS] = wire.to_record(shared)
+        nodes, timeout = self.hosts.nodes, self.config.federation.round_timeout
+        messages = [Message(content, node, message_type) for node in nodes]
+        replies = wire.send(self.grid, messages, timeout)
+        by_node = {reply.metadata.src_node_id: reply for reply in replies}
+        return {i: fault for i, node in enumerate(nodes) if (fault := _fault(by_node.get(node)))}
 
     def _ask(self, clients: Sequence[int], state: State, message_type: str) -> ClientTable:
         """Send the shared parameters to the hosts of some clients; collect the clients' metrics.
 
-        A host whose answer cannot be used is left out, and the log says why; RuntimeError if
-        there is no other.
+        What cannot be used is left out, and the log says why: a client, or all of a host.
         """
-        asked = self.hosts.group(clients)
-        arrays = wire.to_record(state.shared)
-        replies, missing = self._send(wire.cohort_messages(asked, arrays, {}, message_type))
-        tables: list[dict[str, Tensor]] = []
-        for reply in replies:
+        asked, timeout = self.hosts.group(clients), self.config.federation.round_timeout
+        arrays, most = wire.to_record(state.shared), _ranges(self.config, message_type)
+        messages = wire.cohort_messages(asked, arrays, {}, message_type)
+        replies, tables = wire.send(self.grid, messages, timeout), list[dict[str, Tensor]]()
+        by_node = {reply.metadata.src_node_id: reply for reply in replies}
+        for node, ids in asked.items():
             try:
-                table = wire.read_scores(reply, asked[reply.metadata.src_node_id])
-                if tables and table.keys() != tables[0].keys():
-                    names, others = sorted(table), sorted(tables[0])
-                    raise wire.Unusable(f"the reply has the metrics {names}, others {others}")
+                if (reply := by_node.get(node)) is None:
+                    raise wire.Unusable(_fault(None))
+                table, faults = wire.read_scores(reply, ids, most)
                 tables.append(table)
-            except wire.Unusable as fault:
-                logger.warning("%s: a host was left out: %s", message_type, fault)
-        if missing:
-            logger.warning("%s: %s", message_type, missing)
-        if not tables:
-            raise RuntimeError(f"{message_type}: no host gave an answer to use; the log says why")
-        columns = {name: torch.cat([table[name] for table in tables]) for name in tables[0]}
-        ids, order = columns.pop(wire.CLIENT).long().sort()
-        return ClientTable(ids, {name: values[order] for name, values in columns.items()})
+            except wire.Unusable as error:
+                faults = [Rejection(client, str(error)) for client in ids]
+            for fault in faults[:1]:
+                others = f" and {len(faults) - 1} others of its host" if faults[1:] else ""
+                told = f"{message_type}: client {fault.client}{others} left out: {fault.reason}"
+                logger.warning(told)
+        self._failed = {i for i, n in enumerate(self.hosts.nodes) if _fault(by_node.get(n))}
+        names = dict.fromkeys(name for table in tables for name in table)
+        unknown = [torch.full_like(table[wire.CLIENT], torch.nan) for table in tables]
+        pairs = list(zip(tables, unknown, strict=True))
+        values = {name: torch.cat([t.get(name, no) for t, no in pairs]) for name in names}
+        if not values:
+            return ClientTable()
+        numbers, order = values.pop(wire.CLIENT).long().sort()
+        return ClientTable(numbers, {name: column[order] for name, column in values.items()})
 
 
-def _join(grid: Grid, setup: ArrayRecord, timeout: float) -> tuple[int, ...]:
+def _ranges(config: Config, message_type: str) -> dict[str, float]:
+    """Return the metrics of a client in a reply to ``evaluate…``: the least is 0, this the most."""
+    experts, cells = config.model.num_experts, config.model.num_experts * shape_of(config).classes
+    if message_type == "evaluate.routing":
+        return dict.fromkeys((f"cell-{j}" for j in range(cells)), 1.0)
+    if message_type == "evaluate.unseen":
+        sizes = config.unseen.sample_sizes
+        return {f"{kind}-{m}": 1.0 for kind in ("shared", "scratch", "random") for m in sizes}
+    loads = dict.fromkeys((f"load-{i}" for i in range(experts)), 1.0)
+    entropy, any_number = math.log2(experts), 1e300
+    counts = dict.fromkeys(("train-samples", "test-samples", "loss"), any_number)
+    return {"accuracy": 1.0, "routing-entropy": entropy, **loads, **counts}
+
+
+def _fault(reply: Message | None) -> str:
+    """Return why a host did not do what it was told, or nothing."""
+    if reply is None:
+        return "its host did not answer in time"
+    return (reply.error.reason or "no reason given") if reply.has_error() else ""
+
+
+def _place(reply: Message) -> tuple[int, int]:
+    """Return the partition-id of a host and how many there are; (0, 0) if it does not say."""
+    try:
+        place: dict[str, Any] = dict(reply.content.metric_records[wire.METRICS])
+        partition, total = (int(place[key]) for key in wire.PLACE)
+    except (KeyError, TypeError, ValueError):  # an error has no content
+        return 0, 0
+    return partition, total
+
+
+def _join(grid: Grid, setup: RecordDict, timeout: float) -> tuple[int, ...]:
     """Return the nodes of all SuperNodes; only one of them can tell how many (num-partitions)."""
     deadline = time.monotonic() + timeout
     nodes: dict[int, int] = {}
     expected, trouble = 0, ""
     while not expected or len(nodes) < expected:
         new = [node for node in grid.get_node_ids() if node not in nodes.values()]
-        messages = [Message(RecordDict({"setup": setup}), node, "query.join") for node in new]
+        messages = [Message(RecordDict(dict(setup)), node, "query.join") for node in new]
         remaining = max(deadline - time.monotonic(), POLL_SECONDS)
         for reply in grid.send_and_receive(messages, timeout=remaining) if messages else ():
             if reply.has_error():
                 trouble = reply.error.reason or "no reason given"
+                if UserError.__name__ in trouble:  # it would say so again
+                    raise UserError(_explain(len(nodes), expected, timeout, trouble))
                 continue
-            place: dict[str, Any] = dict(reply.content.metric_records[wire.METRICS])
-            partition, total = (int(place[key]) for key in wire.PLACE)
+            partition, total = _place(reply)
             if not 0 <= partition < total or total != (expected or total):
                 raise UserError(
                     f"a SuperNode says it is partition-id {partition} of num-partitions {total}"
