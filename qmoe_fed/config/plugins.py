@@ -18,7 +18,10 @@ SERVER_STEPS = {
     "momentum": "strategies.server_steps:Momentum",
     "adam": "strategies.server_steps:Adam",
 }
-MECHANISMS = {"central-dp": "strategies.central_dp:CentralDP"}
+MECHANISMS = {
+    "central-dp": "strategies.central_dp:CentralDP",
+    "local-dp": "strategies.local_dp:LocalDP",
+}
 
 
 def load_object(path: str, what: str) -> Any:
