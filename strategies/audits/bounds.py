@@ -46,8 +46,8 @@ def lower_bounds(
     10 of each kind.
     """
     without, with_it = np.asarray(absent, np.float64), np.asarray(present, np.float64)
-    chosen = [without[::CHOICE], with_it[::CHOICE]]
-    judged = [np.delete(s, np.s_[::CHOICE]) for s in (without, with_it)]
+    chosen = without[::CHOICE], with_it[::CHOICE]
+    judged = np.delete(without, np.s_[::CHOICE]), np.delete(with_it, np.s_[::CHOICE])
     middle = (chosen[0].mean() + chosen[1].mean()) / 2  # where Gaussians err equally often
     grid = np.quantile(np.concatenate(chosen), np.linspace(0, 1, 201))
     plain = [plain_bound(*error_rates(*chosen, t, confidence), delta) for t in grid]
