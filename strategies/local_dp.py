@@ -27,8 +27,9 @@ class LocalDP(Mechanism):
 
     Covered, in the sense of (ε, δ)-DP for each client: the sequence of its updates, and so all that
     is made of them. Not covered: its training loss, number of samples and scores, which travel
-    beside them; that it takes part and whether it fails; what its own host does. Not hardened
-    against attacks on floating-point noise (Mironov, 2012): this is for research.
+    beside them; that it takes part and whether it fails; what its own host does; a server that asks
+    more often than it says, for the account is the server's. Not hardened against attacks on
+    floating-point noise (Mironov, 2012): this is for research.
 
     Attributes:
         clip_norm: L2 norm to which an update is clipped.
