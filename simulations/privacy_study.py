@@ -1,6 +1,6 @@
 """What do a shared router and privacy mechanisms leak? Attacks on both, on Two Moons.
 
-python simulations/privacy_study.py           REPLACE on 2 free cores
+python simulations/privacy_study.py           some 40 minutes on 2 free cores
 python simulations/privacy_study.py --quick   a first look, in less than a minute
 """
 
