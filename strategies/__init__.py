@@ -8,6 +8,7 @@ from qmoe_fed.federated.rules import TooFewClients
 from qmoe_fed.federated.updates import Limits
 from strategies.aggregators import krum, mean, median, trimmed_mean
 from strategies.central_dp import CentralDP
+from strategies.local_dp import LocalDP
 from strategies.server_steps import Adam, Momentum, Plain
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ __all__ = [
     "Aggregate",
     "CentralDP",
     "Limits",
+    "LocalDP",
     "Mechanism",
     "Momentum",
     "Plain",

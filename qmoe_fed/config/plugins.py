@@ -22,6 +22,7 @@ SERVER_STEPS = {
 }
 MECHANISMS = {
     "central-dp": "strategies.central_dp:CentralDP",
+    "local-dp": "strategies.local_dp:LocalDP",
     "secure-sum": "strategies.secure_sum.mechanism:SecureSum",
 }
 

@@ -143,8 +143,11 @@ class PrivacyConfig(Section):
 
     mechanisms: str = setting("")  # comma separated names or import paths
     mechanism_options: str = setting("")
-    clip_norm: float = setting(1.0, positive)
+    clip: str = setting("fixed", one_of("fixed", "adaptive"))
+    clip_norm: float = setting(1.0, positive)  # the first, if adaptive
+    clip_quantile: float = setting(0.5, between(0.01, 0.99))  # not to be clipped; adaptive only
     noise_multiplier: float = setting(1.0, positive)
+    noise_source: str = setting("system", one_of("system", "seed"))  # seed: for experiments only
     delta: float = setting(1e-5, between(1e-15, 0.5))
     max_epsilon: float = setting(0.0, between(0))  # 0: no budget
     corrupt_fraction: float = setting(0.1, between(0, 0.5))  # of all clients; secure-sum

@@ -74,7 +74,8 @@ class Report:
 class Federation:
     """All clients of a run in this process; nothing is printed or written.
 
-    A round is a function of the state: rounds replayed from one state give the same numbers.
+    A round is a function of the state: rounds replayed from one state give the same numbers, but
+    for noise that a mechanism takes from the system (``noise-source``).
 
     Args:
         config: The run.

@@ -10,6 +10,7 @@ from qmoe_fed.learning import worst_tenth
 from qmoe_fed.results.tables import print_table
 
 HEADLINE_SAMPLES = 8
+NOISE_SOURCES = {"system": "the system's generator", "seed": "the seed, for experiments only"}
 
 
 def headline_size(sizes: list[int]) -> int:
@@ -65,6 +66,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     }
     if summary["epsilon"] is not None:
         rows[f"ε at δ = {summary['delta']:g}"] = f"{summary['epsilon']:.2f}"
+        rows["noise comes from"] = NOISE_SOURCES[summary["noise_source"]]
     rows["seconds"] = f"{summary['wall_seconds']:.1f}"
     print_table("Result", (), [*rows.items()])
     if unseen := summary["unseen"]:

@@ -7,6 +7,7 @@ from flwr.app import Error, Message
 from small_federation import SpyGrid, federate, outcome
 
 PRIVATE = {"mechanisms": "central-dp", "noise_multiplier": 2.0, "quorum": 0.0}
+PRIVATE |= {"noise_source": "seed"}
 
 
 class Power(BaseException):

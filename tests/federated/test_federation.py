@@ -18,6 +18,7 @@ from qmoe_fed.federated import Federation
 from qmoe_fed.federated.flower.finish import routing_summary
 
 PRIVATE = {"mechanisms": "central-dp", "noise-multiplier": 2.0, "quorum": 0.0}
+PRIVATE |= {"noise-source": "seed"}
 
 
 def federation(**changes):

@@ -33,6 +33,8 @@ FEDAVG = "flwr.serverapp.strategy:FedAvg"
         {"server_step": "momentum", "evaluate_every": 3, "optimizer": "momentum"},
         PRIVATE,
         {**PRIVATE, "fraction_train": 0.5, "sampling": "poisson", "max_epsilon": 2.9},
+        {**PRIVATE, "clip": "adaptive", "num_clients": 21, "noise_multiplier": 1.5},
+        {**PRIVATE, "mechanisms": "local-dp", "fraction_train": 0.5},
         {"share": "all", "keep_optimizer_state": True},
         {"share": "none"},
         {"expert_fit": "solve", "share": "prior", "server_step": "adam"},

@@ -54,7 +54,7 @@ def test_stock_sampling_is_seeded(tmp_path):
 
 def test_the_privacy_budget_stops_the_run_before_it_is_exceeded(tmp_path):
     settings = {"mechanisms": "central-dp", "noise_multiplier": 2.0, "quorum": 0.0}
-    settings["num_server_rounds"] = 20
+    settings |= {"noise_source": "seed", "num_server_rounds": 20}
     free = outcome(federate(tmp_path / "free", **settings)[1])
     epsilons = [r["train"]["epsilon"] for r in free["rounds"][1:]]
     assert all(np.diff(epsilons) > 0)
@@ -65,6 +65,7 @@ def test_the_privacy_budget_stops_the_run_before_it_is_exceeded(tmp_path):
     assert summary["rounds"] == 5
     assert summary["epsilon"] == pytest.approx(epsilons[4])
     assert summary["epsilon"] <= budget
+    assert summary["noise_source"] == "seed"
     assert result["experts"].keys() == set(range(6))
     assert summary["unseen_accuracy_shared"] is not None
 

@@ -40,6 +40,7 @@ SUMMARY = {
     "routing_class_information": None,
     "routing_dead_experts": 0,
     "epsilon": 7.891,
+    "noise_source": "seed",
     "delta": 1e-5,
     "wall_seconds": 12.34,
 }
@@ -92,6 +93,7 @@ def test_the_printed_summary(capsys: pytest.CaptureFixture[str]) -> None:
     assert "routing entropy of a sample 1.23 bits" in lines
     assert "what the expert tells about the class –" in lines
     assert "ε at δ = 1e-05 7.89" in lines
+    assert "noise comes from the seed, for experiments only" in lines
     assert "labelled samples 4 16" in lines
     assert "own router, own experts 70.0% 90.0%" in lines
 

@@ -7,7 +7,7 @@ from scipy.optimize import brentq
 from scipy.stats import norm
 
 from qmoe_fed.errors import UserError
-from strategies.central_dp import GaussianAccountant
+from strategies.gaussian import GaussianAccountant
 
 
 def epsilon_after(rounds, noise_multiplier, sampling_rate=1.0, delta=1e-5):

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -12,11 +14,13 @@ from qmoe_fed.errors import UserError
 from qmoe_fed.federated.flower.messages import Hosts
 from qmoe_fed.federated.flower.strategy import make_strategy as from_config
 from qmoe_fed.federated.updates import Cohort
-from strategies import CentralDP
-from strategies.central_dp import clip_rows
+from strategies.central_dp import CentralDP as AnyCentralDP
+from strategies.gaussian import clip_rows
 
+CentralDP = partial(AnyCentralDP, noise_source="seed")
 PRIVATE = {
     "mechanisms": "central-dp",
+    "noise-source": "seed",
     "quorum": 0.0,
     "num-clients": 20,
     "num-unseen-clients": 0,

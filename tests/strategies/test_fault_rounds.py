@@ -37,7 +37,7 @@ def test_a_zero_update_counts():
     expected = updates_of(OTHERS).astype(float).sum(0) / 6
     np.testing.assert_allclose(vector(arrays), expected, atol=1e-6)
 
-    private = CentralDP(clip_norm=1.0, noise_multiplier=0.1, num_clients=6)
+    private = CentralDP(1.0, 0.1, num_clients=6, noise_source="seed")
     arrays, metrics = play(make_strategy(mechanisms=[private], quorum=0), {VICTIM: zero})
     assert metrics["clients-accepted"] == 6
     lengths = np.linalg.norm(updates_of(OTHERS).astype(float), axis=1, keepdims=True)

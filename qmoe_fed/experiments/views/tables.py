@@ -50,9 +50,10 @@ class Column:
 
     Attributes:
         name: Heading.
-        show: ``percent``, ``difference``, ``mean``, ``first``, ``epochs``, or one of the study's.
+        show: ``percent``, ``difference``, ``mean``, ``interval``, ``first``, ``epochs``, or one of
+            the study's.
         of: Column of the rows that is shown.
-        form: Format of ``mean`` and ``first``.
+        form: Format of ``mean``, ``interval`` and ``first``.
         rows: Values that the rows have which count.
         minus: Values in which the rows that are subtracted, seed by seed, differ from these.
         over: A column of the rows with a heading of its own for each of its ``values``.
@@ -100,6 +101,9 @@ class Column:
         if self.show in ("mean", "first"):
             value = values.mean() if self.show == "mean" else values.iloc[0]
             return NONE if value != value else format(value, self.form)
+        if self.show == "interval":
+            found = mean_interval(values)
+            return f"{found.mean:{self.form}} ± {found.half:{self.form}}"
         text = {"percent": percent, "difference": difference, "epochs": epochs}[self.show](values)
         return text.replace(" ± ", "±") if self.over else text
 

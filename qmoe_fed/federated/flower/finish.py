@@ -114,5 +114,6 @@ def _summary(run: Run, unseen: dict[str, Any], routing: dict[str, float | None])
         **{f"routing_{name}": value for name, value in routing.items()},
         "epsilon": epsilon,
         "delta": None if epsilon is None else config.privacy.delta,
+        "noise_source": None if epsilon is None else config.privacy.noise_source,
         "wall_seconds": time.monotonic() - run.started,
     }

@@ -1,0 +1,87 @@
+"""The audits as cells of a study: settings of a run in, a row per seed out."""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import torch
+
+from qmoe_fed.config import Config
+from qmoe_fed.config.settings import Scalar
+from qmoe_fed.experiments.cells import Measured
+from qmoe_fed.federated.build import make_rules
+from strategies.audits import epsilon, inversion, membership
+from strategies.audits.property import label_r2
+from strategies.audits.views import class_shares, crowd, samples_of, sent_in_rounds
+
+Settings = Mapping[str, Scalar]
+
+NEAR = 0.1
+"""A sample is recovered within so many radians; angles lie in [0, π]."""
+
+
+def properties(settings: Settings, rounds: int) -> Measured:
+    """Return R² of the clients' class shares, from the first round and from several."""
+    config = Config.from_flat(settings)
+    seen, shares = sent_in_rounds(config, rounds), class_shares(config)
+    return _row(config, first=label_r2(seen[0], shares), all=label_r2(seen, shares))
+
+
+def inversions(settings: Settings, targets: int, starts: int, steps: int) -> Measured:
+    """Return how far reconstructed samples are from the true ones, and guesses beside them.
+
+    ``error`` is the mean distance in radians, ``by_mean`` that of guessing the mean of all samples,
+    ``by_others`` that of guessing another client's samples, matched like those found; ``near`` the
+    share of samples within 0.1; ``labels`` the share of right classes, ``labels_by_others`` that
+    of the guess. Medians and means are over targets.
+    """
+    config = Config.from_flat(settings)
+    truth, gradients = inversion.observe(config, targets)
+    found = inversion.invert(config, gradients, truth, starts, steps)
+    guess = samples_of(crowd(config, 2 * targets), range(targets, 2 * targets))
+    pairs = zip(truth.x, guess.x, strict=True)
+    order = torch.stack([inversion.matching(true, other) for true, other in pairs])
+    guessed = guess.x.take_along_dim(order[..., None], 1)
+    mean = guess.x.mean((0, 1)).expand_as(truth.x)
+    return _row(
+        config,
+        parameters=gradients.shape[1],
+        error=float(inversion.errors(truth.x, found.x).mean()),
+        by_mean=float(inversion.errors(truth.x, mean).mean()),
+        by_others=float(inversion.errors(truth.x, guessed).mean()),
+        near=float(((truth.x - found.x).norm(dim=-1) < NEAR).double().mean()),
+        near_by_others=float(((truth.x - guessed).norm(dim=-1) < NEAR).double().mean()),
+        labels=float((truth.y == found.y).double().mean()),
+        labels_by_others=float((truth.y == guess.y.take_along_dim(order, 1)).double().mean()),
+        residual=float(found.residual.median()),
+    )
+
+
+def sample_memberships(settings: Settings, targets: int, worlds: int) -> Measured:
+    """Return how well an update tells whether a mislabelled sample was among the client's."""
+    config = Config.from_flat(settings)
+    return _row(config, **asdict(membership.sample_membership(config, targets, worlds)))
+
+
+def client_memberships(settings: Settings, targets: int, worlds: int) -> Measured:
+    """Return how well a release tells whether a client took part."""
+    config = Config.from_flat(settings)
+    return _row(config, **asdict(membership.client_membership(config, targets, worlds)))
+
+
+def epsilons(settings: Settings, rounds: int, runs: int, canary: str) -> Measured:
+    """Return the ε that a run's mechanism states after some rounds, and what it is at least."""
+    config = Config.from_flat(settings)
+    rules, delta, seed = make_rules(config), config.privacy.delta, config.federation.seed
+    (mechanism,) = rules.mechanisms
+    claimed = make_rules(config).mechanisms[0]
+    for number in range(1, rounds + 1):
+        claimed.before_round(number)
+    if mechanism.has_server_half:
+        found = epsilon.audit_releases(rules, delta, canary, rounds, runs, seed)
+    else:
+        found = epsilon.audit_sent((mechanism,), delta, canary, rounds, runs, seed)
+    return _row(config, claimed=claimed.metrics()["epsilon"], **asdict(found))
+
+
+def _row(config: Config, **columns: float) -> Measured:
+    return Measured([{"seed": config.federation.seed, **columns}])
