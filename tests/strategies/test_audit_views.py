@@ -6,6 +6,7 @@ from qmoe_fed.federated import Federation
 from strategies.audits.views import class_shares, crowd, samples_of, sent_by, sent_in_rounds
 
 SMALL = {
+    "expert-fit": "gradient",
     "num-clients": 8,
     "num-unseen-clients": 0,
     "train-samples": 12,
