@@ -79,9 +79,9 @@ def test_experts_on_other_machines_leave_one_picture_out(
     [
         ({"dataset": "digits", "qubits": 4}, {"decision-regions", "expert-regions"}),
         ({"dataset": "digits", "qubits": 2}, set()),
-        ({"share": "experts"}, {"expert-regions"}),
+        ({"share": "experts", "expert-fit": "gradient"}, {"expert-regions"}),
         ({"share": "none"}, {"expert-regions"}),
-        ({"share": "all"}, set()),
+        ({"share": "all", "expert-fit": "gradient"}, set()),
     ],
 )
 def test_which_pictures_a_run_can_have(
