@@ -173,8 +173,7 @@ class Run:
     def data(self, clients: Sequence[int] | NDArray[np.int64]) -> ClientData:
         """Return the samples of some clients, made anew from the settings, as mixtures see them.
 
-        Their ``x`` are angles, not what ``predict`` takes: that is ``raw``. UserError as for
-        ``qmoe_fed.data.load_clients``.
+        Their ``x`` are angles; ``predict`` takes those of ``raw``. UserError as ``load_clients``.
         """
         return load_clients(self.config, np.asarray(clients).tolist(), self.projection)
 
@@ -188,8 +187,7 @@ class Run:
         if inputs.ndim != 2 or inputs.shape[1] != size:
             raise UserError(f"x has shape {inputs.shape}: expected (samples, {size})")
         if fault := _not_raw(inputs, self.projection, self.config.data.dataset != "moons"):
-            told = "expected raw inputs as in the dataset, see raw(clients)"
-            raise UserError(f"x {fault}: {told}")
+            raise UserError(f"x {fault}: expected raw inputs as in the dataset, see raw(clients)")
         return torch.from_numpy(self.projection.inputs(inputs))
 
 
@@ -240,10 +238,8 @@ def _load(path: Path) -> Run:
     try:
         config = Config.from_flat(about["settings"])
     except UserError as error:
-        written, here = about["versions"]["qmoe-fed"], version("qmoe-fed")
-        file = path / "config.json"
-        told = f"{file}, written by qmoe-fed {written}, cannot be used by {here}: {error}"
-        raise UserError(told) from error
+        told = f"{path / 'config.json'}, written by qmoe-fed {about['versions']['qmoe-fed']},"
+        raise UserError(f"{told} cannot be used by {version('qmoe-fed')}: {error}") from error
     return Run(
         path,
         config,
