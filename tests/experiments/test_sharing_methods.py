@@ -11,6 +11,7 @@ from qmoe_fed.federated.model import Model
 from qmoe_fed.learning import evaluate, train
 
 TINY = {
+    "expert-fit": "gradient",
     "num-clients": 4,
     "num-unseen-clients": 3,
     "num-server-rounds": 5,

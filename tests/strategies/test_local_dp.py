@@ -15,6 +15,7 @@ from strategies import LocalDP
 from strategies.gaussian import GaussianAccountant, clip_rows, system_noise
 
 PRIVATE = {
+    "expert-fit": "gradient",
     "mechanisms": "local-dp",
     "num-clients": 12,
     "num-unseen-clients": 0,
