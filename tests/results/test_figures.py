@@ -82,6 +82,7 @@ def test_experts_on_other_machines_leave_one_picture_out(
         ({"share": "experts", "expert-fit": "gradient"}, {"expert-regions"}),
         ({"share": "none"}, {"expert-regions"}),
         ({"share": "all", "expert-fit": "gradient"}, set()),
+        ({"share": "prior"}, set()),
     ],
 )
 def test_which_pictures_a_run_can_have(

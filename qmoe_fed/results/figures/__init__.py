@@ -53,6 +53,6 @@ def pictures(run: Run) -> dict[str, Callable[[Run], Figure]]:
         possible["unseen-clients"] = charts.unseen_clients
     if shape_of(run.config).features == 2:
         possible["decision-regions"] = maps.decision_regions
-        if run.config.federation.share in ("router", "all"):
+        if run.config.federation.share in ("router", "prior", "all"):
             possible["expert-regions"] = maps.expert_regions
     return possible
