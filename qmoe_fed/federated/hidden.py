@@ -6,6 +6,7 @@ transport carries them its own way (``Ask``); each host keeps its secrets in a `
 handed in and out.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -50,13 +51,14 @@ class Sum:
     hosts: int = 1
 
 
-class HiddenSum(Mechanism):
+class HiddenSum(Mechanism, ABC):
     """A mechanism that gives the server sums instead of rows; a run has one at most.
 
     The client halves of other mechanisms come before it. Derive from it and override all that
-    raises NotImplementedError.
+    is abstract: a class that leaves something out cannot be built, and its run does not start.
     """
 
+    @abstractmethod
     def answer(
         self,
         vault: Wire,
@@ -77,23 +79,23 @@ class HiddenSum(Mechanism):
         Raises:
             Refused: The message breaks the protocol.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def memory(self, vault: Wire) -> Tensor:
         """Return what a host must not forget, whatever happens: whole numbers, none of it secret.
 
         Of two hosts' memories, or two times', the larger numbers hold.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def remembering(self, vault: Wire, memory: Tensor) -> Wire:
         """Return a vault whose memory is at least this one."""
-        raise NotImplementedError
 
+    @abstractmethod
     def prepare(self, what: Sum, ask: Ask) -> Wire:
         """Return what is sent along when clients are asked for rows; make them meet before."""
-        raise NotImplementedError
 
+    @abstractmethod
     def total(self, what: Sum, ask: Ask) -> tuple[tuple[int, ...], Tensor]:
         """Return whose rows are in the sum, ascending, and the mean of these rows, ``(d,)``.
 
@@ -103,16 +105,15 @@ class HiddenSum(Mechanism):
             TooFewClients: Too few answer; nothing has been revealed.
             Refused: Somebody cheats; there is no sum.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def bytes_up(self) -> int:
         """Return how many bytes a client's row is on its way to the server."""
-        raise NotImplementedError
 
     @property
+    @abstractmethod
     def scores(self) -> list[str]:
         """Which columns of a table of scores are summed."""
-        raise NotImplementedError
 
     @property
     def has_server_half(self) -> bool:
