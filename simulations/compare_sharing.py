@@ -149,9 +149,8 @@ def _count(question: Mapping[str, Any], rows: pd.DataFrame, trials: pd.DataFrame
         if way not in ways:
             continue
         seen = only(trials, task=task, router=router)
-        best_trial = seen.groupby(["sharing", "candidate"])[["accuracy", "unseen"]].mean()
-        tuned = best_trial.loc[best_trial.groupby("sharing")["accuracy"].idxmax()]
-        score = tuned[metric].droplevel("candidate")
+        chosen = own[["sharing", "candidate"]].drop_duplicates()
+        score = seen.merge(chosen).groupby("sharing")[metric].mean()
         rivals = {other: other for other in question["against"] if other in ways}
         if group := [other for other in question.get("best", []) if other in ways]:
             rivals["the best of all" if len(group) > 2 else "the better of both"] = max(
