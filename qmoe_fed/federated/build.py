@@ -21,7 +21,7 @@ ROUTER = "router"
 
 def make_rules(config: Config) -> Rules:
     """Return how the server of a run works; UserError if its parts cannot go together."""
-    federation, settings = config.federation, config.strategy
+    federation, settings, model = config.federation, config.strategy, Model(config)
     mechanisms = make_mechanisms(config)
     check_chain(config, mechanisms)
     largest = federation.num_clients
@@ -34,11 +34,11 @@ def make_rules(config: Config) -> Rules:
         seed=federation.seed,
         fraction_train=federation.fraction_train,
         sampling=federation.sampling,
-        limits=Limits(Model(config).max_update_norm, settings.max_weight),
+        limits=Limits(model.max_update_norm, settings.max_weight),
         quorum=settings.quorum,
         weighting=settings.weighting,
         mechanisms=mechanisms,
-        trained_by=Model(config).trained_by if len(config.model.depths) > 1 else None,
+        trained_by=model.trained_by if len(config.model.depths) > 1 else None,
     )
 
 

@@ -157,14 +157,14 @@ class Host:
         """
         if not self.model.solve:
             return kept.local
-        parts = []
-        for model, ids in self.model.by_depth(self.clients):
+
+        def experts(model: Model, ids: Sequence[int]) -> Parameters:
             rows = self._rows(ids)
             replicas = model.replicas(shared, rows_of(kept.local, rows), ids)
             mixtures = model.mixtures(replicas, self._own.select(rows).train)
-            parts.append({n: v for n, v in mixtures.items() if n.startswith("experts.")})
-        order = torch.tensor([c for _, ids in self.model.by_depth(self.clients) for c in ids])
-        return {**kept.local, **rows_of(join(parts), order.argsort())}
+            return {n: v for n, v in mixtures.items() if n.startswith("experts.")}
+
+        return {**kept.local, **self._by_depth(self.clients, experts)}
 
     def score(self, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
         """Score some of the clients: accuracy, loss, routing-entropy, load-i of each expert i.
@@ -212,12 +212,16 @@ class Host:
         clients: Sequence[int],
         columns: Callable[[Model, Sequence[int]], dict[str, Tensor]],
     ) -> ClientTable:
-        """Return the columns of clients, made for all of one depth together."""
+        values = self._by_depth(clients, columns).items()
+        return ClientTable(torch.tensor(clients), {n: v.cpu().double() for n, v in values})
+
+    def _by_depth(
+        self, clients: Sequence[int], make: Callable[[Model, Sequence[int]], dict[str, Tensor]]
+    ) -> dict[str, Tensor]:
+        """Return what is made of clients, a row each: all of one depth are made together."""
         groups = self.model.by_depth(clients)
         order = torch.tensor([client for _, ids in groups for client in ids]).argsort()
-        parts = [columns(model, ids) for model, ids in groups]
-        values = {n: torch.cat([part[n].cpu().double() for part in parts])[order] for n in parts[0]}
-        return ClientTable(torch.tensor(clients), values)
+        return rows_of(join(make(model, ids) for model, ids in groups), order)
 
 
 def _put(old: Parameters, rows: Tensor | slice, new: Parameters) -> Parameters:
