@@ -33,8 +33,8 @@ REFERENCE = 8
 
 START_SCALE = 4.0
 
-MEMORY = 2**24
-"""Numbers held at once for clients that are solved side by side (128 MiB)."""
+MEMORY = 2**22
+"""Numbers held at once for clients that are solved side by side (32 MiB, for the cache's sake)."""
 
 
 @dataclass(frozen=True)

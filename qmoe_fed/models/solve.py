@@ -18,6 +18,7 @@ come last: sums over experts then run along whole rows.
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import pad
@@ -30,6 +31,9 @@ FLOOR = 1e-12
 
 As λ → 0 the solution is the one of least squares that lies nearest to the prior.
 """
+
+LARGE = 2**16
+"""Numbers in Φ from which a product of its own for each replica is faster than all in one."""
 
 
 def targets(y: Tensor, classes: int) -> Tensor:
@@ -99,13 +103,15 @@ def _primal(share: Tensor, wide: Tensor, goal: Tensor, ridge: Tensor) -> Tensor:
     """
     fixed, inputs, right = (v.detach().double() for v in (share, wide, goal))
     phi = (fixed.unsqueeze(-2) * inputs.unsqueeze(-3)).flatten(-3, -2)
-    factor, ridge = _factor(phi @ phi.mT, ridge)
+    factor, ridge = _factor(_gram(phi), ridge)
 
     def inverse(columns: Tensor) -> Tensor:
         flat = torch.cholesky_solve(columns, factor)
         return flat.mT.unflatten(-1, (share.shape[-2], wide.shape[-2])).transpose(-3, -2)
 
     found = inverse(phi @ right.mT)
+    if not torch.is_grad_enabled():
+        return found
     residual = goal - _answers(share, wide, found.to(share.dtype))
     left = _moments(share, wide, residual) - ridge * found
     slack = inverse(left.transpose(-3, -2).flatten(-2).mT)
@@ -117,11 +123,24 @@ def _dual(share: Tensor, wide: Tensor, goal: Tensor, ridge: Tensor) -> Tensor:
     fixed, inputs, right = (v.detach().double() for v in (share, wide, goal))
     factor, ridge = _factor((fixed.mT @ fixed) * (inputs.mT @ inputs), ridge)
     found = torch.cholesky_solve(right.mT, factor).mT
+    if not torch.is_grad_enabled():
+        return _moments(fixed, inputs, found)
     near = found.to(share.dtype)
     residual = goal - _answers(share, wide, _moments(share, wide, near)) - ridge.squeeze(-1) * found
     slack = torch.cholesky_solve(residual.mT, factor).mT
     step = _moments(share, wide, near + (slack - slack.detach()).to(share.dtype))
     return _moments(fixed, inputs, found) + (step - step.detach())
+
+
+def _gram(phi: Tensor) -> Tensor:
+    """Return ΦᵀΦ for Φᵀ ``(..., U, M)``."""
+    if phi.device.type != "cpu" or phi.shape[-2:].numel() < LARGE:
+        return phi @ phi.mT
+    gram = torch.empty(*phi.shape[:-1], phi.shape[-2], dtype=phi.dtype)
+    each = phi.reshape(-1, *phi.shape[-2:]).numpy()
+    for place, one in zip(gram.numpy().reshape(-1, *gram.shape[-2:]), each, strict=True):
+        np.matmul(one, one.T, out=place)  # numpy sees that A Aᵀ is symmetric: half of the work
+    return gram
 
 
 def _factor(gram: Tensor, ridge: Tensor) -> tuple[Tensor, Tensor]:

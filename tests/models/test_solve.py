@@ -14,6 +14,9 @@ from qmoe_fed.models.solve import CENTRE, answer, solve, targets, to_experts
 PRIMAL, DUAL = (30, 3, 2, 2), (5, 3, 4, 3)
 """Samples, experts, features, classes: more samples than unknowns, and fewer."""
 
+LARGE = (2000, 4, 8, 3)
+"""So many numbers in Φ that each replica has a matrix product of its own."""
+
 
 def problem(shape, seed=0, leading=()):
     samples, experts, features, classes = shape
@@ -56,7 +59,7 @@ def normal_equations(routing, x, y, weights, ridge, prior):
     return shaped(start + change, prior)
 
 
-@pytest.mark.parametrize("shape", [PRIMAL, DUAL])
+@pytest.mark.parametrize("shape", [PRIMAL, LARGE, DUAL])
 @pytest.mark.parametrize("ridge", [1e-3, 0.5, 20.0])
 def test_the_solution_is_that_of_the_normal_equations(shape, ridge):
     routing, x, y, weights = problem(shape)
