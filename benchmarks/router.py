@@ -1,7 +1,7 @@
 """The router, forward and backward, against simulators that its users could pick instead.
 
-As a program, ``python router.py ANSATZ READOUT QUBITS BATCH STRENGTH SECONDS``, it prints the
-seconds of its gradients, at least one, and the peak of its memory.
+As a program, ``python router.py ANSATZ READOUT QUBITS BATCH``, it computes one noisy gradient and
+prints the peak of its memory.
 """
 
 import json
@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 from references import Router, default, lightning, plain_torch
-from timing import Result, compare, in_process, interleave, peak_megabytes, spread
+from timing import Result, compare, in_process, peak_megabytes
 
 from qmoe_fed.circuits import Circuit, statevector, with_noise
 from qmoe_fed.circuits.ansatz import layered
@@ -75,7 +75,7 @@ def under_noise(
                 others = {"default.mixed": default(circuit, "default.mixed")}
                 result = compare(gradients(circuit, batch, others), seconds, most=20)
                 case = {"ansatz": ansatz, "readout": readout, "qubits": qubits, "batch": batch}
-                alone = in_process(__file__, *case.values(), STRENGTH, 0)
+                alone = in_process(__file__, *case.values())
                 yield {**case, **result, "megabytes": alone["megabytes"]}
 
 
@@ -106,11 +106,10 @@ def gradients(
     return {name: lambda run=run: gradient(run) for name, run in runs.items()}
 
 
-def _alone(ansatz: str, readout: str, *numbers: str) -> Result:
-    qubits, batch, strength, seconds = map(float, numbers)
-    run = gradients(circuit_of(ansatz, int(qubits), readout, strength), int(batch), {})
-    times = spread(interleave(run, seconds)["qmoe_fed"]) if seconds else {}
-    return {"seconds": times, "megabytes": peak_megabytes()}
+def _alone(ansatz: str, readout: str, qubits: str, batch: str) -> Result:
+    circuit = circuit_of(ansatz, int(qubits), readout, STRENGTH)
+    gradients(circuit, int(batch), {})["qmoe_fed"]()
+    return {"megabytes": peak_megabytes()}
 
 
 if __name__ == "__main__":

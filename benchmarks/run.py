@@ -18,7 +18,6 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # before torch starts
 
 import federation
-import roofline
 import router
 import secure_sum
 import solving
@@ -31,7 +30,6 @@ Section = Callable[[Path | None], Iterable[Result]]
 
 QUICK: dict[str, Section] = {
     "router": lambda _: router.measure([(2, 32), (6, 32)], 0.5),
-    "roofline": lambda _: roofline.measure([(12, 32)], 0.5),
     "noise": lambda _: router.under_noise([(2, 32), (4, 8)], 0.5),
     "scale": lambda _: federation.scale([1000]),
     "secure sum": lambda _: secure_sum.measure([(50, 6, 0.1, True)]),
@@ -52,7 +50,6 @@ FULL: dict[str, Section] = {
     "router, batch 256": lambda _: router.measure([(n, 256) for n in SIZES[:5]], 5),
     "router, batch 256, 16 qubits": lambda _: router.measure([(16, 256)], 5, ["lightning.qubit"]),
     "router, 20 qubits": lambda _: router.measure([(20, 2)], 5, ["lightning.qubit"]),
-    "roofline": lambda _: roofline.measure([(12, 32), (12, 256), (16, 32), (20, 2)], 5),
     "noise": lambda _: router.under_noise(
         [(2, 32), (4, 32), (6, 32), (8, 8)], 5, ["RY-CZ", "re-uploading"]
     ),

@@ -92,13 +92,10 @@ def summary(times: Mapping[str, list[float]]) -> Result:
     }
 
 
-def in_process(program: str, *arguments: object, **environment: str) -> Any:
+def in_process(program: str, *arguments: object) -> Any:
     """Return what a program, the path of a file, prints as JSON in a process of its own."""
     command = [sys.executable, program, *map(str, arguments)]
-    environment = {**os.environ, **environment}
-    return json.loads(
-        subprocess.run(command, env=environment, stdout=subprocess.PIPE, check=True).stdout
-    )
+    return json.loads(subprocess.run(command, stdout=subprocess.PIPE, check=True).stdout)
 
 
 def machine() -> Result:
