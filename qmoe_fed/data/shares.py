@@ -142,6 +142,11 @@ def _own_shares(config: Config, clients: Index, projection: Projection) -> tuple
     mixed = keys[np.arange(keys.shape[1]) < counts[:, None]] * ~test
     here = here[np.lexsort((mixed, ~test, ids))]
     starts = np.append(0, counts.cumsum())
+    for i in np.flatnonzero((2 * tests == counts) & (tests > 1)):
+        both = np.split(here[starts[i] : starts[i + 1]], 2)
+        tested, trained = (sorted(map(bytes, table.x[rows])) for rows in both)
+        if tested == trained:
+            raise UserError(f"{table.origin}: client {who[i]} has the same samples in both halves")
     classes = table.classes(tuple(map(str, data.labels)) or table.labels)[here]
     shares = _Shares(
         _projected(table.x, here, projection), classes, starts, tests if split else None

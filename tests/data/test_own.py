@@ -299,3 +299,10 @@ def test_a_table_beside_clients_that_only_train():
     data = load_clients(config, range(4), RAW)
     assert data.train.counts.tolist() == [60] * 4
     assert data.test.counts.tolist() == [0] * 4
+
+
+def test_the_same_samples_in_both_halves_are_refused():
+    both = np.concatenate([X[:20], X[:20]])
+    table = Table(both, [0, 1] * 20, [3] * 40, [0] * 20 + [1] * 20)
+    with pytest.raises(UserError, match="client 3 has the same samples in both halves"):
+        load_clients(config_of(table.name, classes="0,1"), [3], RAW)
