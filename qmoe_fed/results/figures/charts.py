@@ -18,7 +18,7 @@ LOOKS = {"shared": (style.BLUE, "o"), "scratch": (style.ORANGE, "s"), "random": 
 
 def learning_curves(run: Run) -> Figure:
     """Draw the mean over clients, the middle 80% of them, and the mean of the worst 10%."""
-    scored = [record for record in run.rounds if "accuracy" in record]
+    scored = [record for record in run.records if "accuracy" in record]
     number = [record["round"] for record in scored]
     figure = style.new_figure(style.PAGE, 2.4)
     panels = figure.subplots(1, 2)
