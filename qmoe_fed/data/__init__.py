@@ -4,6 +4,7 @@ from qmoe_fed.data.clients import Shape, fit_projection, load_clients, shape_of
 from qmoe_fed.data.pools import load_pool, load_test
 from qmoe_fed.data.preprocessing import RAW, Projection
 from qmoe_fed.data.samples import ClientData, Samples
+from qmoe_fed.data.table import Table
 
 __all__ = [
     "RAW",
@@ -11,6 +12,7 @@ __all__ = [
     "Projection",
     "Samples",
     "Shape",
+    "Table",
     "fit_projection",
     "load_clients",
     "load_pool",
