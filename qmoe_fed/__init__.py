@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qmoe_fed.circuits import Circuit
     from qmoe_fed.config import Config
+    from qmoe_fed.data import Table
     from qmoe_fed.errors import RunFailed, UserError
     from qmoe_fed.estimators import FederatedMixture, MixtureClassifier
     from qmoe_fed.federated import Federation
@@ -42,6 +43,7 @@ __all__ = [
     "MixtureClassifier",
     "Run",
     "RunFailed",
+    "Table",
     "UserError",
     "compare",
     "load_run",
@@ -51,6 +53,7 @@ __all__ = [
 _HOMES = {
     "circuits": ("Circuit",),
     "config": ("Config",),
+    "data": ("Table",),
     "errors": ("RunFailed", "UserError"),
     "estimators": ("FederatedMixture", "MixtureClassifier"),
     "federated": ("Federation",),

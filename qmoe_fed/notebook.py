@@ -15,7 +15,7 @@ import weakref
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
@@ -31,6 +31,7 @@ from qmoe_fed import results
 from qmoe_fed.config import Config
 from qmoe_fed.config.plugins import as_setting
 from qmoe_fed.config.settings import expanded, kebab
+from qmoe_fed.data import Table
 from qmoe_fed.errors import UserError, unknown
 from qmoe_fed.federated.flower import client_app
 from qmoe_fed.federated.flower.grid import LocalGrid, task_identity
@@ -51,11 +52,17 @@ FIGURES = (
 """Of each run's summary, those that runs are compared by."""
 
 
+@dataclass(frozen=True, eq=False, repr=False)
 class Run(results.Run):
     """A finished run: what was asked, what came out, the trained mixtures, pictures.
 
     Jupyter shows its summary as a table.
+
+    Attributes:
+        samples: The samples in memory that it was run on, if it was.
     """
+
+    samples: Table | None = None
 
     def plot(self, name: str = "learning-curves") -> Figure:
         """Return a picture: one of ``pictures``; Jupyter shows it, ``savefig`` writes it.
@@ -106,44 +113,49 @@ def run(*, progress: bool = True, **settings: object) -> Run:
     Args:
         progress: Whether to show a progress bar.
         settings: Any settings, by their names with underscores: ``num_clients=50``. What is named
-            by an import path may be given itself: ``router=MyRouter``.
+            by an import path may be given itself: ``router=MyRouter``, and so may samples:
+            ``dataset=Table(x, y)``.
 
     Raises:
         UserError: The settings cannot work; nothing was run.
         RunFailed: Not one round of training counted.
     """
     flat = {kebab(name): as_setting(value) for name, value in settings.items()}
+    samples = flat.get("dataset")
+    if isinstance(samples, Table):
+        flat["dataset"] = samples.name
     if flat.setdefault("engine", "local") != "local":
         raise UserError("engine: a run in this process has none; leave it out, or use qmoe-fed run")
     if flat.get("resume"):
         path = expanded("output-dir", str(flat.get("output-dir", ""))).absolute()
         flat = {**check_resumable(path)["settings"], **flat, "output-dir": str(path)}
-    config = Config.from_flat(flat)
-    if config.results.resume:
-        return _carry_out(config, flat, progress)
-    if name := config.results.output_dir:
-        return _carry_out(config, {**flat, "output-dir": str(make_directory(name, ""))}, progress)
-    folder = mkdtemp(prefix="qmoe-fed-")
-    flat = {"figures": False, **flat, "checkpoint-every": 0, "output-dir": folder}
+    config, temporary = Config.from_flat(flat), ""
+    if not (name := config.results.output_dir):
+        temporary = name = mkdtemp(prefix="qmoe-fed-")
+        flat |= {"figures": False, "checkpoint-every": 0}
+    elif not config.results.resume:
+        name = str(make_directory(name, ""))
     try:
-        finished = _carry_out(config, flat, progress)
+        _carry_out({**flat, "output-dir": name}, config.federation.num_server_rounds, progress)
+        finished = replace(Run.load(name), samples=samples if isinstance(samples, Table) else None)
     except BaseException:
-        shutil.rmtree(folder)
+        if temporary:
+            shutil.rmtree(temporary)
         raise
-    weakref.finalize(finished, shutil.rmtree, folder, ignore_errors=True)
+    if temporary:
+        weakref.finalize(finished, shutil.rmtree, temporary, ignore_errors=True)
     return finished
 
 
-def _carry_out(config: Config, flat: Mapping[str, Any], progress: bool) -> Run:
-    total = config.federation.num_server_rounds
-    bar: AbstractContextManager[Any] = tqdm(total=total, unit="round", disable=not progress)
+def _carry_out(settings: Mapping[str, Any], rounds: int, progress: bool) -> None:
+    bar: AbstractContextManager[Any] = tqdm(total=rounds, unit="round", disable=not progress)
     with bar as shown, task_identity():
 
         def show(number: int, scores: Mapping[str, Mapping[str, Any]]) -> None:
             shown.update(number - shown.n)
             shown.set_postfix(accuracy=f"{scores['accuracy']['mean']:.3f}")
 
-        return Run.load(run_federation(LocalGrid(client_app(), flat), flat, show))
+        run_federation(LocalGrid(client_app(), settings), settings, show)
 
 
 @dataclass(frozen=True, eq=False)
