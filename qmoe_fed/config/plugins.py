@@ -4,6 +4,7 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FunctionType
 from typing import Any
@@ -58,6 +59,17 @@ def as_setting(value: object) -> Any:
     if isinstance(value, np.generic):
         return value.item()
     return str(value) if isinstance(value, Path) else value
+
+
+def call(what: str, function: Callable[..., Any], *arguments: object) -> Any:
+    """Return what a user's function returns; UserError of one line if it raises anything."""
+    try:
+        return function(*arguments)
+    except UserError:
+        raise
+    except Exception as error:  # anything
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"{what} raised {reason}") from error
 
 
 def load_object(path: str, what: str) -> Any:

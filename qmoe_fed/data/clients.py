@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from qmoe_fed import rng
 from qmoe_fed.config import Config, values
 from qmoe_fed.data import moons, own, shares
 from qmoe_fed.data.pools import PIXELS
@@ -90,6 +91,22 @@ def load_clients(config: Config, clients: Sequence[int], projection: Projection)
     if config.data.partition == "concept-shift":
         train, test = (_rename(samples, ids, config) for samples in (train, test))
     return ClientData(train, test)
+
+
+def are_apart(config: Config) -> bool:
+    """Return whether clients have samples of their own, which may be on their hosts alone."""
+    return own.is_apart(config.data, config.results.data_dir)
+
+
+def example(config: Config, projection: Projection) -> Samples:
+    """Return samples to try a model on: those of client 0, or made-up ones if it may be far."""
+    if not are_apart(config):
+        return load_clients(config, [0], projection).train
+    shape, count = shape_of(config), 2 * len(config.data.labels)
+    size = count, shape.features + shape.inputs
+    x = np.pi * rng.uniform(config.federation.seed, "example", [0], size)
+    y = torch.arange(count) % shape.classes
+    return Samples(torch.from_numpy(x).float(), y[None], torch.tensor([count]))
 
 
 def _rename(samples: Samples, ids: NDArray[np.int64], config: Config) -> Samples:

@@ -6,9 +6,9 @@ function of client ids, only the clients asked for are read.
 """
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from qmoe_fed.config import Config, DataConfig, load_object
+from qmoe_fed.config import Config, DataConfig, call, load_object
 from qmoe_fed.config.settings import expanded
 from qmoe_fed.config.values import FILES
 from qmoe_fed.data import files, hub
@@ -37,12 +37,13 @@ def path_of(data: DataConfig, data_dir: str) -> Path | None:
     return expanded("data-dir", data_dir).absolute() / expanded("dataset", name)
 
 
-def stamp(data: DataConfig, data_dir: str) -> tuple[int, ...]:
-    """Return what changes when the file does that ``dataset`` names."""
-    path = path_of(data, data_dir) if data.own else None
-    if path is None or not path.exists():
-        return ()
-    return path.stat().st_mtime_ns, path.stat().st_size
+def stamp(data: DataConfig, data_dir: str) -> Hashable:
+    """Return what changes when the file or function does that ``dataset`` names."""
+    if path := path_of(data, data_dir):
+        if not path.exists():
+            return None
+        return path, path.stat().st_mtime_ns, path.stat().st_size
+    return load_object(data.dataset, "dataset") if _is_function(data) else None
 
 
 def is_apart(data: DataConfig, data_dir: str) -> bool:
@@ -66,13 +67,13 @@ def table(data: DataConfig, data_dir: str, clients: Sequence[int] = ()) -> Table
 
 
 @lru_cache(maxsize=1)
-def _whole(dataset: str, label: str, data_dir: str, _stamp: tuple[int, ...]) -> Table:
+def _whole(dataset: str, label: str, data_dir: str, _stamp: Hashable) -> Table:
     kind, _, name = dataset.partition(":")
     if path := path_of(DataConfig(dataset), data_dir):
         return files.read(path, label)
     if kind in hub.READERS:
         return hub.READERS[kind](name, label)
-    return _given(_call(dataset, load_object(dataset, "dataset")), dataset)
+    return _given(call(f"dataset {dataset!r}", load_object(dataset, "dataset")), dataset)
 
 
 def _given(given: Any, origin: str) -> Table:
@@ -84,24 +85,16 @@ def _given(given: Any, origin: str) -> Table:
     return Table(x, y, client, test, origin)
 
 
-def _call(dataset: str, function: Callable[[], Any]) -> Any:
-    """Return what a user's function does; UserError of one line if it raises anything."""
-    try:
-        return function()
-    except UserError:
-        raise
-    except Exception as error:  # anything
-        reason = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise UserError(f"dataset {dataset!r} raised {reason}") from error
+def _is_function(data: DataConfig) -> bool:
+    kind, colon, _ = data.dataset.partition(":")
+    return bool(colon) and f"{kind}:" not in (PREFIX, MEMORY) and kind not in hub.READERS
 
 
 def _reader(data: DataConfig, data_dir: str) -> Reader | None:
     """Return what reads the tables of clients; None where there is a whole table."""
-    if path := path_of(data, data_dir):
-        label = data.label_column
-        one = partial(files.read_client, path, label)
-        return (lambda clients: [one(c) for c in clients]) if data.dataset.endswith("/") else None
-    if data.dataset.startswith(MEMORY) or data.dataset.partition(":")[0] in hub.READERS:
+    if (path := path_of(data, data_dir)) and data.dataset.endswith("/"):
+        return lambda clients: [files.read_client(path, data.label_column, c) for c in clients]
+    if path or not _is_function(data):
         return None
     function = load_object(data.dataset, "dataset")
     if not callable(function):
@@ -111,7 +104,8 @@ def _reader(data: DataConfig, data_dir: str) -> Reader | None:
 
     def read(clients: Sequence[int]) -> list[Table]:
         ids = [*map(int, clients)]
-        given = _call(data.dataset, lambda: [*islice(function(ids), len(ids) + 1)])
+        most = len(ids) + 1
+        given = call(f"dataset {data.dataset!r}", lambda: [*islice(function(ids), most)])
         if len(given) != len(ids):
             raise UserError(f"{data.dataset}: {len(given)} entries for {len(ids)} clients")
         pairs = zip(ids, given, strict=True)

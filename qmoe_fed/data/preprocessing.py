@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qmoe_fed.config import load_object
+from qmoe_fed.config import call, load_object
 from qmoe_fed.errors import UserError
 
 Array = NDArray[np.float32]
@@ -114,7 +114,7 @@ def fit_angles(
     """
     size = x.shape[1]
     if ":" in angles:
-        made = load_object(angles, "angles")(x, features)
+        made = call(f"angles {angles!r}", load_object(angles, "angles"), x, features)
         if not isinstance(made, Projection) or made.components.shape != (size, features):
             raise UserError(f"angles = {angles!r}: expected a Projection of {(size, features)}")
         return made
@@ -133,8 +133,9 @@ def fit_angles(
     if angles == "standardised":
         low, high = mean - 3 * deviation, mean + 3 * deviation
     high = np.where(high > low, high, low + 1)  # where all are the same
+    gain = np.zeros(0, np.float32)
     if expert_features == "router":  # bounds are those of the features themselves
-        gain, mean = np.zeros(0), np.zeros(size)
+        mean = np.zeros(size)
     else:
         gain = principal_components(x, 1, expert_features).gain
     parts = mean, np.eye(size), low - mean, high - mean, gain

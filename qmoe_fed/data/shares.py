@@ -1,5 +1,6 @@
 """What each client gets of a pool: the public split set aside, the rest shared out."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -44,7 +45,7 @@ class _Shares:
 
 @lru_cache(maxsize=8)
 def fit(
-    data: DataConfig, data_dir: str, seed: int, features: int, _stamp: tuple[int, ...] = ()
+    data: DataConfig, data_dir: str, seed: int, features: int, _stamp: Hashable = None
 ) -> Projection:
     """Fit the projection on the public split, which belongs to no client, or on stated bounds.
 
@@ -97,7 +98,7 @@ def _share_out(
     seed: int,
     num_clients: int,
     projection: Projection,
-    _stamp: tuple[int, ...],
+    _stamp: Hashable,
 ) -> _Shares:
     """Share the pool out; kept, so that a process holds one copy for all clients it hosts."""
     x, y = read_pool(data, data_dir)

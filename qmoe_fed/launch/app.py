@@ -136,7 +136,7 @@ def settle(
         raise UserError(f"--supernodes {supernodes}: num-clients = {clients}, and each needs one")
     directory = make_directory(output_dir or config.results.output_dir, app.name)
     overrides = {**overrides, "output-dir": str(directory)}
-    if data_dir := config.results.data_dir:
+    if (data_dir := config.results.data_dir) or config.data.own:
         overrides["data-dir"] = str(expanded("data-dir", data_dir).absolute())
     return RunSettings(overrides, Config.from_flat({**app.settings, **overrides}))
 

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from qmoe_fed.config import Config
+from qmoe_fed.config import Config, DataConfig
 from qmoe_fed.config.settings import expanded
 from qmoe_fed.data import RAW, ClientData, Projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
@@ -203,21 +203,24 @@ class Run:
         return load_clients(self.config, np.asarray(clients).tolist(), RAW)
 
     def _inputs(self, x: ArrayLike) -> Tensor:
-        inputs = np.asarray(x, np.float32)
-        size = len(self.projection.mean)
+        inputs, size = np.asarray(x, np.float32), len(self.projection.mean)
+        if inputs.ndim > 2 and self.config.data.own:
+            inputs = inputs.reshape(len(inputs), -1)
         if inputs.ndim != 2 or inputs.shape[1] != size:
             raise UserError(f"x has shape {inputs.shape}: expected (samples, {size})")
-        if fault := _not_raw(inputs, self.projection, self.config.data.dataset != "moons"):
+        if fault := _not_raw(inputs, self.projection, self.config.data):
             raise UserError(f"x {fault}: expected raw inputs as in the dataset, see raw(clients)")
         return torch.from_numpy(self.projection.inputs(inputs))
 
 
-def _not_raw(x: NDArray[np.float32], projection: Projection, pixels: bool) -> str:
+def _not_raw(x: NDArray[np.float32], projection: Projection, data: DataConfig) -> str:
     """Return what shows that inputs ``(B, D)`` are none of the dataset, if anything does."""
     if not np.isfinite(x).all():
         return "is not finite"
     low, high = x.min(initial=0), x.max(initial=0)
-    if pixels:
+    if data.own:
+        return ""
+    if data.dataset != "moons":
         return "has been divided: no pixel is above 1" if 0 < high <= 1 else ""
     outside = ((x < projection.low) | (x > projection.high)).any(-1).mean()
     angles = len(x) >= 8 and low >= 0 and high <= np.float32(np.pi) and outside > 0.25

@@ -21,6 +21,7 @@ from flwr.serverapp.exception import PrivacyBudgetExhausted
 
 from qmoe_fed.config import Config
 from qmoe_fed.config.settings import expanded
+from qmoe_fed.data import settle
 from qmoe_fed.errors import RunFailed, UserError
 from qmoe_fed.federated.federation import Report, State, prepare
 from qmoe_fed.federated.flower.finish import finish
@@ -55,7 +56,7 @@ def run_federation(grid: Grid, settings: Mapping[str, Any], show: Show | None = 
     round of training counted.
     """
     with told(settings.get("output-dir")):
-        model = Model(Config.from_flat(settings))
+        model = Model(settle(Config.from_flat(settings)))
         transport = FlowerTransport(grid, model, prepare(model))
         directory = _open_directory(model.config, grid.run.fab_id)
     with alone(directory.path):
