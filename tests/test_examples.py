@@ -6,7 +6,6 @@ import nbformat
 import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
-from traitlets.config import Config
 
 EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*.ipynb"))
 
@@ -18,8 +17,7 @@ def test_all_notebooks_run_one_after_another_in_one_kernel(tmp_path, monkeypatch
         cells += [*nbformat.read(file, 4).cells, new_code_cell("%reset -f")]
     whole = new_notebook(cells=cells)
     where = {"metadata": {"path": str(tmp_path)}}
-    no_ports = Config({"KernelManager": {"transport": "ipc"}})
-    NotebookClient(whole, timeout=200, resources=where, config=no_ports).execute()
+    NotebookClient(whole, timeout=200, resources=where).execute()
     outputs = [out for cell in whole.cells if "outputs" in cell for out in cell.outputs]
     shown = [kind for out in outputs for kind in out.get("data", ())]
     assert shown.count("image/png") == 1
