@@ -35,9 +35,9 @@ from sklearn.utils.validation import (
 from torch import Tensor
 from torch.func import functional_call
 
-from qmoe_fed.config import Config, DataConfig, ModelConfig, StrategyConfig, TrainingConfig
+from qmoe_fed.config import Config, ModelConfig, StrategyConfig, TrainingConfig
 from qmoe_fed.config.plugins import as_setting
-from qmoe_fed.config.sections import FederationConfig, PrivacyConfig
+from qmoe_fed.config.sections import PrivacyConfig
 from qmoe_fed.config.settings import kebab
 from qmoe_fed.data.table import Table
 from qmoe_fed.errors import RunFailed, UserError
@@ -49,13 +49,13 @@ from qmoe_fed.models import Parameters, build_model
 Floats = NDArray[np.float64]
 Labels = NDArray[Any]
 
-SINGLE: list[Field[Any]] = [*fields(ModelConfig), *fields(TrainingConfig)]
-SINGLE += [f for f in fields(DataConfig) if f.name == "features"]
-SINGLE += [f for f in fields(FederationConfig) if f.name == "num_server_rounds"]
-FEDERATED = [f for f in fields(FederationConfig) if f.name in ("fraction_train", "sampling")]
-FEDERATED = [f for f in fields(FederationConfig) if f.name == "share"] + FEDERATED
-FEDERATED += [f for f in fields(StrategyConfig) if not f.name.startswith("strategy")]
-FEDERATED += [f for f in fields(PrivacyConfig) if f.name != "max_epsilon"]
+_ALL = {item.name: item for section in vars(Config()).values() for item in fields(section)}
+SINGLE = [*fields(ModelConfig), *fields(TrainingConfig), _ALL["features"]]
+SINGLE += [_ALL["num_server_rounds"]]
+FEDERATED = [_ALL["share"], _ALL["fraction_train"], _ALL["sampling"]]
+FEDERATED += [item for item in fields(StrategyConfig) if not item.name.startswith("strategy")]
+FEDERATED += [item for item in fields(PrivacyConfig) if item.name != "max_epsilon"]
+"""Settings that estimators take."""
 
 
 def _taking(settings: list[Field[Any]]) -> Any:
@@ -69,6 +69,8 @@ class _Mixtures(ClassifierMixin, BaseEstimator):
     """Clients' mixtures, from samples to class probabilities; subclasses say whose samples."""
 
     def _fit(self, X: ArrayLike, y: ArrayLike, clients: ArrayLike | None) -> Self:
+        given = self._given()
+        Config.from_flat(given)  # what is wrong without any samples is refused before they are read
         x, labels = validate_data(self, X, y, dtype=np.float64, ensure_min_samples=2)
         check_classification_targets(labels)
         self.classes_, classes = np.unique(labels, return_inverse=True)
@@ -78,30 +80,25 @@ class _Mixtures(ClassifierMixin, BaseEstimator):
         check_consistent_length(x, owners)
         self.clients_, ids = np.unique(owners, return_inverse=True)
         most = self.features or self.qubits
-        reduce = PCA(most) if min(x.shape) > most else FunctionTransformer()
+        few = x.shape[1] <= most
+        reduce = FunctionTransformer() if few else PCA(min(most, len(x)), svd_solver="full")
         self.angles_: Pipeline = make_pipeline(reduce, MinMaxScaler((0, np.pi), clip=True)).fit(x)
         angles = self.angles_.transform(x)
         table = Table(angles, classes, ids, np.zeros(len(x), np.bool_), "fit")
-        self.config_ = Config.from_flat(self._settings(table))
+        own = {"dataset": table.name, "angles": f"bounds(0, {np.pi})", "features": angles.shape[1]}
+        own |= {"classes": ",".join(table.labels), "num-clients": len(self.clients_)}
+        self.config_ = Config.from_flat({**given, **own})
         self._train()
         return self
 
-    def _settings(self, table: Table) -> dict[str, Any]:
-        """Return the settings of the federation whose clients' samples are in a table."""
+    def _given(self) -> dict[str, Any]:
+        """Return the settings that do not depend on the samples."""
         given = self.get_params(deep=False)
         seed = given.pop("random_state")
         if not isinstance(seed, Integral):
             seed = check_random_state(seed).randint(2**31)
-        return {kebab(name): as_setting(value) for name, value in given.items()} | {
-            "seed": int(seed),
-            "engine": "local",
-            "dataset": table.name,
-            "angles": f"bounds(0, {np.pi})",
-            "features": table.x.shape[1],
-            "classes": ",".join(table.labels),
-            "num-clients": len(self.clients_),
-            "num-unseen-clients": 0,
-        }
+        flat = {kebab(name): as_setting(value) for name, value in given.items()}
+        return {**flat, "seed": int(seed), "engine": "local", "num-unseen-clients": 0}
 
     def _train(self) -> None:
         federation = Federation(self.config_)
