@@ -83,6 +83,10 @@ def load_clients(config: Config, clients: Sequence[int], projection: Projection)
     strangers = ids[(ids < 0) | (ids >= total)]
     if len(strangers):
         raise UserError(f"no client {strangers[0]}: the federation has clients 0 to {total - 1}")
+    if config.data.own and not len(ids):
+        shape, none = shape_of(config), torch.zeros(0, 0, dtype=torch.int64)
+        nobody = Samples(torch.zeros(0, 0, shape.features + shape.inputs), none, none[:, :0].sum(1))
+        return ClientData(nobody, nobody)
     if config.data.dataset == "moons":
         train = moons.draw(config, ids, projection, "train", config.data.train_samples)
         test = moons.draw(config, ids, projection, "test", config.data.test_samples)
@@ -102,11 +106,11 @@ def example(config: Config, projection: Projection) -> Samples:
     """Return samples to try a model on: those of client 0, or made-up ones if it may be far."""
     if not are_apart(config):
         return load_clients(config, [0], projection).train
-    shape, count = shape_of(config), 2 * len(config.data.labels)
-    size = count, shape.features + shape.inputs
+    shape = shape_of(config)
+    y = torch.arange(2 * shape.classes) % shape.classes
+    size = len(y), shape.features + shape.inputs
     x = np.pi * rng.uniform(config.federation.seed, "example", [0], size)
-    y = torch.arange(count) % shape.classes
-    return Samples(torch.from_numpy(x).float(), y[None], torch.tensor([count]))
+    return Samples(torch.from_numpy(x).float(), y[None], torch.tensor([len(y)]))
 
 
 def _rename(samples: Samples, ids: NDArray[np.int64], config: Config) -> Samples:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import psutil
 from numpy.typing import NDArray
 
@@ -24,17 +25,15 @@ def read(path: Path, label: str) -> Table:
     Raises:
         UserError: It cannot be read, is damaged, or a row is wrong.
     """
-    if not path.is_file():
-        raise UserError(f"there is no file {path}; set data-dir to its folder, or name it in full")
-    if path.suffix not in READERS:
-        return _read_idx(path)
     try:
-        return READERS[path.suffix](path, label)
+        if path.is_file():
+            return READERS.get(path.suffix, _read_idx)(path, label)
     except UserError:
         raise
     except Exception as error:  # a damaged file leads the libraries anywhere
         reason = " ".join((str(error) or type(error).__name__).split())
         raise UserError(f"{path} cannot be read, or is damaged: {reason}") from error
+    raise UserError(f"there is no file {path}; set data-dir to its folder, or name it in full")
 
 
 def read_client(folder: Path, label: str, client: int) -> Table:
@@ -129,7 +128,7 @@ def _from_arrow(path: Path, table: Any, label: str) -> Table:
         raise UserError(f"{path} has {table.num_rows} rows of {len(features)} features")
     for name in features:
         if (values := columns[name]).dtype.kind not in "biuf":
-            row = next((i for i, value in enumerate(values) if not _is_number(value)), 0)
+            row = pd.to_numeric(pd.Series(values), errors="coerce").isna().to_numpy().argmax()
             raise UserError(
                 f"{path}, row {row + 1}: {name} = {str(values[row])[:40]!r} is no number; expected "
                 f"numbers in all columns but {label}, {CLIENT} and {SPLIT}"
@@ -138,15 +137,7 @@ def _from_arrow(path: Path, table: Any, label: str) -> Table:
     return _table(path, x, columns[label], columns)
 
 
-def _is_number(value: object) -> bool:
-    try:
-        float(str(value))
-    except ValueError:
-        return value is None
-    return True
-
-
-def _read_idx(path: Path) -> Table:
+def _read_idx(path: Path, _: str) -> Table:
     """Return images and the labels that lie beside them, as MNIST's files are named."""
     labels = path.with_name(path.name.replace("images-idx3", "labels-idx1"))
     if labels == path:

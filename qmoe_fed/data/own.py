@@ -40,9 +40,11 @@ def path_of(data: DataConfig, data_dir: str) -> Path | None:
 def stamp(data: DataConfig, data_dir: str) -> Hashable:
     """Return what changes when the file or function does that ``dataset`` names."""
     if path := path_of(data, data_dir):
-        if not path.exists():
+        try:
+            about = path.stat()
+        except OSError:  # who reads it says so
             return None
-        return path, path.stat().st_mtime_ns, path.stat().st_size
+        return path, about.st_mtime_ns, about.st_size
     return load_object(data.dataset, "dataset") if _is_function(data) else None
 
 

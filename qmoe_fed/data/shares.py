@@ -112,7 +112,7 @@ def _share_out(
 
 
 def _projected(x: NDArray[Any], rows: Index, projection: Projection) -> Array:
-    blocks = range(0, len(rows), _BLOCK)
+    blocks = range(0, max(len(rows), 1), _BLOCK)
     return np.concatenate([projection.inputs(x[rows[i : i + _BLOCK]]) for i in blocks])
 
 
@@ -123,16 +123,23 @@ def _own_shares(config: Config, clients: Index, projection: Projection) -> tuple
     """
     data, who = config.data, np.unique(clients)
     table = own.table(data, config.results.data_dir, who.tolist())
+    assert table.client is not None  # see is_apart
+    federation = config.federation
+    total = federation.num_clients + federation.num_unseen_clients
+    if table.named and (found := int(table.client.max()) + 1) != total:
+        raise UserError(
+            f"{table.origin}: {found} clients have names, but num-clients + num-unseen-clients = "
+            f"{total}; give them numbers where some are left out or are on other hosts"
+        )
     if (size := len(projection.mean)) and table.x.shape[1] != size:
         raise UserError(f"{table.origin}: {table.x.shape[1]} features, where the server has {size}")
-    assert table.client is not None  # see is_apart
     here = np.flatnonzero(np.isin(table.client, who))
     here = here[np.argsort(table.client[here], kind="stable")]
     ids = np.searchsorted(who, table.client[here])
     test = np.zeros(len(ids), bool) if table.test is None else table.test[here]
     counts, tests = (np.bincount(i, minlength=len(who)) for i in (ids, ids[test]))
     split = table.test is not None
-    untested = (tests == 0) & (split and bool(test.any()))
+    untested = (tests == 0) & (table.test is not None and table.test.any())
     if len(short := np.flatnonzero((counts - tests < (1 if split else 2)) | untested)):
         i = short[0]
         told = f"{counts[i]} samples" + f", {tests[i]} of them to be tested on" * split
@@ -142,6 +149,11 @@ def _own_shares(config: Config, clients: Index, projection: Projection) -> tuple
     mixed = keys[np.arange(keys.shape[1]) < counts[:, None]] * ~test
     here = here[np.lexsort((mixed, ~test, ids))]
     starts = np.append(0, counts.cumsum())
+    for i in np.flatnonzero((2 * tests == counts) & (tests > 1)):
+        both = np.split(here[starts[i] : starts[i + 1]], 2)
+        tested, trained = (sorted(map(bytes, table.x[rows])) for rows in both)
+        if tested == trained:
+            raise UserError(f"{table.origin}: client {who[i]} has the same samples in both halves")
     classes = table.classes(tuple(map(str, data.labels)) or table.labels)[here]
     shares = _Shares(
         _projected(table.x, here, projection), classes, starts, tests if split else None

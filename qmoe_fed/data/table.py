@@ -183,7 +183,8 @@ def _keys(values: ArrayLike, what: str, origin: str) -> tuple[NDArray[Any], NDAr
         raise UserError(f"{origin}: {what} has shape {array.shape}, expected one per sample")
     if array.dtype.kind in "OUT":
         array = np.array(["" if v is None or v != v else str(v) for v in array.tolist()], "U")
-        _refuse(origin, np.char.strip(array) == "", f"the {what} is missing")
+        array = np.char.strip(array)
+        _refuse(origin, array == "", f"the {what} is missing")
         _refuse(origin, np.char.find(array, ",") >= 0, f"the {what} has a comma in it")
     elif array.dtype.kind == "f":
         _refuse(origin, np.isnan(array), f"the {what} is missing")

@@ -293,9 +293,29 @@ def test_a_hubs_dataset_with_any_of_flowers_partitioners(tmp_path, monkeypatch):
         load_clients(config_of(f"hf:{tmp_path / 'hub'}", classes="all"), [0], RAW)
 
 
+def test_names_of_clients_must_be_as_many_as_there_are_clients():
+    table = Table(X, Y, np.array(list("abcd"))[np.arange(240) % 4])
+    for count in (3, 5):
+        config = config_of(table.name, **{"num-clients": count, "num-unseen-clients": 0})
+        with pytest.raises(UserError, match=f"4 clients have names, but .* = {count}; give them"):
+            load_clients(config, [0], RAW)
+
+
+def test_nobody_has_nothing():
+    data = load_clients(config_of("own/"), [], RAW)
+    assert data.train.x.shape == data.test.x.shape == (0, 0, 2)
+
+
 def test_a_table_beside_clients_that_only_train():
     table = Table(X, Y, np.arange(240) % 4, np.zeros(240, bool))
     config = config_of(table.name, classes="all", **{"num-clients": 4, "num-unseen-clients": 0})
     data = load_clients(config, range(4), RAW)
     assert data.train.counts.tolist() == [60] * 4
     assert data.test.counts.tolist() == [0] * 4
+
+
+def test_the_same_samples_in_both_halves_are_refused():
+    both = np.concatenate([X[:20], X[:20]])
+    table = Table(both, [0, 1] * 20, [3] * 40, [0] * 20 + [1] * 20)
+    with pytest.raises(UserError, match="client 3 has the same samples in both halves"):
+        load_clients(config_of(table.name, classes="0,1"), [3], RAW)
