@@ -43,9 +43,10 @@ def test_a_wrong_setting_is_refused_when_it_is_fitted():
         q.MixtureClassifier().fit(X, np.full(80, 3))
 
 
-@pytest.mark.parametrize(
-    "more", [{}, {"share": "prior", "layers": "1..3"}, {"share": "none", "expert_fit": "gradient"}]
-)
+DEPTHS = {"share": "prior", "layers": "1..3"}
+
+
+@pytest.mark.parametrize("more", [{}, DEPTHS, {"share": "none", "expert_fit": "gradient"}])
 def test_it_is_the_federation_of_a_run(more):
     settings = {"num_server_rounds": 2, "local_epochs": 2, **more}
     fitted = q.FederatedMixture(random_state=5, **settings).fit(X, Y, CLIENTS)
@@ -89,7 +90,7 @@ def test_more_features_than_qubits_are_reduced():
     x, y = load_iris(return_X_y=True)
     fitted = q.MixtureClassifier(num_server_rounds=2, local_epochs=2).fit(x, y)
     assert fitted.config_.data.features == 2
-    few = q.MixtureClassifier(**TINY, qubits=6).fit(x[45:55].repeat(2, 1)[:5], y[47:52])
+    few = q.MixtureClassifier(**TINY, qubits=6).fit(np.tile(x[48:53], 2), y[48:53])
     assert few.config_.data.features == 5  # as many as there are samples
     assert fitted.score(x, y) > 0.85
 
