@@ -1,5 +1,6 @@
 """Samples in files: .npz, .csv, .parquet and IDX, and folders with a file for each client."""
 
+import re
 import zipfile
 from collections.abc import Callable
 from math import prod
@@ -105,7 +106,14 @@ def _read_csv(path: Path, label: str) -> Table:
     from pyarrow import csv
 
     _check_size(path, path.stat().st_size)
-    return _from_arrow(path, csv.read_csv(path), label)
+    try:
+        table = csv.read_csv(path, csv.ReadOptions(use_threads=False))  # else no rows are counted
+    except ValueError as error:
+        if found := re.search(r"Row #(\d+): (Expected \d+ columns, got \d+)", str(error)):
+            row = int(found[1]) - 1  # the header is not counted
+            raise UserError(f"{path}, row {row}: {found[2]}") from error
+        raise
+    return _from_arrow(path, table, label)
 
 
 def _read_parquet(path: Path, label: str) -> Table:

@@ -50,7 +50,7 @@ def partition(
             f"one to be tested on), so at most {largest} clients"
         )
     if data.partition.startswith(FLOWERS):
-        owners = by_name(labels, num_clients, data, columns)
+        owners = by_name(labels, num_clients, data, seed, columns)
     else:
         owners = _OURS.get(data.partition, by_flower)(labels, num_clients, data, seed)
     smallest = np.bincount(owners[owners >= 0], minlength=num_clients).min()
@@ -165,12 +165,14 @@ def by_flower(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> 
     return owners
 
 
-def by_name(labels: Labels, num_clients: int, data: DataConfig, columns: Columns) -> Owners:
+def by_name(
+    labels: Labels, num_clients: int, data: DataConfig, seed: int, columns: Columns
+) -> Owners:
     """Return the owner of each sample by the partitioner of flwr-datasets after ``flwr:``.
 
     It sees a table with the columns ``label`` (classes) and ``row`` and those given, and gets
-    ``partition-options`` and, if it takes one, the number of clients. Partitions from
-    ``num_clients`` on belong to nobody.
+    ``partition-options`` and, as far as it takes them, the number of clients and the seed.
+    Partitions from ``num_clients`` on belong to nobody.
 
     Raises:
         UserError: There is no such partitioner, or it fails.
@@ -182,9 +184,9 @@ def by_name(labels: Labels, num_clients: int, data: DataConfig, columns: Columns
     if name not in flower.__all__:
         raise unknown("partitioner of flwr-datasets", name, flower.__all__)
     kind = vars(flower)[name]
-    options = parse_options("partition-options", data.partition_options)
-    if "num_partitions" in inspect.signature(kind).parameters:
-        options = {"num_partitions": num_clients, **options}
+    usual = {"num_partitions": num_clients, "seed": seed}
+    options = {key: usual[key] for key in inspect.signature(kind).parameters if key in usual}
+    options |= parse_options("partition-options", data.partition_options)
     owners = np.full(len(labels), -1)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of arguments that are not ours

@@ -35,6 +35,23 @@ def test_classes_must_be_two_or_more_different_labels(classes):
         ({"classes": "0,1"}, "classes and features are for images"),
         ({"features": 1}, "classes and features are for images"),
         ({"dataset": "mnist", "features": 3}, "features = 3: qubits = 2 can hold at most"),
+        ({"dataset": "a.cvs"}, "unknown dataset 'a.cvs'.* Or files, an import path"),
+        ({"dataset": "a.csv", "partition": "rotation"}, "is not for dataset = 'a.csv'"),
+        (
+            {"dataset": "a.csv", "partition": "dirichlett"},
+            "unknown partition 'dirichlett'. Did you",
+        ),
+        ({"dataset": "a.csv", "classes": "cat"}, "classes = 'cat': expected 'all' or at least two"),
+        ({"dataset": "a.csv", "classes": "cat,,dog"}, "classes = 'cat,,dog': expected"),
+        (
+            {"dataset": "a.csv", "angles": "bounds(1, nan)"},
+            r"angles = 'bounds\(1, nan\)': expected",
+        ),
+        ({"dataset": "a.csv", "angles": "bounds(1, 1)"}, "angles = .*: expected 'auto', 'bounds'"),
+        ({"dataset": "a.csv", "angles": "lda"}, "angles = 'lda': expected 'auto', 'bounds'"),
+        ({"angles": "pca"}, "angles and label-column are for your own data, not 'moons'"),
+        ({"partition_options": "a = 1"}, "partition-options need partition = 'flwr:<partitioner>'"),
+        ({"partition": "flwr:LinearPartitioner"}, "is not for dataset = 'moons'"),
         ({"partition": "concept-shift", "concept_groups": 3}, "concept-groups = 3: 2 classes"),
         (
             {

@@ -66,8 +66,8 @@ CSV = "a,b,label\n1,2,0\n3,4,1\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (CSV + "5,1\n", "Expected 3 columns, got 2: 5,1"),
-        (CSV + "5,1,0,7\n", "Expected 3 columns, got 4"),
+        (CSV + "5,1\n", "row 3: Expected 3 columns, got 2"),
+        (CSV + "5,1,0,7\n", "row 3: Expected 3 columns, got 4"),
         (CSV + "5,x,0\n", "row 3: b = 'x' is no number"),
         (CSV + "5,,0\n", "row 3: a feature is missing"),
         (CSV + "5,nan,0\n", "row 3: a feature is missing or not a number"),
