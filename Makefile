@@ -3,7 +3,7 @@ BIN := .venv/bin
 INSTALLED := .venv/installed
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: install run test coverage check
+.PHONY: install run test coverage check docs
 
 install: $(INSTALLED)
 
@@ -22,6 +22,10 @@ test: install
 # What Ray and SuperNodes run in processes of their own is also run in this one by tests.
 coverage: install
 	$(PYTEST) --cov --cov-report=term:skip-covered
+
+# Pages of all that is public: open build/docs/index.html.
+docs: install
+	$(BIN)/python docs/api.py build/docs
 
 check: install
 	$(BIN)/ruff check .

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = ["generator", "normal", "permutation", "uniform"]
+
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 Clients = Sequence[int] | NDArray[np.int64]

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from qmoe_fed.errors import UserError, unknown
@@ -47,6 +48,17 @@ def _import_own_strategies() -> None:
         importlib.import_module("strategies")
     finally:
         sys.path.remove(str(home))
+
+
+def as_setting(value: object) -> Any:
+    """Return what stands for a value in the settings: for a class or function, its import path."""
+    import numpy as np  # the command line starts without it
+
+    if isinstance(value, type | FunctionType):
+        return f"{value.__module__}:{value.__qualname__}"
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path) else value
 
 
 def call(what: str, function: Callable[..., Any], *arguments: object) -> Any:

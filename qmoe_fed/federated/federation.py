@@ -140,6 +140,12 @@ class Federation:
         """Score all clients: accuracy, loss, routing-entropy, load-i of each expert i."""
         return self.host.score(self._kept(state), state.shared, self.host.clients)
 
+    def mixtures(self, state: State) -> Parameters:
+        """Return all parameters of the clients' mixtures, ``(K, *shape)`` each, experts solved."""
+        own = self.host.private(self._kept(state), state.shared)
+        every = self.model.replicas(state.shared, own, self.host.clients)
+        return {name: v for name, v in every.items() if not name.startswith("fit.")}
+
     def routing(self, state: State) -> ClientTable:
         """Return all clients' expert loads by class, see ``routing_summary``."""
         return self.host.routing(self._kept(state), state.shared, self.host.clients)
