@@ -168,8 +168,7 @@ def system_uniform(*shape: int) -> NDArray[np.float64]:
     """Return numbers in (0, 1), 53 bits each, from the operating system's generator."""
     count = int(np.prod(shape))
     bits: NDArray[np.uint64] = np.frombuffer(os.urandom(8 * count), np.uint64) >> np.uint64(11)
-    values: NDArray[np.float64] = (bits + 0.5) * 2.0**-53
-    return values.reshape(shape)
+    return ((bits.astype(np.float64) + 0.5) * 2.0**-53).reshape(shape)
 
 
 def system_noise(*shape: int) -> Tensor:
