@@ -123,7 +123,7 @@ def after_round(
 def spent_metrics(spent: Tensor, epsilon: Epsilon) -> dict[str, float]:
     """Return the ε of one round, the most that a client has spent, and the clients' mean."""
     rounds, clients = spent.unique(return_counts=True)
-    each = torch.tensor([epsilon(int(n)) for n in rounds])
+    each = torch.tensor([epsilon(int(n)) for n in rounds], dtype=torch.float64)
     mean = float((each * clients).sum() / clients.sum())
     return {"epsilon": float(each.max()), "epsilon-mean": mean, "epsilon-round": epsilon(1)}
 
