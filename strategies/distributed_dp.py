@@ -65,7 +65,8 @@ def parts(config: Config) -> dict[str, Part]:
     radius = math.sqrt(1.75 - 1 / config.model.num_experts)  # of [0, 1]³ and loads that sum to 1
     norms["score"] = [(3 + config.model.num_experts, radius)]
     result = {}
-    for kind, sigma in (("train", deviation), ("score", privacy.score_noise * radius)):
+    scored = privacy.score_noise * privacy.noise_multiplier * radius
+    for kind, sigma in (("train", deviation), ("score", scored)):
         size, norm = sum(d for d, _ in norms[kind]), math.hypot(*(c for _, c in norms[kind]))
         honest = fewest[kind] - corrupt
         release = Release(skellam.longest(norm * scale, size), size, (sigma * scale) ** 2)

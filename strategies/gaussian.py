@@ -85,6 +85,14 @@ def clip_rows(updates: Tensor, norm: float) -> Tensor:
     return updates * (norm / lengths.clamp(min=norm))
 
 
+def noisy_norm(clip: float, multiplier: float, size: int) -> float:
+    """Return what the longest of many clipped updates ``(P,)`` is with noise, at most.
+
+    Six deviations above what is expected.
+    """
+    return clip * (1 + multiplier * (math.sqrt(size) + 6))
+
+
 def exhausted(server_round: int, epsilon: float, delta: float, limit: float) -> Exception:
     """Return the exception that ends a run before a round that its budget does not allow."""
     # imported late: only a run that goes through Flower has use for it

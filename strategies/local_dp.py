@@ -69,11 +69,15 @@ class LocalDP(Mechanism):
 
     def check(self, config: Config, chain: Sequence[Mechanism]) -> None:
         """Refuse settings under which the reported ε would not be true, or updates not arrive."""
+        # imported late: most chains have no use for cryptography
+        from strategies.secure_sum.mechanism import SecureSum
+
         model, noise = Model(config), self.noise_multiplier
-        if chain[-1] is not self:
+        summed = chain[-1] is not self and type(chain[-1]) is SecureSum
+        if chain[-2 if summed else -1] is not self:
             raise UserError(
-                "mechanisms: 'local-dp' must be the last, so that what it makes is what is sent, "
-                "and the only one with an ε of its own"
+                "mechanisms: 'local-dp' must be the last, or before 'secure-sum', so that what it "
+                "makes is what is sent: others would clip its noise or state another ε"
             )
         if config.privacy.clip != "fixed":
             raise UserError(
@@ -90,9 +94,8 @@ class LocalDP(Mechanism):
                 "resume with 'local-dp': a round that was cut off may have been sent and would be "
                 "sent again with other noise, which no ε counts; start a new run"
             )
-        # six deviations above what is expected of the longest of many
-        needed = self.clip_norm * (1 + noise * (model.layout.size**0.5 + 6))
-        if needed > model.max_update_norm:
+        needed = gaussian.noisy_norm(self.clip_norm, noise, model.layout.size)
+        if needed > model.max_update_norm and not summed:
             raise UserError(
                 f"max-update-norm = {model.max_update_norm:g}: the noise of local-dp makes updates "
                 f"as long as {needed:.4g}; set max-update-norm = {needed + 1:.0f}"

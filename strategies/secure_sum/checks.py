@@ -7,6 +7,7 @@ from qmoe_fed.errors import UserError
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import sample_size
+from strategies import gaussian
 from strategies.secure_sum.fixed_point import Block
 from strategies.secure_sum.parameters import ALL_MEMBERS, committee_size, least_survivors
 from strategies.secure_sum.settings import Settings
@@ -24,17 +25,25 @@ def scores(config: Config) -> list[str]:
     return ["accuracy", "loss", "routing-entropy", *loads]
 
 
+def clip_norm(config: Config) -> float:
+    """Return to which norm updates are clipped: with room for noise where local-dp adds it."""
+    privacy, names = config.privacy, config.privacy.mechanisms.split(",")
+    if "local-dp" in map(str.strip, names):
+        size = Model(config).layout.size
+        return gaussian.noisy_norm(privacy.clip_norm, privacy.noise_multiplier, size)
+    return privacy.clip_norm
+
+
 def rows(config: Config) -> dict[str, list[Block]]:
     """Return what is summed, by ``KINDS``.
 
     A row of training is the update, the loss and, where examples are weights, their number, by
     which the update is multiplied.
     """
-    privacy, bits = config.privacy, config.privacy.fixed_point_bits
-    weighted = config.strategy.weighting == "examples"
+    bits, weighted = config.privacy.fixed_point_bits, config.strategy.weighting == "examples"
     most = config.strategy.max_weight if weighted else 1.0
     size = Model(config).layout.size
-    train = [Block(size, privacy.clip_norm * most, bits), Block(1, LARGEST, bits)]
+    train = [Block(size, clip_norm(config) * most, bits), Block(1, LARGEST, bits)]
     train += [Block(1, most, bits)] * weighted
     return {"train": train, "score": [Block(1, LARGEST, bits)] * len(scores(config))}
 

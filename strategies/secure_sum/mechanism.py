@@ -131,7 +131,7 @@ class SecureSum(HiddenSum):
 
     def _weighted(self, updates: Floats, losses: Floats, examples: Floats) -> Floats:
         """Return rows as ``checks.protocol`` says, of ``(k, P)``, ``(k, 1)`` and ``(k, 1)``."""
-        clipped, strategy = clip_rows(updates, self.config.privacy.clip_norm), self.config.strategy
+        clipped, strategy = clip_rows(updates, checks.clip_norm(self.config)), self.config.strategy
         if strategy.weighting == "uniform":
             return np.hstack([clipped, losses])
         weights = examples.clip(1, strategy.max_weight)

@@ -144,7 +144,7 @@ def test_the_norm_follows_the_quantile_whatever_norm_a_host_is_told():
 
 
 def test_scores_are_means_with_noise_within_their_ranges_and_one_row_is_bounded():
-    mechanism = build(score_noise=2.0, noise_source="seed")
+    mechanism = build(score_noise=2 / 3, noise_source="seed")
     part = mechanism.parts["score"]
     rows = np.tile([0.9, 0.3, 1.5, 0.4, 0.3, 0.2, 0.1], (40, 1))
     lower = mechanism._integers("score", 1, table(mechanism, rows), {})
