@@ -13,67 +13,16 @@ from torch import Tensor
 
 from qmoe_fed import rng
 from qmoe_fed.config import Config
-from qmoe_fed.data import shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.hidden import Ask, Refused, Sum, Wire
 from qmoe_fed.federated.mechanism import Mechanism, Memory
-from qmoe_fed.federated.model import Model
-from qmoe_fed.federated.rules import sample_clients, sample_size
+from qmoe_fed.federated.rules import sample_clients
 from qmoe_fed.federated.updates import ClientTable, Cohort
-from strategies import gaussian, skellam
+from strategies import gaussian, noisy_sums, skellam
+from strategies.noisy_sums import FEWEST_BITS, MOST_BITS, Part
 from strategies.secure_sum import checks
-from strategies.secure_sum.fixed_point import Block
 from strategies.secure_sum.mechanism import Floats, SecureSum
-from strategies.secure_sum.parameters import count
 from strategies.secure_sum.wire import entry
-from strategies.skellam import Release
-
-FEWEST_BITS, MOST_BITS = 12, 30  # fewer cost privacy, with more the squares of norms overflow
-
-
-@dataclass(frozen=True)
-class Part:
-    """What clients add to one kind of sum.
-
-    Attributes:
-        blocks: What a row consists of, in the unit of clipped values.
-        release: The sum with the noise of as few honest clients as may be left.
-        variance: Of the noise of each client, on each coordinate of its integers.
-    """
-
-    blocks: tuple[Block, ...]
-    release: Release
-    variance: float
-
-
-def parts(config: Config) -> dict[str, Part]:
-    """Return the sums of a run, by ``checks.KINDS``; UserError if they cannot work.
-
-    A row of training is the update over the norm, and, if that is adaptive, whether it was not
-    clipped, as ± half of what makes its noise that of ``gaussian.with_count``. A row of scores is
-    ``scores`` over their ranges, less the middle.
-    """
-    privacy, federation = config.privacy, config.federation
-    clients, fewest = federation.num_clients, checks.least(config)
-    asked = {"train": sample_size(clients, federation.fraction_train), "score": clients}
-    corrupt = count(privacy.corrupt_fraction, clients)
-    deviation, scale = privacy.noise_multiplier, 2.0**privacy.fixed_point_bits
-    norms = {"train": [(Model(config).layout.size, 1.0)]}
-    if privacy.clip == "adaptive":
-        deviation, counted = gaussian.with_count(deviation, asked["train"])
-        norms["train"].append((1, deviation / (2 * counted)))
-    radius = math.sqrt(1.75 - 1 / config.model.num_experts)  # of [0, 1]³ and loads that sum to 1
-    norms["score"] = [(3 + config.model.num_experts, radius)]
-    result = {}
-    scored = privacy.score_noise * privacy.noise_multiplier * radius
-    for kind, sigma in (("train", deviation), ("score", scored)):
-        size, norm = sum(d for d, _ in norms[kind]), math.hypot(*(c for _, c in norms[kind]))
-        honest = fewest[kind] - corrupt
-        release = Release(skellam.longest(norm * scale, size), size, (sigma * scale) ** 2)
-        most = sigma * math.sqrt(asked[kind] / honest)  # the noise if all survive
-        blocks = [Block(d, clip, privacy.fixed_point_bits, most) for d, clip in norms[kind]]
-        result[kind] = Part(tuple(blocks), release, release.variance / honest)
-    return result
 
 
 @dataclass(eq=False)
@@ -113,14 +62,14 @@ class DistributedDP(SecureSum):
         given, federation = self.config.privacy, self.config.federation
         who = federation.num_clients, federation.fraction_train, federation.sampling
         self.sampling: gaussian.Sampling = (*who, federation.seed)
-        self.adaptive, self.parts = given.clip == "adaptive", parts(self.config)
+        self.adaptive, self.parts = given.clip == "adaptive", noisy_sums.parts(self.config)
         self.spent = torch.zeros(federation.num_clients, dtype=torch.int64)
         self.clip_norm = given.clip_norm
 
     @classmethod
     def from_config(cls, config: Config, options: dict[str, object]) -> Self:
         """Return the mechanism with the settings of the privacy section."""
-        blocks = {kind: part.blocks for kind, part in parts(config).items()}
+        blocks = {kind: part.blocks for kind, part in noisy_sums.parts(config).items()}
         return cls(config, checks.protocol(config, blocks))
 
     def check(self, config: Config, chain: Sequence[Mechanism]) -> None:
@@ -139,7 +88,7 @@ class DistributedDP(SecureSum):
                 f"and so many that a client's noise has a variance of {skellam.LEAST_VARIANCE:g} "
                 f"at least (it has {least:.3g})"
             )
-        first = partial(self._epsilon, rounds=1)
+        first = partial(self._spent, rounds=1)
         gaussian.check_first_round(first, given.noise_multiplier, given.max_epsilon)
 
     # on the hosts
@@ -151,7 +100,9 @@ class DistributedDP(SecureSum):
         ids, values = self._values(kind, table)
         everyone = range(self.spent.shape[0])
         due = sample_clients(*self.sampling, number) if kind == "train" else everyone
-        if set(ids) - set(due) or (kind == "score" and not self._is_scored(number - 1)):
+        if set(ids) - set(due) or (
+            kind == "score" and not noisy_sums.is_scored(self.config, number - 1)
+        ):
             raise Refused(f"{kind}, round {number}: a sum that this host's settings do not have")
         finite = np.isfinite(values).all(1, keepdims=True)
         rows = np.where(finite, self._rows(kind, np.where(finite, values, 0.0), asked), 0.0)
@@ -170,9 +121,9 @@ class DistributedDP(SecureSum):
         return dict(zip(ids, whole + skellam.noise(part.variance, noise), strict=True))
 
     def _rows(self, kind: str, values: Floats, asked: Wire) -> Floats:
-        """Return rows as ``parts`` says."""
+        """Return rows as ``noisy_sums.parts`` says."""
         if kind == "score":
-            ranges, middle = self._ranges
+            ranges, middle = noisy_sums.score_ranges(self.config)
             return np.clip(values / ranges, 0.0, 1.0) - middle
         updates, norm = values[:, :-2], self.config.privacy.clip_norm
         if not self.adaptive:
@@ -184,19 +135,11 @@ class DistributedDP(SecureSum):
         half = self.parts["train"].blocks[1].clip
         return np.hstack([updates / norm, np.where(kept, half, -half)])
 
-    @property
-    def _ranges(self) -> tuple[Floats, Floats]:
-        """Return what scores are at most, a loss twice what guessing costs, and the middles."""
-        experts, classes = self.config.model.num_experts, shape_of(self.config).classes
-        most = [1.0, 2 * math.log(classes), max(math.log2(experts), 1.0)]
-        middle = [0.5] * 3 + [1 / experts] * experts
-        return np.array(most + [1.0] * experts), np.array(middle)
-
     # on the server
 
     def before_round(self, server_round: int) -> None:
         """Spend the round, and the scores after it, or end the run if a budget forbids it."""
-        after, given = partial(self._epsilon, rounds=server_round), self.config.privacy
+        after, given = partial(self._spent, rounds=server_round), self.config.privacy
         budget = server_round, after, given.delta, given.max_epsilon
         self.spent = gaussian.after_round(self.spent, self.sampling, *budget)
         self.rounds = server_round
@@ -209,7 +152,7 @@ class DistributedDP(SecureSum):
     def _mean(self, kind: str, sums: Floats, count: int) -> Floats:
         mean = sums / count
         if kind == "score":
-            ranges, middle = self._ranges
+            ranges, middle = noisy_sums.score_ranges(self.config)
             return np.clip(mean + middle, 0.0, 1.0) * ranges
         size, norm = self.parts["train"].blocks[0].size, self.clip_norm
         if self.adaptive:
@@ -220,21 +163,13 @@ class DistributedDP(SecureSum):
 
     def metrics(self) -> dict[str, float]:
         """Return the ε spent, of the client asked most often and their mean, and of one round."""
-        spent = gaussian.spent_metrics(self.spent, partial(self._epsilon, rounds=self.rounds))
+        spent = gaussian.spent_metrics(self.spent, partial(self._spent, rounds=self.rounds))
         one = skellam.epsilon(((self.parts["train"].release, 1),), self.config.privacy.delta)
         norm = {"clip-norm": self.clip_norm} if self.adaptive else {}
         return {**spent, "epsilon-round": one, **norm}
 
-    def _epsilon(self, times: int, rounds: int) -> float:
-        """Return the ε of so many sums of updates, and of all scores until a round is over."""
-        scored = sum(map(self._is_scored, range(rounds + 1)))
-        releases = (self.parts["train"].release, times), (self.parts["score"].release, scored)
-        return skellam.epsilon(releases, self.config.privacy.delta)
-
-    def _is_scored(self, number: int) -> bool:
-        """Return whether clients are scored after a round, as the run does."""
-        last = number == self.config.federation.num_server_rounds
-        return last or number % self.config.results.evaluate_every == 0
+    def _spent(self, times: int, rounds: int) -> float:
+        return noisy_sums.spent(self.config, self.parts, times, rounds)
 
     def state_dict(self) -> Memory:
         """Return what has been spent, and the norm of the next round; no keys, no shares."""

@@ -114,20 +114,19 @@ class SecureSum(HiddenSum):
         kept, rows = [c for c, good in zip(ids, finite, strict=True) if good], values[finite]
         if kind == "train":
             rows = self._weighted(rows[:, :-2], rows[:, -2:-1], rows[:, -1:])
-        seed, size = self.config.federation.seed, rows.shape[1]
-        draws = rng.uniform(seed, f"secure-sum {kind}", kept, (size,), number)
-        integers = quantise(rows, self.settings[kind].blocks, draws)
-        return dict(zip(kept, integers, strict=True))
+        seed, shape = self.config.federation.seed, rows.shape[1:]
+        draws = rng.uniform(seed, f"secure-sum {kind}", kept, shape, number)
+        return dict(zip(kept, quantise(rows, self.settings[kind].blocks, draws), strict=True))
 
     def _values(self, kind: str, table: Cohort | ClientTable) -> tuple[list[int], Floats]:
         """Return whose rows a sum is of, and these: updates, loss and examples, or ``scores``."""
         if (kind == "train") != isinstance(table, Cohort):  # else rows could be summed twice
             raise Refused(f"shares: asked for {kind}, which is not what this host has just done")
         if isinstance(table, Cohort):
-            others = torch.stack([table.losses, table.weights], 1)
-            return [*table.clients], torch.cat([table.updates, others], 1).numpy()
-        columns = torch.stack([table.columns[name] for name in self.scores], 1)
-        return table.clients.tolist(), columns.numpy()
+            columns = table.updates, table.losses[:, None], table.weights[:, None]
+            return [*table.clients], torch.cat(columns, 1).numpy()
+        rows = torch.stack([table.columns[name] for name in self.scores], 1)
+        return table.clients.tolist(), rows.numpy()
 
     def _weighted(self, updates: Floats, losses: Floats, examples: Floats) -> Floats:
         """Return rows as ``checks.protocol`` says, of ``(k, P)``, ``(k, 1)`` and ``(k, 1)``."""
