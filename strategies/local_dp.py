@@ -81,7 +81,7 @@ class LocalDP(Mechanism):
             )
         if config.privacy.clip != "fixed":
             raise UserError(
-                "clip = 'adaptive' is for 'central-dp': a client does not learn the server's norm, "
+                "clip = 'adaptive' with 'local-dp': a client does not learn the server's norm, "
                 "and its noisy answer whether it was clipped says nothing; use clip = 'fixed'"
             )
         if config.strategy.weighting != "uniform":

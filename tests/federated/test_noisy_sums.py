@@ -1,6 +1,7 @@
 """Whole runs with noise in hidden sums over Flower's messages."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,3 +93,12 @@ def test_the_budget_ends_a_run(tmp_path):
     assert (summary["status"], summary["rounds"]) == ("stopped", 2)
     assert summary["epsilon"] == pytest.approx(account(2))
     assert "round 3 would spend" in summary["reason"]
+
+
+def test_its_config_spends_what_it_says():
+    path = Path(__file__).parents[2] / "configs" / "moons_distributed_dp.toml"
+    (mechanism,) = make_rules(Config.from_toml(path)).mechanisms
+    for number in range(1, 31):
+        mechanism.before_round(number)
+    assert mechanism.metrics()["epsilon"] == pytest.approx(7.41, abs=0.005)
+    assert "ε = 7.41" in path.read_text().splitlines()[0]
