@@ -1,12 +1,13 @@
 """From the config of a run to its protocol, and what cannot hold under a secure sum."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import sample_size
+from strategies import gaussian
 from strategies.secure_sum.fixed_point import Block
 from strategies.secure_sum.parameters import ALL_MEMBERS, committee_size, least_survivors
 from strategies.secure_sum.settings import Settings
@@ -24,40 +25,65 @@ def scores(config: Config) -> list[str]:
     return ["accuracy", "loss", "routing-entropy", *loads]
 
 
-def protocol(config: Config) -> dict[str, Settings]:
-    """Return the settings of the sums of a run, by ``KINDS``; UserError if they cannot work.
+def clip_norm(config: Config) -> float:
+    """Return to which norm updates are clipped: with room for noise where local-dp adds it."""
+    privacy, names = config.privacy, config.privacy.mechanisms.split(",")
+    if "local-dp" in map(str.strip, names):
+        size = Model(config).layout.size
+        return gaussian.noisy_norm(privacy.clip_norm, privacy.noise_multiplier, size)
+    return privacy.clip_norm
+
+
+def rows(config: Config) -> dict[str, list[Block]]:
+    """Return what is summed, by ``KINDS``.
 
     A row of training is the update, the loss and, where examples are weights, their number, by
     which the update is multiplied.
     """
-    federation, privacy = config.federation, config.privacy
-    clients, bits = federation.num_clients, privacy.fixed_point_bits
-    corrupt, dropouts = privacy.corrupt_fraction, privacy.dropout_fraction
-    members, threshold = committee_size(clients, corrupt, dropouts, privacy.malicious_server)
-    weighted = config.strategy.weighting == "examples"
+    bits, weighted = config.privacy.fixed_point_bits, config.strategy.weighting == "examples"
     most = config.strategy.max_weight if weighted else 1.0
     size = Model(config).layout.size
-    train = [Block(size, privacy.clip_norm * most, bits), Block(1, LARGEST, bits)]
+    train = [Block(size, clip_norm(config) * most, bits), Block(1, LARGEST, bits)]
     train += [Block(1, most, bits)] * weighted
-    score = [Block(1, LARGEST, bits)] * len(scores(config))
-    contributors = sample_size(clients, federation.fraction_train)
-    rows = {"train": (train, contributors), "score": (score, clients)}
+    return {"train": train, "score": [Block(1, LARGEST, bits)] * len(scores(config))}
+
+
+def least(config: Config) -> dict[str, int]:
+    """Return with how few survivors a sum is opened, by ``KINDS``; as ``least_survivors``."""
+    clients, privacy = config.federation.num_clients, config.privacy
+    asked = {"train": sample_size(clients, config.federation.fraction_train), "score": clients}
+    corrupt, dropouts = privacy.corrupt_fraction, privacy.dropout_fraction
+    return {kind: least_survivors(many, clients, corrupt, dropouts) for kind, many in asked.items()}
+
+
+def protocol(config: Config, blocks: Mapping[str, Sequence[Block]]) -> dict[str, Settings]:
+    """Return the settings of the sums of a run, by ``KINDS``; UserError if they cannot work.
+
+    Args:
+        config: The run.
+        blocks: What is summed, by ``KINDS``.
+    """
+    federation, privacy = config.federation, config.privacy
+    clients, malicious = federation.num_clients, privacy.malicious_server
+    corrupt, dropouts = privacy.corrupt_fraction, privacy.dropout_fraction
+    members, threshold = committee_size(clients, corrupt, dropouts, malicious)
+    fewest = least(config)
     return {
         kind: Settings(
             f"seed {federation.seed}",
             clients,
-            tuple(blocks),
+            tuple(parts),
             members,
             threshold,
-            least_survivors(many, clients, corrupt, dropouts),
-            privacy.malicious_server,
-            rounds=federation.num_server_rounds + 1,
+            fewest[kind],
+            malicious,
+            rounds=federation.num_server_rounds + (kind == "score"),  # also before the first
         )
-        for kind, (blocks, many) in rows.items()
+        for kind, parts in blocks.items()
     }
 
 
-def refuse(own: Mechanism, config: Config, chain: Sequence[Mechanism]) -> None:
+def refuse(own: Mechanism, named: str, config: Config, chain: Sequence[Mechanism]) -> None:
     """Refuse settings that need what the server does not see, or would not protect.
 
     Raises:
@@ -73,7 +99,8 @@ def refuse(own: Mechanism, config: Config, chain: Sequence[Mechanism]) -> None:
         ),
         "sampling": (
             config.federation.sampling == "fixed",
-            "how few may survive must be known before; use 'fixed'",
+            "how few may survive must be known before, and the server knows whom it asks, so there "
+            "is no credit for chance; use 'fixed'",
         ),
         "corrupt-fraction": (
             config.privacy.corrupt_fraction > 0 or clients <= ALL_MEMBERS,
@@ -91,11 +118,11 @@ def refuse(own: Mechanism, config: Config, chain: Sequence[Mechanism]) -> None:
     for name, (holds, reason) in reasons.items():
         if not holds:
             value = config.to_flat()[name]
-            raise UserError(f"mechanisms = 'secure-sum' with {name} = {value!r}: {reason}")
+            raise UserError(f"mechanisms = {named!r} with {name} = {value!r}: {reason}")
     if any(other.has_server_half for other in chain if other is not own):
         raise UserError(
-            "mechanisms: 'secure-sum' cannot go with another mechanism that works on the "
+            f"mechanisms: {named!r} cannot go with another mechanism that works on the "
             "server: there it finds no single updates"
         )
     if chain[-1] is not own:
-        raise UserError("mechanisms: 'secure-sum' must be the last: it hides what others change")
+        raise UserError(f"mechanisms: {named!r} must be the last: it hides what others change")

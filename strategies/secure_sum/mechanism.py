@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -49,14 +49,16 @@ class SecureSum(HiddenSum):
     publics: dict[int, bytes] = field(default_factory=dict)
     attempt: int = 0
 
+    name: ClassVar[str] = "secure-sum"
+
     @classmethod
     def from_config(cls, config: Config, options: dict[str, object]) -> Self:
         """Return the mechanism with the settings of the privacy section."""
-        return cls(config, checks.protocol(config))
+        return cls(config, checks.protocol(config, checks.rows(config)))
 
     def check(self, config: Config, chain: Sequence[Mechanism]) -> None:
         """Refuse what needs rows, or would not protect; as ``checks.refuse``."""
-        checks.refuse(self, config, chain)
+        checks.refuse(self, self.name, config, chain)
 
     # on the hosts
 
@@ -82,7 +84,7 @@ class SecureSum(HiddenSum):
             if hidden is None:
                 raise Refused("shares: this host was not asked to train or to be scored")
             told = _fingerprint(kind, hidden[0], party.publics)
-            integers = self._integers(kind, number, hidden[1])
+            integers = self._integers(kind, number, hidden[1], asked)
             own = {"memory": own["memory"]} if "memory" in own else {}
         session = Session(self.settings[kind], number, attempt, told)
         if phase in ("echo", "sums") and own.get("tag") != session.tag:
@@ -104,29 +106,31 @@ class SecureSum(HiddenSum):
         return {**wire, "believes": int(believes)}, {**vault, **keys_of(party)}
 
     def _integers(
-        self, kind: str, number: int, table: Cohort | ClientTable
+        self, kind: str, number: int, table: Cohort | ClientTable, asked: Wire
     ) -> dict[int, NDArray[np.int64]]:
         """Return what clients share; not of those who have nothing that is finite."""
-        if (kind == "train") != isinstance(table, Cohort):  # else rows could be summed twice
-            raise Refused(f"shares: asked for {kind}, which is not what this host has just done")
-        if isinstance(table, Cohort):
-            ids, others = [*table.clients], torch.stack([table.losses, table.weights], 1)
-            values = torch.cat([table.updates, others], 1).numpy()
-        else:
-            ids = table.clients.tolist()
-            values = torch.stack([table.columns[name] for name in self.scores], 1).numpy()
-        finite = np.isfinite(values).all(1)
+        ids, values = self._values(kind, table)
+        finite = np.logical_and.reduce(np.isfinite(values), axis=1)
         kept, rows = [c for c, good in zip(ids, finite, strict=True) if good], values[finite]
         if kind == "train":
             rows = self._weighted(rows[:, :-2], rows[:, -2:-1], rows[:, -1:])
-        seed, size = self.config.federation.seed, rows.shape[1]
-        draws = rng.uniform(seed, f"secure-sum {kind}", kept, (size,), number)
-        integers = quantise(rows, self.settings[kind].blocks, draws)
-        return dict(zip(kept, integers, strict=True))
+        seed, shape = self.config.federation.seed, rows.shape[1:]
+        draws = rng.uniform(seed, f"secure-sum {kind}", kept, shape, number)
+        return dict(zip(kept, quantise(rows, self.settings[kind].blocks, draws), strict=True))
+
+    def _values(self, kind: str, table: Cohort | ClientTable) -> tuple[list[int], Floats]:
+        """Return whose rows a sum is of, and these: updates, loss and examples, or ``scores``."""
+        if (kind == "train") != isinstance(table, Cohort):  # else rows could be summed twice
+            raise Refused(f"shares: asked for {kind}, which is not what this host has just done")
+        if isinstance(table, Cohort):
+            columns = table.updates, table.losses[:, None], table.weights[:, None]
+            return [*table.clients], torch.cat(columns, 1).numpy()
+        rows = torch.stack([table.columns[name] for name in self.scores], 1)
+        return table.clients.tolist(), rows.numpy()
 
     def _weighted(self, updates: Floats, losses: Floats, examples: Floats) -> Floats:
         """Return rows as ``checks.protocol`` says, of ``(k, P)``, ``(k, 1)`` and ``(k, 1)``."""
-        clipped, strategy = clip_rows(updates, self.config.privacy.clip_norm), self.config.strategy
+        clipped, strategy = clip_rows(updates, checks.clip_norm(self.config)), self.config.strategy
         if strategy.weighting == "uniform":
             return np.hstack([clipped, losses])
         weights = examples.clip(1, strategy.max_weight)
@@ -191,13 +195,17 @@ class SecureSum(HiddenSum):
         session = Session(self.settings[kind], number, attempt, b"")
         places = self._places(what.hosts)
         survivors, sums = server.collect(session, places, what.clients, ask, request)
-        values, count = dequantise(sums, session.settings.blocks), len(survivors)
-        mean = values / count
+        values = dequantise(sums, session.settings.blocks)
+        return tuple(survivors), torch.from_numpy(self._mean(kind, values, len(survivors)))
+
+    def _mean(self, kind: str, sums: Floats, count: int) -> Floats:
+        """Return what ``total`` does, of the sums of so many rows."""
+        mean = sums / count
         if kind == "train" and self.config.strategy.weighting == "examples":
-            if values[-1] < count / 2:
-                raise Refused(f"{count} clients say that they have {values[-1]:g} samples in all")
-            mean = np.append(values[:-2] / values[-1], mean[-2])
-        return tuple(survivors), torch.from_numpy(mean)
+            if sums[-1] < count / 2:
+                raise Refused(f"{count} clients say that they have {sums[-1]:g} samples in all")
+            mean = np.append(sums[:-2] / sums[-1], mean[-2])
+        return mean
 
     def bytes_up(self) -> int:
         """Return the bytes of a client's message in a round of training."""

@@ -49,5 +49,6 @@ def rows_of_a_round(folder, **changes):
     _, cohort = federation.host.train(state.kept, state.shared, range(CLIENTS), 1)
     table = federation.host.score(state.kept, state.shared, range(CLIENTS))
     (mechanism,) = federation.rules.mechanisms
-    integers = [mechanism._integers("train", 1, cohort), mechanism._integers("score", 1, table)]
+    kinds = {"train": cohort, "score": table}
+    integers = [mechanism._integers(kind, 1, rows, {}) for kind, rows in kinds.items()]
     return cohort, table, [row for kind in integers for row in kind.values()]
