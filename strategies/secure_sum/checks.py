@@ -1,6 +1,6 @@
 """From the config of a run to its protocol, and what cannot hold under a secure sum."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
@@ -8,7 +8,7 @@ from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import sample_size
 from strategies.secure_sum.fixed_point import Block
-from strategies.secure_sum.parameters import ALL_MEMBERS, committee_size, least_survivors
+from strategies.secure_sum.parameters import committee_size, least_survivors
 from strategies.secure_sum.settings import Settings
 
 KINDS = ("train", "score")
@@ -24,46 +24,63 @@ def scores(config: Config) -> list[str]:
     return ["accuracy", "loss", "routing-entropy", *loads]
 
 
-def protocol(config: Config) -> dict[str, Settings]:
-    """Return the settings of the sums of a run, by ``KINDS``; UserError if they cannot work.
+def blocks(config: Config) -> dict[str, tuple[Block, ...]]:
+    """Return what the rows of a run consist of, by ``KINDS``.
 
     A row of training is the update, the loss and, where examples are weights, their number, by
     which the update is multiplied.
     """
-    federation, privacy = config.federation, config.privacy
-    clients, bits = federation.num_clients, privacy.fixed_point_bits
-    corrupt, dropouts = privacy.corrupt_fraction, privacy.dropout_fraction
-    members, threshold = committee_size(clients, corrupt, dropouts, privacy.malicious_server)
+    bits, clip = config.privacy.fixed_point_bits, config.privacy.clip_norm
     weighted = config.strategy.weighting == "examples"
     most = config.strategy.max_weight if weighted else 1.0
-    size = Model(config).layout.size
-    train = [Block(size, privacy.clip_norm * most, bits), Block(1, LARGEST, bits)]
+    train = [Block(Model(config).layout.size, clip * most, bits), Block(1, LARGEST, bits)]
     train += [Block(1, most, bits)] * weighted
-    score = [Block(1, LARGEST, bits)] * len(scores(config))
+    return {"train": tuple(train), "score": (Block(1, LARGEST, bits),) * len(scores(config))}
+
+
+def protocol(config: Config) -> dict[str, Settings]:
+    """Return the settings of the sums of a run, by ``KINDS``; UserError if they cannot work."""
+    federation, privacy = config.federation, config.privacy
+    clients, corrupt = federation.num_clients, privacy.corrupt_fraction
+    dropouts = privacy.dropout_fraction
+    members, threshold = committee_size(clients, corrupt, dropouts, privacy.malicious_server)
     contributors = sample_size(clients, federation.fraction_train)
-    rows = {"train": (train, contributors), "score": (score, clients)}
+    many = {"train": contributors, "score": clients}
     return {
         kind: Settings(
             f"seed {federation.seed}",
             clients,
-            tuple(blocks),
+            rows,
             members,
             threshold,
-            least_survivors(many, clients, corrupt, dropouts),
+            least_survivors(many[kind], clients, corrupt, dropouts),
             privacy.malicious_server,
             rounds=federation.num_server_rounds + 1,
         )
-        for kind, (blocks, many) in rows.items()
+        for kind, rows in blocks(config).items()
     }
 
 
-def refuse(own: Mechanism, config: Config, chain: Sequence[Mechanism]) -> None:
+def refuse(
+    own: Mechanism,
+    name: str,
+    further: Mapping[str, tuple[bool, str]],
+    config: Config,
+    chain: Sequence[Mechanism],
+) -> None:
     """Refuse settings that need what the server does not see, or would not protect.
+
+    Args:
+        own: The mechanism that hides rows.
+        name: Its name.
+        further: What else must hold, by setting, and why.
+        config: The run.
+        chain: All its mechanisms.
 
     Raises:
         UserError: There are such settings.
     """
-    strategy, clients = config.strategy, config.federation.num_clients
+    strategy = config.strategy
     reasons = {
         "aggregator": (strategy.aggregator == "mean", "only a mean is made of a sum"),
         "strategy": (strategy.strategy == "router", "others would look at single updates"),
@@ -75,10 +92,6 @@ def refuse(own: Mechanism, config: Config, chain: Sequence[Mechanism]) -> None:
             config.federation.sampling == "fixed",
             "how few may survive must be known before; use 'fixed'",
         ),
-        "corrupt-fraction": (
-            config.privacy.corrupt_fraction > 0 or clients <= ALL_MEMBERS,
-            f"with more than {ALL_MEMBERS} clients a committee is drawn, which takes a number",
-        ),
         "clip-norm": (
             config.privacy.clip_norm <= Model(config).max_update_norm,
             f"a mean longer than {Model(config).max_update_norm:g} would be left out",
@@ -87,15 +100,16 @@ def refuse(own: Mechanism, config: Config, chain: Sequence[Mechanism]) -> None:
             strategy.weighting == "uniform" or len(config.model.depths) == 1,
             "clients that train different layers are not weighted by examples",
         ),
+        **further,
     }
-    for name, (holds, reason) in reasons.items():
+    for setting, (holds, reason) in reasons.items():
         if not holds:
-            value = config.to_flat()[name]
-            raise UserError(f"mechanisms = 'secure-sum' with {name} = {value!r}: {reason}")
+            value = config.to_flat()[setting]
+            raise UserError(f"mechanisms = {name!r} with {setting} = {value!r}: {reason}")
     if any(other.has_server_half for other in chain if other is not own):
         raise UserError(
-            "mechanisms: 'secure-sum' cannot go with another mechanism that works on the "
+            f"mechanisms: {name!r} cannot go with another mechanism that works on the "
             "server: there it finds no single updates"
         )
     if chain[-1] is not own:
-        raise UserError("mechanisms: 'secure-sum' must be the last: it hides what others change")
+        raise UserError(f"mechanisms: {name!r} must be the last: it hides what others change")
