@@ -24,6 +24,7 @@ MECHANISMS = {
     "central-dp": "strategies.central_dp:CentralDP",
     "local-dp": "strategies.local_dp:LocalDP",
     "secure-sum": "strategies.secure_sum.mechanism:SecureSum",
+    "encrypted-sum": "strategies.encrypted_sum.mechanism:EncryptedSum",
 }
 
 
