@@ -131,11 +131,11 @@ class Cipher:
         context, slots = _context(key), self.scheme.slots
         make = tenseal.bfv_vector if self.scheme.exact else tenseal.ckks_vector
         share = integers / columns(self.blocks, self.clients)  # of what a sum may be at most
-        numbers = (self._digits_of(integers) if self.scheme.exact else share).tolist()
+        numbers = (self.to_digits(integers) if self.scheme.exact else share).tolist()
         starts = range(0, len(numbers), slots)
         return [make(context, numbers[at : at + slots]).serialize() for at in starts]
 
-    def _digits_of(self, integers: Integers) -> Integers:
+    def to_digits(self, integers: Integers) -> Integers:
         """Return all lowest digits, then all second ones of the coordinates that have one, …"""
         half, rest, layers = self.base // 2, integers, []
         for place in range(self.digits.max()):
@@ -143,6 +143,15 @@ class Cipher:
             rest = (rest - digit) // self.base
             layers.append(digit[self.digits > place])
         return np.concatenate(layers)
+
+    def from_digits(self, numbers: Integers) -> Integers:
+        """Return the numbers ``(d,)`` of which these are the digits, or sums of them."""
+        total = np.zeros(len(self.digits), np.int64)
+        for place in range(self.digits.max()):
+            there = self.digits > place
+            layer, numbers = np.split(numbers, [there.sum()])
+            total[there] += layer * self.base**place
+        return total
 
     def add(self, vectors: Iterable[Sequence[bytes]]) -> list[bytes]:
         """Return the ciphertexts of the sum of vectors, which takes no key.
@@ -179,14 +188,11 @@ class Cipher:
         """
         opened = [vector.decrypt() for vector in self._read(_context(key), parts)]
         numbers, limits = np.concatenate(opened), columns(self.blocks, count)
-        total = np.zeros(len(self.digits), np.int64)
         if self.scheme.exact:
-            for place in range(self.digits.max()):
-                there = self.digits > place
-                layer, numbers = np.split(numbers, [there.sum()])
-                total[there] += layer * self.base**place
+            total = self.from_digits(numbers)
         else:
-            total = np.rint(numbers * columns(self.blocks, self.clients)).astype(np.int64)
+            parts_of_most = np.clip(numbers, -2, 2)  # under another key they are anything
+            total = np.rint(parts_of_most * columns(self.blocks, self.clients)).astype(np.int64)
             limits += limits >> 16  # an approximation may lie beyond what is approximated
         if (np.abs(total) > limits).any():
             raise Refused(f"{count} clients cannot have sent this sum")
