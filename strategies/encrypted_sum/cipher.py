@@ -79,6 +79,8 @@ class Cipher:
     clients: int
 
     def __post_init__(self) -> None:
+        if (most := max(block.largest(self.clients) for block in self.blocks)) >= 2**62:
+            raise UserError(f"encrypted-sum: sums up to {most:.3g} do not fit; take fewer bits")
         # what clients can add up to, at the very worst, against what can be decrypted
         noise = self.clients * _NOISE * (2 * self.scheme.degree + 1)
         room = 2 ** (self.scheme.bits[0] - 2) // MODULUS
@@ -154,14 +156,15 @@ class Cipher:
         return total
 
     def add(self, vectors: Iterable[Sequence[bytes]]) -> list[bytes]:
-        """Return the ciphertexts of the sum of vectors, which takes no key.
+        """Return the ciphertexts of the sum of at least one vector, which takes no key.
 
         Raises:
             Refused: They are not ciphertexts of such vectors.
         """
         context = _context(_keyless(self.scheme))
-        read = [self._read(context, parts) for parts in vectors]
-        return [reduce(operator.add, column).serialize() for column in zip(*read, strict=True)]
+        read = (self._read(context, parts) for parts in vectors)
+        total = reduce(lambda one, other: [*map(operator.add, one, other)], read)
+        return [part.serialize() for part in total]
 
     def _read(self, context: tenseal.Context, parts: Sequence[bytes]) -> list[tenseal.BFVVector]:
         read = tenseal.bfv_vector_from if self.scheme.exact else tenseal.ckks_vector_from
@@ -191,8 +194,8 @@ class Cipher:
         if self.scheme.exact:
             total = self.from_digits(numbers)
         else:
-            parts_of_most = np.clip(numbers, -2, 2)  # under another key they are anything
-            total = np.rint(parts_of_most * columns(self.blocks, self.clients)).astype(np.int64)
+            shares = np.clip(numbers, -2, 2)  # under another key they are anything
+            total = np.rint(shares * columns(self.blocks, self.clients)).astype(np.int64)
             limits += limits >> 16  # an approximation may lie beyond what is approximated
         if (np.abs(total) > limits).any():
             raise Refused(f"{count} clients cannot have sent this sum")

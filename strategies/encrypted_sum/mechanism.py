@@ -72,8 +72,7 @@ class EncryptedSum(HiddenSum):
         further = {
             "malicious-server": (
                 not privacy.malicious_server,
-                "who has the key opens what the server gives it; only 'secure-sum' stands a "
-                "server that lies",
+                "who has the key opens what it is given; use 'secure-sum' where the server may lie",
             ),
             "key-client": (privacy.key_client < clients, f"clients are 0 to {clients - 1}"),
         }
@@ -132,7 +131,7 @@ class EncryptedSum(HiddenSum):
         return {"clients": id_bytes([*rows]), **wire.packed(vectors)}, vault
 
     def _open(self, vault: Wire, kind: str, number: int, asked: Wire) -> tuple[Wire, Wire]:
-        """Answer with a sum, once per round; only one who has the secret key can."""
+        """Answer with a sum, once per round."""
         memory, place, cipher = self.memory(vault), KINDS.index(kind), self.ciphers[kind]
         count = len(ids_of(asked, "survivors", self.config.federation.num_clients))
         if number <= memory[place]:
@@ -191,25 +190,21 @@ class EncryptedSum(HiddenSum):
         if count < self.least[what.kind]:
             few = f"{NAME}: {count} clients sent rows, {self.least[what.kind]} are needed"
             raise TooFewClients("; ".join([few, *refusals[:TOLD]]))
-        message = {
-            **request,
-            "survivors": id_bytes(sorted(survivors)),
-            **wire.packed([cipher.add(sums)]),
-        }
-        totals = self._opened(message, len(cipher.digits), self._places(what), ask)
-        row = mean(self.config, what.kind, totals, cipher.blocks, count)
-        return tuple(sorted(survivors)), row
+        survivors.sort()
+        message = {**request, "survivors": id_bytes(survivors), **wire.packed([cipher.add(sums)])}
+        totals = self._opened(message, len(cipher.digits), what, ask)
+        return tuple(survivors), mean(self.config, what.kind, totals, cipher.blocks, count)
 
-    def _opened(
-        self, message: Wire, size: int, places: Mapping[int, range], ask: Ask
-    ) -> NDArray[np.int64]:
+    def _opened(self, message: Wire, size: int, what: Sum, ask: Ask) -> NDArray[np.int64]:
         """Return the sum that ciphertexts hold, from the first host that opens it."""
-        refusals: list[str] = []
-        for host, here in sorted(places.items(), key=lambda place: self._maker not in place[1]):
-            if self._holder == EVERYONE or self._maker in here:
+        places, refusals = self._places(what), []
+        for host in sorted(places, key=lambda host: self._maker not in places[host]):
+            if self._holder == EVERYONE or self._maker in places[host]:
                 try:
                     back = _told(ask("sums", {host: message}).get(host, "no answer"))
-                    return entry(back, "sums", 8 * size).view("<i8")[0].astype(np.int64)
+                    if len(rows := entry(back, "sums", 8 * size)) != 1:
+                        raise Refused(f"{len(rows)} sums")
+                    return rows.view("<i8")[0].astype(np.int64)
                 except Refused as reason:
                     refusals.append(f"host {host}: {reason}")
         self.key = b""  # who started anew has lost its key: have a new one made

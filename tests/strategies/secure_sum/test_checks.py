@@ -70,6 +70,7 @@ def test_it_is_refused_with_a_reason(changes, message):
         ({"mechanisms": "encrypted-sum,secure-sum"}, "another mechanism that works on the server"),
         ({"mechanisms": f"encrypted-sum,{__name__}:Shrinking"}, "'encrypted-sum' must be the last"),
         ({"fraction-train": 0.1}, "of 5 clients in a round as few as 4 may be left, and 5 of"),
+        ({"weighting": "examples", "fixed-point-bits": 40}, "take fewer bits"),
         ({"num-clients": 30_000}, "the noise of 30000 ciphertexts may not fit"),
     ],
 )
