@@ -1,6 +1,5 @@
 """Differential privacy of whole clients, with the server as the trusted party."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
@@ -13,8 +12,6 @@ from qmoe_fed.errors import UserError
 from qmoe_fed.federated.mechanism import Aggregate, Mechanism, Memory
 from qmoe_fed.federated.updates import Cohort
 from strategies import gaussian
-
-CLIP_RATE = 0.2  # of the steps of an adaptive norm (Andrew et al. 2021, section 3)
 
 
 @dataclass(eq=False)
@@ -29,9 +26,8 @@ class CentralDP(Mechanism):
 
     With a ``clip_quantile`` γ the norm C follows that quantile of the clients' norms (Andrew et
     al., "Differentially private learning with adaptive clipping", 2021, Algorithm 1): b̄ is the
-    noisy share of updates not longer than C, then C ← C · exp(-0.2 (b̄ - γ)). The noise of the
-    count has the deviation σ_b, a twentieth of the expected clients, and that of the sum the
-    multiplier (z⁻² - (2σ_b)⁻²)^(-1/2), so that both together are one Gaussian of multiplier z.
+    noisy share of updates not longer than C, then C ← C · exp(-0.2 (b̄ - γ)). The sum and the count
+    together are one Gaussian of multiplier z, see ``gaussian.with_count``.
 
     Covered, in the sense of (ε, δ)-DP for one client added or removed: the sequence of shared
     parameters of the run. Every round counts as spent and is released, also one in which clients
@@ -74,14 +70,9 @@ class CentralDP(Mechanism):
         z = self.noise_multiplier
         self.denominator = self.sampling_rate * self.num_clients
         self.accountant = gaussian.GaussianAccountant(z, self.sampling_rate, self.delta)
-        self.count_noise, self.sum_noise = self.denominator / 20, z
+        self.sum_noise, self.count_noise = z, 0.0
         if self.clip_quantile:
-            if z >= 2 * self.count_noise:
-                raise UserError(
-                    f"clip = 'adaptive' with {self.denominator:g} clients expected in a round: "
-                    f"needs more than {10 * z:g} with noise-multiplier = {z:g}; use clip = 'fixed'"
-                )
-            self.sum_noise = (z**-2 - (2 * self.count_noise) ** -2) ** -0.5
+            self.sum_noise, self.count_noise = gaussian.with_count(z, self.denominator)
 
     @classmethod
     def from_config(cls, config: Config, options: dict[str, object]) -> Self:
@@ -116,7 +107,7 @@ class CentralDP(Mechanism):
                 "mechanisms: 'central-dp' must be the last and the only one that works on the "
                 "server, else others could undo the bound on one client's influence"
             )
-        gaussian.check_first_round(self.accountant, self.noise_multiplier, self.max_epsilon)
+        gaussian.check_first_round(self.accountant.epsilon, self.noise_multiplier, self.max_epsilon)
 
     def before_round(self, server_round: int) -> None:
         """Spend the round, or end the run if the budget does not allow it."""
@@ -137,7 +128,7 @@ class CentralDP(Mechanism):
             (extra,) = self._noise("clipped", 1, server_round, seed).tolist()
             count = float((short.double() - 0.5).sum()) + self.count_noise * extra
             share = 0.5 + count / self.denominator
-            self.clip_norm = norm * math.exp(-CLIP_RATE * (share - self.clip_quantile))
+            self.clip_norm = gaussian.next_norm(norm, share, self.clip_quantile)
         return (total + self.sum_noise * norm * noise) / self.denominator
 
     def _noise(self, purpose: str, size: int, server_round: int, seed: int) -> Tensor:

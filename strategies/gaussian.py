@@ -1,7 +1,8 @@
-"""What mechanisms with Gaussian noise share: the accountant, clipping, sources of noise."""
+"""What mechanisms with noise share: accounts, clipping, sources of noise."""
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -13,9 +14,17 @@ from torch import Tensor
 
 from qmoe_fed import rng
 from qmoe_fed.errors import UserError
+from qmoe_fed.federated.rules import sample_clients
 
 SMALLEST_NOISE = 0.01  # One round spends an ε of some 5000.
 SYSTEM, SEED = "system", "seed"
+CLIP_RATE = 0.2  # of the steps of an adaptive norm (Andrew et al. 2021, section 3)
+
+Epsilon = Callable[[int], float]
+"""The ε that so many rounds spend."""
+
+Sampling = tuple[int, float, str, int]
+"""Number of clients, fraction-train, sampling and seed: who takes part in a round."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,14 @@ def clip_rows(updates: Tensor, norm: float) -> Tensor:
     return updates * (norm / lengths.clamp(min=norm))
 
 
+def noisy_norm(clip: float, multiplier: float, size: int) -> float:
+    """Return what the longest of many clipped updates ``(P,)`` is with noise, at most.
+
+    Six deviations above what is expected.
+    """
+    return clip * (1 + multiplier * (math.sqrt(size) + 6))
+
+
 def exhausted(server_round: int, epsilon: float, delta: float, limit: float) -> Exception:
     """Return the exception that ends a run before a round that its budget does not allow."""
     # imported late: only a run that goes through Flower has use for it
@@ -87,13 +104,60 @@ def exhausted(server_round: int, epsilon: float, delta: float, limit: float) -> 
     )
 
 
-def check_first_round(accountant: GaussianAccountant, given: float, limit: float) -> None:
+def check_first_round(epsilon: Epsilon, given: float, limit: float) -> None:
     """Raise UserError if one round with this noise-multiplier already spends more than a limit."""
-    if limit and (first := accountant.epsilon(1)) > limit:
+    if limit and (first := epsilon(1)) > limit:
         raise UserError(
             f"max-epsilon = {limit:g}: one round already spends {first:.4g} with "
             f"noise-multiplier = {given:g}"
         )
+
+
+def after_round(
+    spent: Tensor, who: Sampling, server_round: int, epsilon: Epsilon, delta: float, limit: float
+) -> Tensor:
+    """Return in how many rounds each client has been asked, ``(n,)``, once this one is over.
+
+    There is no credit for sampling: those against whom this holds know who is asked. What
+    ``exhausted`` returns is raised if it is more than a limit, other than 0, for any client.
+    """
+    after = spent.clone()
+    after[sample_clients(*who, server_round)] += 1
+    if limit and (most := epsilon(int(after.max()))) > limit:
+        raise exhausted(server_round, most, delta, limit)
+    return after
+
+
+def spent_metrics(spent: Tensor, epsilon: Epsilon) -> dict[str, float]:
+    """Return the ε of one round, the most that a client has spent, and the clients' mean."""
+    rounds, clients = spent.unique(return_counts=True)
+    each = torch.tensor([epsilon(int(n)) for n in rounds], dtype=torch.float64)
+    mean = float((each * clients).sum() / clients.sum())
+    return {"epsilon": float(each.max()), "epsilon-mean": mean, "epsilon-round": epsilon(1)}
+
+
+def with_count(multiplier: float, clients: float) -> tuple[float, float]:
+    """Return the noise of a sum and of the count of clipped clients beside it, for one budget.
+
+    Together they are one Gaussian of the multiplier z: the count has the deviation σ_b, a twentieth
+    of the clients, the sum the multiplier (z⁻² - (2σ_b)⁻²)^(-1/2) (Andrew et al., "Differentially
+    private learning with adaptive clipping", 2021, Theorem 1). UserError if there are too few.
+    """
+    count = clients / 20
+    if multiplier >= 2 * count:
+        raise UserError(
+            f"clip = 'adaptive' with {clients:g} clients expected in a round: needs more than "
+            f"{10 * multiplier:g} with noise-multiplier = {multiplier:g}; use clip = 'fixed'"
+        )
+    return float((multiplier**-2 - (2 * count) ** -2) ** -0.5), count
+
+
+def next_norm(norm: float, share: float, quantile: float) -> float:
+    """Return the norm of the next round, given the share of updates that this one's did not clip.
+
+    Source: Andrew et al. 2021, Algorithm 1.
+    """
+    return norm * math.exp(-CLIP_RATE * (share - quantile))
 
 
 def seeded_noise(seed: int, purpose: str, size: int, server_round: int) -> Tensor:
@@ -108,6 +172,13 @@ def seeded_rows(
     return torch.from_numpy(rng.normal(seed, purpose, clients, (size,), server_round))
 
 
+def system_uniform(*shape: int) -> NDArray[np.float64]:
+    """Return numbers in (0, 1), 53 bits each, from the operating system's generator."""
+    count = int(np.prod(shape))
+    bits: NDArray[np.uint64] = np.frombuffer(os.urandom(8 * count), np.uint64) >> np.uint64(11)
+    return ((bits.astype(np.float64) + 0.5) * 2.0**-53).reshape(shape)
+
+
 def system_noise(*shape: int) -> Tensor:
     """Return standard normal numbers from the operating system's cryptographic generator.
 
@@ -115,6 +186,4 @@ def system_noise(*shape: int) -> Tensor:
     """
     from scipy.special import ndtri
 
-    count = int(np.prod(shape))
-    bits: NDArray[np.uint64] = np.frombuffer(os.urandom(8 * count), np.uint64) >> np.uint64(11)
-    return torch.from_numpy(ndtri((bits + 0.5) * 2.0**-53)).reshape(shape)
+    return torch.from_numpy(ndtri(system_uniform(*shape)))

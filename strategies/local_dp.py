@@ -11,7 +11,6 @@ from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.mechanism import Mechanism, Memory
 from qmoe_fed.federated.model import Model
-from qmoe_fed.federated.rules import sample_clients
 from strategies import gaussian
 
 
@@ -44,7 +43,7 @@ class LocalDP(Mechanism):
 
     clip_norm: float
     noise_multiplier: float
-    sampling: tuple[int, float, str, int]
+    sampling: gaussian.Sampling
     delta: float = 1e-5
     max_epsilon: float = 0.0
     noise_source: str = gaussian.SYSTEM
@@ -70,11 +69,15 @@ class LocalDP(Mechanism):
 
     def check(self, config: Config, chain: Sequence[Mechanism]) -> None:
         """Refuse settings under which the reported ε would not be true, or updates not arrive."""
+        # imported late: most chains have no use for cryptography
+        from strategies.secure_sum.mechanism import SecureSum
+
         model, noise = Model(config), self.noise_multiplier
-        if chain[-1] is not self:
+        summed = chain[-1] is not self and type(chain[-1]) is SecureSum
+        if chain[-2 if summed else -1] is not self:
             raise UserError(
-                "mechanisms: 'local-dp' must be the last, so that what it makes is what is sent, "
-                "and the only one with an ε of its own"
+                "mechanisms: 'local-dp' must be the last, or before 'secure-sum', so that what it "
+                "makes is what is sent: others would clip its noise or state another ε"
             )
         if config.privacy.clip != "fixed":
             raise UserError(
@@ -91,14 +94,13 @@ class LocalDP(Mechanism):
                 "resume with 'local-dp': a round that was cut off may have been sent and would be "
                 "sent again with other noise, which no ε counts; start a new run"
             )
-        # six deviations above what is expected of the longest of many
-        needed = self.clip_norm * (1 + noise * (model.layout.size**0.5 + 6))
-        if needed > model.max_update_norm:
+        needed = gaussian.noisy_norm(self.clip_norm, noise, model.layout.size)
+        if needed > model.max_update_norm and not summed:
             raise UserError(
                 f"max-update-norm = {model.max_update_norm:g}: the noise of local-dp makes updates "
                 f"as long as {needed:.4g}; set max-update-norm = {needed + 1:.0f}"
             )
-        gaussian.check_first_round(self.accountant, noise, self.max_epsilon)
+        gaussian.check_first_round(self.accountant.epsilon, noise, self.max_epsilon)
 
     def on_client(
         self, updates: Tensor, clients: Sequence[int], server_round: int, seed: int
@@ -114,21 +116,13 @@ class LocalDP(Mechanism):
 
     def before_round(self, server_round: int) -> None:
         """Spend the round of those who are sampled, or end the run if a budget forbids it."""
-        after = self.spent.clone()
-        after[sample_clients(*self.sampling, server_round)] += 1
-        if self.max_epsilon:
-            epsilon = self.accountant.epsilon(int(after.max()))
-            if epsilon > self.max_epsilon:
-                raise gaussian.exhausted(server_round, epsilon, self.delta, self.max_epsilon)
-        self.spent = after
+        limits = self.delta, self.max_epsilon
+        budget = self.sampling, server_round, self.accountant.epsilon, *limits
+        self.spent = gaussian.after_round(self.spent, *budget)
 
     def metrics(self) -> dict[str, float]:
         """Return the ε of one round, the most that a client has spent, and the clients' mean."""
-        rounds, clients = self.spent.unique(return_counts=True)
-        each = torch.tensor([self.accountant.epsilon(int(n)) for n in rounds])
-        mean = float((each * clients).sum() / clients.sum())
-        one = self.accountant.epsilon(1)
-        return {"epsilon": float(each.max()), "epsilon-mean": mean, "epsilon-round": one}
+        return gaussian.spent_metrics(self.spent, self.accountant.epsilon)
 
     def state_dict(self) -> Memory:
         """Return in how many rounds each client took part."""

@@ -23,6 +23,7 @@ SERVER_STEPS = {
 MECHANISMS = {
     "central-dp": "strategies.central_dp:CentralDP",
     "local-dp": "strategies.local_dp:LocalDP",
+    "distributed-dp": "strategies.distributed_dp:DistributedDP",
     "secure-sum": "strategies.secure_sum.mechanism:SecureSum",
     "encrypted-sum": "strategies.encrypted_sum.mechanism:EncryptedSum",
 }

@@ -147,6 +147,7 @@ class PrivacyConfig(Section):
     clip_norm: float = setting(1.0, positive)  # the first, if adaptive
     clip_quantile: float = setting(0.5, between(0.01, 0.99))  # not to be clipped; adaptive only
     noise_multiplier: float = setting(1.0, positive)
+    score_noise: float = setting(4.0, between(0.01))  # over noise-multiplier; distributed-dp
     noise_source: str = setting("system", one_of("system", "seed"))  # seed: for experiments only
     delta: float = setting(1e-5, between(1e-15, 0.5))
     max_epsilon: float = setting(0.0, between(0))  # 0: no budget

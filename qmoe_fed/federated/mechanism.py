@@ -33,6 +33,9 @@ class Mechanism:
     """Whether the server half copes with a cohort of nobody and wants it; if not, a round in which
     nobody is left does not count."""
 
+    tells_loss: ClassVar[bool] = True
+    """Whether the mean training loss of a round is known, and so reported."""
+
     @classmethod
     def from_config(cls, config: Config, options: dict[str, object]) -> Self:
         """Return the mechanism of a run; by default, the options are keyword arguments."""

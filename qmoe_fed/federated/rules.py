@@ -137,7 +137,7 @@ def close_round(
         "clients-rejected": sorted(left_out),
         "round-counted": int(values is not None),
     }
-    if accepted:
+    if accepted and all(mechanism.tells_loss for mechanism in rules.mechanisms):
         metrics["train-loss"] = cohort.losses.mean().item()
     for mechanism in rules.mechanisms:
         metrics.update(mechanism.metrics())

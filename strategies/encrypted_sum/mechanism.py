@@ -22,7 +22,7 @@ from strategies.encrypted_sum import wire
 from strategies.encrypted_sum.cipher import SCHEMES, Cipher, new_key
 from strategies.secure_sum import checks, keys, meeting
 from strategies.secure_sum.checks import KINDS
-from strategies.secure_sum.parameters import least_survivors
+from strategies.secure_sum.fixed_point import dequantise
 from strategies.secure_sum.rows import head, integers, mean
 from strategies.secure_sum.vault import keys_of, party_of
 from strategies.secure_sum.wire import entry, id_bytes, ids_of
@@ -59,11 +59,10 @@ class EncryptedSum(HiddenSum):
         federation, privacy = config.federation, config.privacy
         clients, scheme = federation.num_clients, SCHEMES[privacy.he_scheme]
         many = {"train": sample_size(clients, federation.fraction_train), "score": clients}
-        risks = clients, privacy.corrupt_fraction, privacy.dropout_fraction
         return cls(
             config,
-            {k: Cipher(scheme, rows, many[k]) for k, rows in checks.blocks(config).items()},
-            {kind: least_survivors(count, *risks) for kind, count in many.items()},
+            {k: Cipher(scheme, tuple(rows), many[k]) for k, rows in checks.rows(config).items()},
+            checks.least(config),
         )
 
     def check(self, config: Config, chain: Sequence[Mechanism]) -> None:
@@ -193,7 +192,8 @@ class EncryptedSum(HiddenSum):
         survivors.sort()
         message = {**request, "survivors": id_bytes(survivors), **wire.packed([cipher.add(sums)])}
         totals = self._opened(message, len(cipher.digits), what, ask)
-        return tuple(survivors), mean(self.config, what.kind, totals, cipher.blocks, count)
+        row = mean(self.config, what.kind, dequantise(totals, cipher.blocks), count)
+        return tuple(survivors), torch.from_numpy(row)
 
     def _opened(self, message: Wire, size: int, what: Sum, ask: Ask) -> NDArray[np.int64]:
         """Return the sum that ciphertexts hold, from the first host that opens it."""

@@ -7,6 +7,7 @@ from qmoe_fed.errors import UserError
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import sample_size
+from strategies import gaussian
 from strategies.secure_sum.fixed_point import Block
 from strategies.secure_sum.parameters import committee_size, least_survivors
 from strategies.secure_sum.settings import Settings
@@ -24,40 +25,61 @@ def scores(config: Config) -> list[str]:
     return ["accuracy", "loss", "routing-entropy", *loads]
 
 
-def blocks(config: Config) -> dict[str, tuple[Block, ...]]:
-    """Return what the rows of a run consist of, by ``KINDS``.
+def clip_norm(config: Config) -> float:
+    """Return to which norm updates are clipped: with room for noise where local-dp adds it."""
+    privacy, names = config.privacy, config.privacy.mechanisms.split(",")
+    if "local-dp" in map(str.strip, names):
+        size = Model(config).layout.size
+        return gaussian.noisy_norm(privacy.clip_norm, privacy.noise_multiplier, size)
+    return privacy.clip_norm
+
+
+def rows(config: Config) -> dict[str, list[Block]]:
+    """Return what is summed, by ``KINDS``.
 
     A row of training is the update, the loss and, where examples are weights, their number, by
     which the update is multiplied.
     """
-    bits, clip = config.privacy.fixed_point_bits, config.privacy.clip_norm
-    weighted = config.strategy.weighting == "examples"
+    bits, weighted = config.privacy.fixed_point_bits, config.strategy.weighting == "examples"
     most = config.strategy.max_weight if weighted else 1.0
-    train = [Block(Model(config).layout.size, clip * most, bits), Block(1, LARGEST, bits)]
+    size = Model(config).layout.size
+    train = [Block(size, clip_norm(config) * most, bits), Block(1, LARGEST, bits)]
     train += [Block(1, most, bits)] * weighted
-    return {"train": tuple(train), "score": (Block(1, LARGEST, bits),) * len(scores(config))}
+    return {"train": train, "score": [Block(1, LARGEST, bits)] * len(scores(config))}
 
 
-def protocol(config: Config) -> dict[str, Settings]:
-    """Return the settings of the sums of a run, by ``KINDS``; UserError if they cannot work."""
+def least(config: Config) -> dict[str, int]:
+    """Return with how few survivors a sum is opened, by ``KINDS``; as ``least_survivors``."""
+    clients, privacy = config.federation.num_clients, config.privacy
+    asked = {"train": sample_size(clients, config.federation.fraction_train), "score": clients}
+    corrupt, dropouts = privacy.corrupt_fraction, privacy.dropout_fraction
+    return {kind: least_survivors(many, clients, corrupt, dropouts) for kind, many in asked.items()}
+
+
+def protocol(config: Config, blocks: Mapping[str, Sequence[Block]]) -> dict[str, Settings]:
+    """Return the settings of the sums of a run, by ``KINDS``; UserError if they cannot work.
+
+    Args:
+        config: The run.
+        blocks: What is summed, by ``KINDS``.
+    """
     federation, privacy = config.federation, config.privacy
-    clients, corrupt = federation.num_clients, privacy.corrupt_fraction
-    dropouts = privacy.dropout_fraction
-    members, threshold = committee_size(clients, corrupt, dropouts, privacy.malicious_server)
-    contributors = sample_size(clients, federation.fraction_train)
-    many = {"train": contributors, "score": clients}
+    clients, malicious = federation.num_clients, privacy.malicious_server
+    corrupt, dropouts = privacy.corrupt_fraction, privacy.dropout_fraction
+    members, threshold = committee_size(clients, corrupt, dropouts, malicious)
+    fewest = least(config)
     return {
         kind: Settings(
             f"seed {federation.seed}",
             clients,
-            rows,
+            tuple(parts),
             members,
             threshold,
-            least_survivors(many[kind], clients, corrupt, dropouts),
-            privacy.malicious_server,
-            rounds=federation.num_server_rounds + 1,
+            fewest[kind],
+            malicious,
+            rounds=federation.num_server_rounds + (kind == "score"),  # also before the first
         )
-        for kind, rows in blocks(config).items()
+        for kind, parts in blocks.items()
     }
 
 
@@ -90,7 +112,8 @@ def refuse(
         ),
         "sampling": (
             config.federation.sampling == "fixed",
-            "how few may survive must be known before; use 'fixed'",
+            "how few may survive must be known before, and the server knows whom it asks, so there "
+            "is no credit for chance; use 'fixed'",
         ),
         "clip-norm": (
             config.privacy.clip_norm <= Model(config).max_update_norm,

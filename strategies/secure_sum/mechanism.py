@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 import torch
@@ -17,13 +17,12 @@ from qmoe_fed.models import Parameters
 from strategies.secure_sum import checks, keys, meeting, server
 from strategies.secure_sum.checks import KINDS
 from strategies.secure_sum.clients import NONCE
+from strategies.secure_sum.fixed_point import dequantise
 from strategies.secure_sum.parameters import ALL_MEMBERS
-from strategies.secure_sum.rows import head, integers, mean
+from strategies.secure_sum.rows import Floats, head, integers, mean, values
 from strategies.secure_sum.settings import Session, Settings, fingerprint
 from strategies.secure_sum.vault import NUMBERS, keys_of, party_of, restored, stored
 from strategies.secure_sum.wire import entry
-
-NAME = "secure-sum"
 
 
 @dataclass(eq=False)
@@ -45,17 +44,19 @@ class SecureSum(HiddenSum):
     publics: dict[int, bytes] = field(default_factory=dict)
     attempt: int = 0
 
+    name: ClassVar[str] = "secure-sum"
+
     @classmethod
     def from_config(cls, config: Config, options: dict[str, object]) -> Self:
         """Return the mechanism with the settings of the privacy section."""
-        return cls(config, checks.protocol(config))
+        return cls(config, checks.protocol(config, checks.rows(config)))
 
     def check(self, config: Config, chain: Sequence[Mechanism]) -> None:
         """Refuse what needs rows, or would not protect; as ``checks.refuse``."""
         drawn = config.federation.num_clients > ALL_MEMBERS
         reason = f"with more than {ALL_MEMBERS} clients a committee is drawn, which takes a number"
         numbered = config.privacy.corrupt_fraction > 0 or not drawn
-        checks.refuse(self, NAME, {"corrupt-fraction": (numbered, reason)}, config, chain)
+        checks.refuse(self, self.name, {"corrupt-fraction": (numbered, reason)}, config, chain)
 
     # on the hosts
 
@@ -82,7 +83,7 @@ class SecureSum(HiddenSum):
             if hidden is None:
                 raise Refused("shares: this host was not asked to train or to be scored")
             told = _fingerprint(kind, hidden[0], party.publics)
-            vectors = self._integers(kind, number, hidden[1])
+            vectors = self._integers(kind, number, hidden[1], asked)
             own = {"memory": own["memory"]} if "memory" in own else {}
         session = Session(self.settings[kind], number, attempt, told)
         if phase in ("echo", "sums") and own.get("tag") != session.tag:
@@ -94,10 +95,14 @@ class SecureSum(HiddenSum):
         return answer, {**others, **now, f"{prefix}tag": session.tag}
 
     def _integers(
-        self, kind: str, number: int, table: Cohort | ClientTable
+        self, kind: str, number: int, table: Cohort | ClientTable, asked: Wire
     ) -> dict[int, NDArray[np.int64]]:
         """Return what clients share; not of those who have nothing that is finite."""
         return integers(self.config, kind, number, table, self.settings[kind].blocks)
+
+    def _values(self, kind: str, table: Cohort | ClientTable) -> tuple[list[int], Floats]:
+        """Return whose rows a sum is of, and these: updates, loss and examples, or ``scores``."""
+        return values(self.config, kind, table)
 
     def memory(self, vault: Wire) -> Tensor:
         """Return what the host has answered, ``(2, 5)``: by kind, as ``Memory``."""
@@ -125,8 +130,8 @@ class SecureSum(HiddenSum):
 
     def _introduce_all(self, hosts: int, ask: Ask) -> None:
         there, clients = self._places(hosts), self.config.federation.num_clients
-        told, self.publics = meeting.introductions(there, clients, self._run, ask, NAME)
-        meeting.hand_round("meet", told, [*there], ask, NAME)
+        told, self.publics = meeting.introductions(there, clients, self._run, ask, self.name)
+        meeting.hand_round("meet", told, [*there], ask, self.name)
 
     def total(self, what: Sum, ask: Ask) -> tuple[tuple[int, ...], Tensor]:
         """Return whose rows are in the sum, and their mean; as ``HiddenSum.total``."""
@@ -135,8 +140,13 @@ class SecureSum(HiddenSum):
         session = Session(self.settings[kind], number, attempt, b"")
         places = self._places(what.hosts)
         survivors, sums = server.collect(session, places, what.clients, ask, request)
-        row = mean(self.config, kind, sums, session.settings.blocks, len(survivors))
-        return tuple(survivors), row
+        sums_of = dequantise(sums, session.settings.blocks)
+        row = self._mean(kind, sums_of, len(survivors))
+        return tuple(survivors), torch.from_numpy(row)
+
+    def _mean(self, kind: str, sums: Floats, count: int) -> Floats:
+        """Return what ``total`` does, of the sums of so many rows."""
+        return mean(self.config, kind, sums, count)
 
     def bytes_up(self) -> int:
         """Return the bytes of a client's message in a round of training."""

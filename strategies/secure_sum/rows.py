@@ -5,14 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from qmoe_fed import rng
 from qmoe_fed.config import Config
 from qmoe_fed.federated.hidden import Refused, Wire
 from qmoe_fed.federated.updates import ClientTable, Cohort
-from strategies.secure_sum.checks import KINDS, scores
-from strategies.secure_sum.fixed_point import Block, clip_rows, dequantise, quantise
+from strategies.secure_sum.checks import KINDS, clip_norm, scores
+from strategies.secure_sum.fixed_point import Block, clip_rows, quantise
 
 Floats = NDArray[np.float64]
 
@@ -41,50 +40,50 @@ def integers(
     Raises:
         Refused: The table is not of that kind.
     """
-    kept, values = _rows(config, kind, table)
-    seed, size = config.federation.seed, values.shape[1]
-    draws = rng.uniform(seed, f"secure-sum {kind}", kept, (size,), number)
-    return dict(zip(kept, quantise(values, blocks, draws), strict=True))
+    ids, found = values(config, kind, table)
+    finite = np.logical_and.reduce(np.isfinite(found), axis=1)
+    kept, rows = [c for c, good in zip(ids, finite, strict=True) if good], found[finite]
+    if kind == "train":
+        rows = _weighted(config, rows)
+    seed, shape = config.federation.seed, rows.shape[1:]
+    draws = rng.uniform(seed, f"secure-sum {kind}", kept, shape, number)
+    return dict(zip(kept, quantise(rows, blocks, draws), strict=True))
 
 
-def _rows(config: Config, kind: str, table: Cohort | ClientTable) -> tuple[list[int], Floats]:
+def values(config: Config, kind: str, table: Cohort | ClientTable) -> tuple[list[int], Floats]:
+    """Return whose rows a sum is of, and these: updates, loss and examples, or ``scores``.
+
+    Raises:
+        Refused: The table is not of that kind.
+    """
     if (kind == "train") != isinstance(table, Cohort):  # else rows could be summed twice
         raise Refused(f"shares: asked for {kind}, which is not what this host has just done")
     if isinstance(table, Cohort):
-        ids, others = [*table.clients], torch.stack([table.losses, table.weights], 1)
-        values = torch.cat([table.updates, others], 1).numpy()
-    else:
-        ids = table.clients.tolist()
-        values = torch.stack([table.columns[name] for name in scores(config)], 1).numpy()
-    finite = np.isfinite(values).all(1)
-    kept = [client for client, good in zip(ids, finite, strict=True) if good]
-    if kind == "train":
-        return kept, _weighted(config, values[finite])
-    return kept, values[finite]
+        columns = table.updates, table.losses[:, None], table.weights[:, None]
+        return [*table.clients], torch.cat(columns, 1).numpy()
+    rows = torch.stack([table.columns[name] for name in scores(config)], 1)
+    return table.clients.tolist(), rows.numpy()
 
 
-def _weighted(config: Config, values: Floats) -> Floats:
-    """Return rows as ``checks.blocks`` says, of updates, losses and numbers of examples."""
-    updates, losses, examples = values[:, :-2], values[:, -2:-1], values[:, -1:]
-    clipped = clip_rows(updates, config.privacy.clip_norm)
+def _weighted(config: Config, rows: Floats) -> Floats:
+    """Return rows as ``checks.rows`` says, of updates, losses and numbers of examples."""
+    updates, losses, examples = rows[:, :-2], rows[:, -2:-1], rows[:, -1:]
+    clipped = clip_rows(updates, clip_norm(config))
     if config.strategy.weighting == "uniform":
         return np.hstack([clipped, losses])
     weights = examples.clip(1, config.strategy.max_weight)
     return np.hstack([weights * clipped, losses, weights])
 
 
-def mean(
-    config: Config, kind: str, sums: NDArray[np.int64], blocks: Sequence[Block], count: int
-) -> Tensor:
+def mean(config: Config, kind: str, sums: Floats, count: int) -> Floats:
     """Return the mean of so many clients' rows, ``(d,)``, without the numbers of examples.
 
     Raises:
         Refused: These are too few to be true.
     """
-    values = dequantise(sums, blocks)
-    result = values / count
+    result = sums / count
     if kind == "train" and config.strategy.weighting == "examples":
-        if values[-1] < count / 2:
-            raise Refused(f"{count} clients say that they have {values[-1]:g} samples in all")
-        result = np.append(values[:-2] / values[-1], result[-2])
-    return torch.from_numpy(result)
+        if sums[-1] < count / 2:
+            raise Refused(f"{count} clients say that they have {sums[-1]:g} samples in all")
+        result = np.append(sums[:-2] / sums[-1], result[-2])
+    return result

@@ -6,7 +6,7 @@ from small_federation import SMALL, SpyGrid, federate
 
 from qmoe_fed.config import Config
 from qmoe_fed.federated.federation import Federation
-from strategies.secure_sum.checks import blocks
+from strategies.secure_sum import checks
 from strategies.secure_sum.rows import integers
 
 CLIENTS = 12
@@ -50,7 +50,7 @@ def rows_of_a_round(folder, **changes):
     state = federation.init()
     _, cohort = federation.host.train(state.kept, state.shared, range(CLIENTS), 1)
     table = federation.host.score(state.kept, state.shared, range(CLIENTS))
-    of_kind, config = blocks(federation.config), federation.config
+    of_kind, config = checks.rows(federation.config), federation.config
     sent = [
         integers(config, kind, 1, rows, of_kind[kind])
         for kind, rows in (("train", cohort), ("score", table))

@@ -27,9 +27,13 @@ PRIVATE = {
 ALL = (12, 1.0, "fixed", 0)
 
 
-def build(**changes):
+def chain(**changes):
     flat = {**PRIVATE, **{key.replace("_", "-"): value for key, value in changes.items()}}
-    return make_rules(Config.from_flat(flat)).mechanisms[-1]
+    return make_rules(Config.from_flat(flat)).mechanisms
+
+
+def build(**changes):
+    return chain(**changes)[-1]
 
 
 def sent(mechanism, rows, server_round=1, seed=0, clients=None):
@@ -155,6 +159,8 @@ def test_what_leaves_the_host_is_noisy_and_what_the_server_makes_of_it_is_their_
     [
         ({"mechanisms": "local-dp, central-dp", "quorum": 0.0}, "'local-dp' must be the last"),
         ({"mechanisms": "local-dp, strategies:Mechanism"}, "'local-dp' must be the last"),
+        ({"mechanisms": "local-dp, distributed-dp"}, "others would clip its noise"),
+        ({"mechanisms": "secure-sum, local-dp"}, "'secure-sum' cannot go with another|the last"),
         ({"clip": "adaptive"}, "a client does not learn the server's norm"),
         ({"weighting": "examples"}, "does not protect how many samples"),
         ({"resume": True}, "would be sent again with other noise"),
@@ -176,7 +182,21 @@ def test_what_would_make_the_epsilon_untrue_is_refused(changes, reason):
         {"aggregator": "median"},
         {"resume": True, "noise_source": "seed"},
         {"noise_multiplier": 100.0, "max_update_norm": 424.0},
+        {"mechanisms": "local-dp, secure-sum", "noise_multiplier": 100.0},
     ],
 )
 def test_what_keeps_the_epsilon_true_is_allowed(changes):
-    assert isinstance(build(**changes), LocalDP)
+    *_, mechanism = [m for m in chain(**changes) if isinstance(m, LocalDP)]
+    assert mechanism.noise_multiplier == changes.get("noise_multiplier", 4.0)
+
+
+def test_in_a_secure_sum_noise_is_not_clipped_and_the_epsilon_is_the_same():
+    settings = {**PRIVATE, "noise-source": "seed", "noise-multiplier": 9.0}
+    alone, summed = (
+        Federation(Config.from_flat({**settings, "mechanisms": names}))
+        for names in ("local-dp", "local-dp, secure-sum")
+    )
+    (first, one), (second, other) = (f.round(f.init()) for f in (alone, summed))
+    for name, values in first.shared.items():
+        torch.testing.assert_close(values, second.shared[name], rtol=0, atol=1e-6)
+    assert other.metrics["epsilon"] == one.metrics["epsilon"]
