@@ -17,6 +17,7 @@ from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # before torch starts
 
+import encrypted_sum
 import federation
 import router
 import secure_sum
@@ -33,6 +34,7 @@ QUICK: dict[str, Section] = {
     "noise": lambda _: router.under_noise([(2, 32), (4, 8)], 0.5),
     "scale": lambda _: federation.scale([1000]),
     "secure sum": lambda _: secure_sum.measure([(50, 6, 0.1, True)]),
+    "encrypted sum": lambda _: encrypted_sum.costs([("bfv", 10, 9), ("ckks", 10, 9)]),
     "notebook": lambda data: [study.notebook(data, epochs=1, slice_size=32)],
     "seeds": lambda _: study.seeds_together(4, 0.5),
     "solved steps": lambda _: solving.steps(50, 0.5),
@@ -44,6 +46,8 @@ SIZES = (2, 4, 6, 8, 12, 16)
 ROUNDS = [(50, 9), (200, 5), (1000, 3)]  # numbers of clients and of turns
 SUMS = [(n, 6, 0.1, lies) for n in (50, 1000) for lies in (False, True)]
 SUMS += [(50, 5000, 0.1, True), (10_000, 6, 0.1, False), (10_000, 6, 0.05, True)]
+ENCRYPTED = [(s, 10, d) for s in ("bfv", "ckks", "ckks-8192") for d in (6, 32, 227, 31_424)]
+ENCRYPTED += [("bfv", 1000, 6), ("bfv", 10_000, 6)]
 
 FULL: dict[str, Section] = {
     "router, batch 32": lambda _: router.measure([(n, 32) for n in SIZES], 5),
@@ -56,6 +60,11 @@ FULL: dict[str, Section] = {
     "round": lambda _: (federation.against_flower(n, turns) for n, turns in ROUNDS),
     "scale": lambda _: federation.scale([1000, 10_000, 100_000], rounds=5),
     "secure sum": lambda _: secure_sum.measure(SUMS),
+    "encrypted sum": lambda _: encrypted_sum.costs(ENCRYPTED),
+    "encrypted MNIST": lambda data: encrypted_sum.runs(data, ["bfv", "ckks-8192"], range(3)),
+    "encrypted MNIST, a little": lambda data: encrypted_sum.runs(
+        data, ["bfv", "ckks-8192"], range(3), max_train_samples=256, local_epochs=2
+    ),
     "two SuperNodes": lambda _: federation.on_supernodes([1000, 10_000, 100_000], rounds=5),
     "notebook": lambda data: [study.notebook(data, epochs=3, slice_size=128)],
     "seeds": lambda _: study.seeds_together(20, 5),

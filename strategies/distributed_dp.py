@@ -21,7 +21,8 @@ from qmoe_fed.federated.updates import ClientTable, Cohort
 from strategies import gaussian, noisy_sums, skellam
 from strategies.noisy_sums import FEWEST_BITS, MOST_BITS, Part
 from strategies.secure_sum import checks
-from strategies.secure_sum.mechanism import Floats, SecureSum
+from strategies.secure_sum.mechanism import SecureSum
+from strategies.secure_sum.rows import Floats
 from strategies.secure_sum.wire import entry
 
 

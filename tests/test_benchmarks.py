@@ -12,6 +12,8 @@ import torch
 from qmoe_fed.circuits import kronecker, statevector, whole
 from qmoe_fed.circuits.ansatz import layered
 from qmoe_fed.circuits.schedule import pure
+from qmoe_fed.config import Config
+from qmoe_fed.federated.build import make_rules
 from qmoe_fed.federated.flower.grid import LocalGrid, task_identity
 
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
@@ -96,6 +98,21 @@ def test_a_secure_sum_costs_little_beside_the_keys(benchmark):
     assert (row["members"], row["threshold"], row["bytes up"]) == (16, 11, 16 + 16 * (42 + 16))
     seconds = row["seconds"]
     assert seconds["round"]["median"] < seconds["keys, once"]["median"]
+
+
+def test_an_encrypted_router_is_one_ciphertext(benchmark):
+    cases = [("bfv", 10, 32), ("bfv", 10, 2047), ("bfv", 10, 2048), ("ckks-8192", 10, 32)]
+    rows = list(benchmark("encrypted_sum").costs(cases, rounds=1))
+    assert [row["ciphertexts"] for row in rows] == [1, 1, 2, 1]
+    assert rows[1]["bytes up"] == pytest.approx(rows[0]["bytes up"], rel=1e-3)
+    assert rows[3]["bytes up"] > 5 * rows[0]["bytes up"]
+
+
+def test_the_federation_of_mqfl_fhe_is_one_ciphertext_a_client(benchmark):
+    config = Config.from_toml(benchmark("encrypted_sum").CONFIG)
+    (mechanism,) = make_rules(config).mechanisms
+    cipher = mechanism.ciphers["train"]
+    assert (cipher.clients, cipher.blocks[0].size, cipher.ciphertexts) == (10, 24 + 3, 1)
 
 
 def test_stock_clients_train_as_ours_do(benchmark, tmp_path):

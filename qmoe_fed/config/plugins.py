@@ -27,6 +27,7 @@ MECHANISMS = {
     "local-dp": "strategies.local_dp:LocalDP",
     "distributed-dp": "strategies.distributed_dp:DistributedDP",
     "secure-sum": "strategies.secure_sum.mechanism:SecureSum",
+    "encrypted-sum": "strategies.encrypted_sum.mechanism:EncryptedSum",
 }
 
 

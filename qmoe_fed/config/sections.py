@@ -185,10 +185,12 @@ class PrivacyConfig(Section):
     noise_source: str = setting("system", one_of("system", "seed"))  # seed: for experiments only
     delta: float = setting(1e-5, between(1e-15, 0.5))
     max_epsilon: float = setting(0.0, between(0))  # 0: no budget
-    corrupt_fraction: float = setting(0.1, between(0, 0.5))  # of all clients; secure-sum
-    dropout_fraction: float = setting(0.1, between(0, 0.9))  # of a round's clients; secure-sum
+    corrupt_fraction: float = setting(0.1, between(0, 0.5))  # of all clients; hidden sums
+    dropout_fraction: float = setting(0.1, between(0, 0.9))  # of a round's clients; hidden sums
     malicious_server: bool = setting(False)  # it may lie, not only look; secure-sum
-    fixed_point_bits: int = setting(24, between(1, 50))  # behind the point; secure-sum
+    fixed_point_bits: int = setting(24, between(1, 50))  # behind the point; hidden sums
+    he_scheme: str = setting("bfv", one_of("bfv", "ckks", "ckks-8192"))  # encrypted-sum
+    key_client: int = setting(0, between(-1))  # can read all rows; -1: every client; encrypted-sum
 
 
 @dataclass(frozen=True)

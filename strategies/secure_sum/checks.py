@@ -9,7 +9,7 @@ from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import sample_size
 from strategies import gaussian
 from strategies.secure_sum.fixed_point import Block
-from strategies.secure_sum.parameters import ALL_MEMBERS, committee_size, least_survivors
+from strategies.secure_sum.parameters import committee_size, least_survivors
 from strategies.secure_sum.settings import Settings
 
 KINDS = ("train", "score")
@@ -83,13 +83,26 @@ def protocol(config: Config, blocks: Mapping[str, Sequence[Block]]) -> dict[str,
     }
 
 
-def refuse(own: Mechanism, named: str, config: Config, chain: Sequence[Mechanism]) -> None:
+def refuse(
+    own: Mechanism,
+    name: str,
+    further: Mapping[str, tuple[bool, str]],
+    config: Config,
+    chain: Sequence[Mechanism],
+) -> None:
     """Refuse settings that need what the server does not see, or would not protect.
+
+    Args:
+        own: The mechanism that hides rows.
+        name: Its name.
+        further: What else must hold, by setting, and why.
+        config: The run.
+        chain: All its mechanisms.
 
     Raises:
         UserError: There are such settings.
     """
-    strategy, clients = config.strategy, config.federation.num_clients
+    strategy = config.strategy
     reasons = {
         "aggregator": (strategy.aggregator == "mean", "only a mean is made of a sum"),
         "strategy": (strategy.strategy == "router", "others would look at single updates"),
@@ -102,10 +115,6 @@ def refuse(own: Mechanism, named: str, config: Config, chain: Sequence[Mechanism
             "how few may survive must be known before, and the server knows whom it asks, so there "
             "is no credit for chance; use 'fixed'",
         ),
-        "corrupt-fraction": (
-            config.privacy.corrupt_fraction > 0 or clients <= ALL_MEMBERS,
-            f"with more than {ALL_MEMBERS} clients a committee is drawn, which takes a number",
-        ),
         "clip-norm": (
             config.privacy.clip_norm <= Model(config).max_update_norm,
             f"a mean longer than {Model(config).max_update_norm:g} would be left out",
@@ -114,15 +123,16 @@ def refuse(own: Mechanism, named: str, config: Config, chain: Sequence[Mechanism
             strategy.weighting == "uniform" or len(config.model.depths) == 1,
             "clients that train different layers are not weighted by examples",
         ),
+        **further,
     }
-    for name, (holds, reason) in reasons.items():
+    for setting, (holds, reason) in reasons.items():
         if not holds:
-            value = config.to_flat()[name]
-            raise UserError(f"mechanisms = {named!r} with {name} = {value!r}: {reason}")
+            value = config.to_flat()[setting]
+            raise UserError(f"mechanisms = {name!r} with {setting} = {value!r}: {reason}")
     if any(other.has_server_half for other in chain if other is not own):
         raise UserError(
-            f"mechanisms: {named!r} cannot go with another mechanism that works on the "
+            f"mechanisms: {name!r} cannot go with another mechanism that works on the "
             "server: there it finds no single updates"
         )
     if chain[-1] is not own:
-        raise UserError(f"mechanisms: {named!r} must be the last: it hides what others change")
+        raise UserError(f"mechanisms: {name!r} must be the last: it hides what others change")

@@ -1,9 +1,7 @@
 """The secure sum as a mechanism of a run: what hosts add, and what the server makes of it."""
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
@@ -11,23 +9,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qmoe_fed import rng
 from qmoe_fed.config import Config
 from qmoe_fed.federated.hidden import Ask, HiddenSum, Refused, Sum, Wire
 from qmoe_fed.federated.mechanism import Mechanism, Memory
 from qmoe_fed.federated.updates import ClientTable, Cohort
 from qmoe_fed.models import Parameters
-from strategies.secure_sum import checks, identities, keys, server
+from strategies.secure_sum import checks, keys, meeting, server
 from strategies.secure_sum.checks import KINDS
 from strategies.secure_sum.clients import NONCE
-from strategies.secure_sum.fixed_point import clip_rows, dequantise, quantise
+from strategies.secure_sum.fixed_point import dequantise
+from strategies.secure_sum.parameters import ALL_MEMBERS
+from strategies.secure_sum.rows import Floats, head, integers, mean, values
 from strategies.secure_sum.settings import Session, Settings, fingerprint
 from strategies.secure_sum.vault import NUMBERS, keys_of, party_of, restored, stored
 from strategies.secure_sum.wire import entry
-
-Floats = NDArray[np.float64]
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
@@ -58,7 +53,10 @@ class SecureSum(HiddenSum):
 
     def check(self, config: Config, chain: Sequence[Mechanism]) -> None:
         """Refuse what needs rows, or would not protect; as ``checks.refuse``."""
-        checks.refuse(self, self.name, config, chain)
+        drawn = config.federation.num_clients > ALL_MEMBERS
+        reason = f"with more than {ALL_MEMBERS} clients a committee is drawn, which takes a number"
+        numbered = config.privacy.corrupt_fraction > 0 or not drawn
+        checks.refuse(self, self.name, {"corrupt-fraction": (numbered, reason)}, config, chain)
 
     # on the hosts
 
@@ -72,69 +70,39 @@ class SecureSum(HiddenSum):
     ) -> tuple[Wire, Wire]:
         """Answer as the host of some clients; as ``HiddenSum.answer``."""
         if phase == "keys":
-            return self._introduce(vault, clients)
+            answer, own = meeting.introduce(vault, clients, self._run)
+            return answer, {**vault, **own}
         party = party_of(self._run, vault)
         if phase == "meet":
             return {}, {**vault, **keys_of(keys.meet(party, asked))}
-        kind, number, attempt = _head(asked)
+        kind, number, attempt = head(asked)
         prefix, told = f"{kind}.", entry(asked, "parameters", 32).tobytes()
         own = {k.removeprefix(prefix): v for k, v in vault.items() if k.startswith(prefix)}
-        integers: dict[int, NDArray[np.int64]] = {}
+        vectors: dict[int, NDArray[np.int64]] = {}
         if phase == "shares":
             if hidden is None:
                 raise Refused("shares: this host was not asked to train or to be scored")
             told = _fingerprint(kind, hidden[0], party.publics)
-            integers = self._integers(kind, number, hidden[1], asked)
+            vectors = self._integers(kind, number, hidden[1], asked)
             own = {"memory": own["memory"]} if "memory" in own else {}
         session = Session(self.settings[kind], number, attempt, told)
         if phase in ("echo", "sums") and own.get("tag") != session.tag:
             raise Refused(f"{phase}: this host holds nothing of that attempt")
         host = restored(party, session, own)
-        answer = host.answer(phase, session, asked, integers)
+        answer = host.answer(phase, session, asked, vectors)
         now = {f"{prefix}{name}": value for name, value in stored(host).items()}
         others = {k: v for k, v in vault.items() if not k.startswith(prefix)}
         return answer, {**others, **now, f"{prefix}tag": session.tag}
-
-    def _introduce(self, vault: Wire, clients: Sequence[int]) -> tuple[Wire, Wire]:
-        """Make the keys of a run; whoever is asked again forgets them, but not what it answered."""
-        folder, signing = vault.get("identities"), keys.new_identities(clients)
-        roster: dict[int, bytes] = {}
-        if isinstance(folder, bytes) and folder:
-            signing, roster = identities.read(Path(folder.decode()).expanduser(), clients)
-        party, wire = keys.start(signing, roster, self._run)
-        believes = folder is not None and not roster
-        return {**wire, "believes": int(believes)}, {**vault, **keys_of(party)}
 
     def _integers(
         self, kind: str, number: int, table: Cohort | ClientTable, asked: Wire
     ) -> dict[int, NDArray[np.int64]]:
         """Return what clients share; not of those who have nothing that is finite."""
-        ids, values = self._values(kind, table)
-        finite = np.logical_and.reduce(np.isfinite(values), axis=1)
-        kept, rows = [c for c, good in zip(ids, finite, strict=True) if good], values[finite]
-        if kind == "train":
-            rows = self._weighted(rows[:, :-2], rows[:, -2:-1], rows[:, -1:])
-        seed, shape = self.config.federation.seed, rows.shape[1:]
-        draws = rng.uniform(seed, f"secure-sum {kind}", kept, shape, number)
-        return dict(zip(kept, quantise(rows, self.settings[kind].blocks, draws), strict=True))
+        return integers(self.config, kind, number, table, self.settings[kind].blocks)
 
     def _values(self, kind: str, table: Cohort | ClientTable) -> tuple[list[int], Floats]:
         """Return whose rows a sum is of, and these: updates, loss and examples, or ``scores``."""
-        if (kind == "train") != isinstance(table, Cohort):  # else rows could be summed twice
-            raise Refused(f"shares: asked for {kind}, which is not what this host has just done")
-        if isinstance(table, Cohort):
-            columns = table.updates, table.losses[:, None], table.weights[:, None]
-            return [*table.clients], torch.cat(columns, 1).numpy()
-        rows = torch.stack([table.columns[name] for name in self.scores], 1)
-        return table.clients.tolist(), rows.numpy()
-
-    def _weighted(self, updates: Floats, losses: Floats, examples: Floats) -> Floats:
-        """Return rows as ``checks.protocol`` says, of ``(k, P)``, ``(k, 1)`` and ``(k, 1)``."""
-        clipped, strategy = clip_rows(updates, checks.clip_norm(self.config)), self.config.strategy
-        if strategy.weighting == "uniform":
-            return np.hstack([clipped, losses])
-        weights = examples.clip(1, strategy.max_weight)
-        return np.hstack([weights * clipped, losses, weights])
+        return values(self.config, kind, table)
 
     def memory(self, vault: Wire) -> Tensor:
         """Return what the host has answered, ``(2, 5)``: by kind, as ``Memory``."""
@@ -161,51 +129,24 @@ class SecureSum(HiddenSum):
         }
 
     def _introduce_all(self, hosts: int, ask: Ask) -> None:
-        places, clients, good = self._places(hosts), self.config.federation.num_clients, []
-        self.publics = {}
-        for host, wire in ask("keys", {host: {} for host in places}).items():
-            try:
-                if isinstance(wire, str):
-                    raise Refused(wire)
-                publics = keys.read_keys(wire, keys.claimed(wire, clients), self._run)
-                if strangers := publics.keys() - set(places[host]):
-                    raise Refused(f"keys for clients {sorted(strangers)}, who are not there")
-            except Refused as reason:
-                logger.warning("secure-sum: host %d has no part in the run: %s", host, reason)
-                continue
-            good.append(wire)
-            self.publics |= publics
-        if believing := sum(wire.get("believes") == 1 for wire in good):
-            logger.warning(
-                "secure-sum: %d of %d hosts believe the server who the others are (no identities "
-                "in their node-config): that protects from a server that looks, not from one that "
-                "lies",
-                believing,
-                hosts,
-            )
-        introductions = keys.join_keys(good, clients)
-        for host, back in ask("meet", dict.fromkeys(places, introductions)).items():
-            if isinstance(back, str):
-                logger.warning("secure-sum: host %d has not met the others: %s", host, back)
+        there, clients = self._places(hosts), self.config.federation.num_clients
+        told, self.publics = meeting.introductions(there, clients, self._run, ask, self.name)
+        meeting.hand_round("meet", told, [*there], ask, self.name)
 
     def total(self, what: Sum, ask: Ask) -> tuple[tuple[int, ...], Tensor]:
         """Return whose rows are in the sum, and their mean; as ``HiddenSum.total``."""
         request = self.prepare(what, ask)
-        kind, number, attempt = _head(request)
+        kind, number, attempt = head(request)
         session = Session(self.settings[kind], number, attempt, b"")
         places = self._places(what.hosts)
         survivors, sums = server.collect(session, places, what.clients, ask, request)
-        values = dequantise(sums, session.settings.blocks)
-        return tuple(survivors), torch.from_numpy(self._mean(kind, values, len(survivors)))
+        sums_of = dequantise(sums, session.settings.blocks)
+        row = self._mean(kind, sums_of, len(survivors))
+        return tuple(survivors), torch.from_numpy(row)
 
     def _mean(self, kind: str, sums: Floats, count: int) -> Floats:
         """Return what ``total`` does, of the sums of so many rows."""
-        mean = sums / count
-        if kind == "train" and self.config.strategy.weighting == "examples":
-            if sums[-1] < count / 2:
-                raise Refused(f"{count} clients say that they have {sums[-1]:g} samples in all")
-            mean = np.append(sums[:-2] / sums[-1], mean[-2])
-        return mean
+        return mean(self.config, kind, sums, count)
 
     def bytes_up(self) -> int:
         """Return the bytes of a client's message in a round of training."""
@@ -226,21 +167,11 @@ class SecureSum(HiddenSum):
         self.attempt, self.publics = int(state["attempt"]) + 1, {}
 
     def _places(self, hosts: int) -> dict[int, range]:
-        clients = self.config.federation.num_clients
-        return {host: range(host, clients, hosts) for host in range(hosts)}
+        return meeting.places(self.config.federation.num_clients, hosts)
 
     @property
     def _run(self) -> str:
         return self.settings["train"].run
-
-
-def _head(wire: Wire) -> tuple[str, int, int]:
-    """Return kind, round and attempt of a message."""
-    numbers = [wire.get(name) for name in ("kind", "round", "attempt")]
-    kind, number, attempt = (n if isinstance(n, int) else -1 for n in numbers)
-    if not 0 <= kind < len(KINDS):
-        raise Refused(f"a sum of kind {kind}: expected one of {KINDS}")
-    return KINDS[kind], number, attempt
 
 
 def _fingerprint(kind: str, shared: Parameters, publics: Mapping[int, bytes]) -> bytes:

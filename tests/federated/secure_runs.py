@@ -6,6 +6,8 @@ from small_federation import SMALL, SpyGrid, federate
 
 from qmoe_fed.config import Config
 from qmoe_fed.federated.federation import Federation
+from strategies.secure_sum import checks
+from strategies.secure_sum.rows import integers
 
 CLIENTS = 12
 SECURE = {"mechanisms": "secure-sum", "num_clients": CLIENTS, "clip_norm": 0.5}
@@ -48,7 +50,9 @@ def rows_of_a_round(folder, **changes):
     state = federation.init()
     _, cohort = federation.host.train(state.kept, state.shared, range(CLIENTS), 1)
     table = federation.host.score(state.kept, state.shared, range(CLIENTS))
-    (mechanism,) = federation.rules.mechanisms
-    kinds = {"train": cohort, "score": table}
-    integers = [mechanism._integers(kind, 1, rows, {}) for kind, rows in kinds.items()]
-    return cohort, table, [row for kind in integers for row in kind.values()]
+    of_kind, config = checks.rows(federation.config), federation.config
+    sent = [
+        integers(config, kind, 1, rows, of_kind[kind])
+        for kind, rows in (("train", cohort), ("score", table))
+    ]
+    return cohort, table, [row for kind in sent for row in kind.values()]

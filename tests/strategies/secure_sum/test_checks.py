@@ -55,6 +55,38 @@ def test_it_is_refused_with_a_reason(changes, message):
         make_rules(Config.from_flat({**BASE, **changes}))
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"aggregator": "median"}, "'encrypted-sum' with aggregator = 'median': only a mean is"),
+        ({"aggregator": "krum"}, "with aggregator = 'krum'"),
+        ({"max-update-norm": 2.0}, "max-update-norm = 2.0: the server sees no norms"),
+        ({"sampling": "poisson"}, "sampling = 'poisson': how few may survive"),
+        ({"clip-norm": 500.0}, "clip-norm = 500.0: a mean longer than 100"),
+        ({"malicious-server": True}, "malicious-server = True: who has the key opens what"),
+        ({"key-client": 50}, "key-client = 50: clients are 0 to 49"),
+        ({"key-client": -2}, "key-client = -2: must be at least -1"),
+        ({"he-scheme": "rsa"}, "unknown he-scheme 'rsa'"),
+        ({"mechanisms": "encrypted-sum,secure-sum"}, "another mechanism that works on the server"),
+        ({"mechanisms": f"encrypted-sum,{__name__}:Shrinking"}, "'encrypted-sum' must be the last"),
+        ({"fraction-train": 0.1}, "of 5 clients in a round as few as 4 may be left, and 5 of"),
+        ({"weighting": "examples", "fixed-point-bits": 40}, "take fewer bits"),
+        ({"num-clients": 30_000}, "the noise of 30000 ciphertexts may not fit"),
+    ],
+)
+def test_under_an_encrypted_sum_too(changes, message):
+    with pytest.raises(UserError, match=message):
+        make_rules(Config.from_flat({**BASE, "mechanisms": "encrypted-sum", **changes}))
+
+
+def test_nothing_that_is_shared_leaves_in_clear():
+    config = Config.from_flat({**BASE, "mechanisms": "encrypted-sum"})
+    (mechanism,) = make_rules(config).mechanisms
+    more = Config.from_flat({**config.to_flat(), "expert-fit": "gradient", "share": "all"})
+    with pytest.raises(UserError, match=r"\d+ parameters are shared .*, but 9 would be encrypted"):
+        mechanism.check(more, [mechanism])
+
+
 @pytest.mark.parametrize("kind", ["flwr.serverapp.strategy:FedAvg", f"{__name__}:Own"])
 def test_strategies_that_see_updates_are_refused(kind):
     config = Config.from_flat({**BASE, "strategy": kind})
@@ -80,6 +112,8 @@ def __getattr__(name):
         {"num-clients": 100_000, "malicious-server": True, "fixed-point-bits": 20},
         {"quorum": 0.0},
         {"quorum": 1.0},
+        {"mechanisms": f"{__name__}:Shrinking,encrypted-sum", "key-client": -1},
+        {"mechanisms": "encrypted-sum", "num-clients": 20_000},
     ],
 )
 def test_what_can_hold_is_built(changes):

@@ -23,6 +23,7 @@ SMALL = {
     "expert-fit": "gradient",
     "mechanisms": "secure-sum",
 }
+ENCRYPTED = {"mechanisms": "encrypted-sum"}
 DEPTHS = {"layers": "1..3", "qubits": 2}
 IMAGES = {"dataset": "digits", "weighting": "examples", "qubits": 4, "max-weight": 100.0}
 
@@ -59,6 +60,13 @@ def moved(federation, before, after):
         IMAGES,
         DEPTHS,
         {"share": "none"},
+        ENCRYPTED,
+        {**ENCRYPTED, "he_scheme": "ckks", "key_client": 11},
+        {**ENCRYPTED, "share": "all", "num_clients": 25, "key_client": -1},
+        {**ENCRYPTED, "share": "prior", "expert_fit": "solve"},
+        {**ENCRYPTED, **IMAGES},
+        {**ENCRYPTED, **DEPTHS},
+        {**ENCRYPTED, "share": "none", "fraction_train": 0.75},
     ],
 )
 def test_a_round_is_the_clipped_mean_to_the_rounding(changes):
@@ -78,8 +86,9 @@ def test_a_round_is_the_clipped_mean_to_the_rounding(changes):
     assert state.counted == 2
 
 
-def test_rounds_are_replayed_bit_by_bit_and_messages_are_not():
-    federation = of()
+@pytest.mark.parametrize("changes", [{}, ENCRYPTED])
+def test_rounds_are_replayed_bit_by_bit_and_messages_are_not(changes):
+    federation = of(**changes)
     first, _ = federation.round(federation.init())
     again, _ = federation.round(first)
     more, _ = federation.round(first)
@@ -90,8 +99,9 @@ def test_rounds_are_replayed_bit_by_bit_and_messages_are_not():
     assert anew.vault["agreement"] != first.vault["agreement"]
 
 
-def test_a_client_whose_training_diverged_is_left_out_where_it_is(monkeypatch):
-    federation = of()
+@pytest.mark.parametrize("changes", [{}, ENCRYPTED])
+def test_a_client_whose_training_diverged_is_left_out_where_it_is(monkeypatch, changes):
+    federation = of(**changes)
     state = federation.init()
     mean, loss = clipped_mean(federation, state, range(1, 12))
     host, train = type(federation.host), type(federation.host).train
@@ -110,8 +120,15 @@ def test_a_client_whose_training_diverged_is_left_out_where_it_is(monkeypatch):
     assert report.metrics["train-loss"] == pytest.approx(float(loss), abs=2**-24)
 
 
-def test_too_few_survivors_open_nothing_and_the_run_goes_on(monkeypatch):
-    federation = of()
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({}, "0 members sent sums, 10 are needed"),
+        (ENCRYPTED, "nobody opens the sum; host 0: no answer"),
+    ],
+)
+def test_too_few_survivors_open_nothing_and_the_run_goes_on(monkeypatch, changes, reason):
+    federation = of(**changes)
     state, real = federation.init(), module.OneHost.__call__
 
     def deaf(self, phase, messages):
@@ -120,6 +137,6 @@ def test_too_few_survivors_open_nothing_and_the_run_goes_on(monkeypatch):
     monkeypatch.setattr(module.OneHost, "__call__", deaf)
     state, report = federation.round(state)
     assert not report.counted
-    assert "0 members sent sums, 10 are needed" in report.rejections[0].reason
+    assert reason in report.rejections[0].reason
     monkeypatch.undo()
     assert federation.round(state)[1].counted
