@@ -14,7 +14,7 @@ from qmoe_fed.experiments.cells import Cell
 from qmoe_fed.experiments.command import Report, Scope, Study, main
 from qmoe_fed.experiments.datasets import MOONS, Source
 from qmoe_fed.experiments.engine import Runner
-from qmoe_fed.experiments.measures.mitigation import Method, mitigations
+from qmoe_fed.experiments.measures.mitigation import Exposure, Method, mitigations
 from qmoe_fed.experiments.measures.noise import Noisy, noisy_fits
 from qmoe_fed.experiments.protocol import Protocol
 from qmoe_fed.experiments.views.tables import make_tables
@@ -33,24 +33,25 @@ class Settings(Tree):
 
 
 def cells(settings: Settings) -> Iterator[Cell]:
-    """Yield a cell for each model, kind of noise and strength, and what training under it gives."""
+    """Yield for each model what mitigation gives, and what training under the noise gives."""
     scope, protocol = settings.scope, settings.protocol
     source = Source(MOONS, scope.seeds, scope.first_seed, protocol.seed)
     levels, shots = GRID["strengths"], GRID["shots"]
     if scope.quick:
         levels, shots = levels[1:3], shots[:2]
+    exposures = [
+        Exposure(
+            {**noise["settings"], **dict.fromkeys(noise["at"], p)},
+            {"noise": name, "strength": p},
+            {method: METHODS[method] for method in noise["methods"]},
+        )
+        for name, noise in GRID["noise"].items()
+        for p in levels
+    ]
     for model, own in GRID["models"].items():
         given = {"model": own, "rate": GRID["rate"], "source": source, "protocol": protocol}
-        for name, noise in GRID["noise"].items():
-            methods = [(method, METHODS[method]) for method in noise["methods"]]
-            for p in levels:
-                settled = {**noise["settings"], **dict.fromkeys(noise["at"], p)}
-                about = {"model": model, "noise": name, "strength": p}
-                yield Cell(
-                    mitigations,
-                    about,
-                    {**given, "noise": settled, "methods": methods, "shots": shots},
-                )
+        tests = {"exposures": exposures, "shots": shots}
+        yield Cell(mitigations, {"model": model}, {**given, **tests})
         under = Noisy("depolarizing", "gate", tuple(levels), tuple(shots[1:]))
         about = {"model": model, "noise": "gates", "method": "none, trained under it"}
         yield Cell(noisy_fits, about, {**given, "trained": under, "tests": [under]})

@@ -5,7 +5,7 @@ import pytest
 from mitigation_study import GRID, METHODS, Scope, Settings, cells
 
 from qmoe_fed.experiments.datasets import MOONS, Source
-from qmoe_fed.experiments.measures.mitigation import mitigations
+from qmoe_fed.experiments.measures.mitigation import Exposure, mitigations
 from qmoe_fed.experiments.protocol import Protocol
 from qmoe_fed.experiments.views.tables import make_tables, only
 
@@ -15,9 +15,10 @@ def rows():
     noise = {"noise-channel": "depolarizing", "noise-strength": 0.03, "readout-error": 0.05}
     names = ["none", "linear", "exponential, readout inverted"]
     given = {"model": GRID["models"]["quantum"], "rate": 0.1, "source": Source(MOONS, 2)}
-    given |= {"protocol": Protocol(max_epochs=1), "noise": noise, "shots": [0, 600]}
-    found = mitigations(**given, methods=[(name, METHODS[name]) for name in names]).rows
-    return pd.DataFrame(found)
+    about = {"noise": "gates", "strength": 0.03}
+    exposure = Exposure(noise, about, {name: METHODS[name] for name in names})
+    given |= {"protocol": Protocol(max_epochs=1), "exposures": [exposure], "shots": [0, 600]}
+    return pd.DataFrame(mitigations(**given).rows)
 
 
 def test_every_cell_is_there_once():
@@ -48,6 +49,6 @@ def test_shots_are_shared_out_and_circuits_are_counted(rows):
 
 
 def test_tables_are_made(rows):
-    rows = rows.assign(model="quantum", noise="gates", strength=0.03)
+    rows = rows.assign(model="quantum")
     tables = make_tables(GRID["tables"], rows)
     assert [len(table.rows) for table in tables] == [3, 2, 4, 3]

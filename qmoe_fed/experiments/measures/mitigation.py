@@ -1,9 +1,9 @@
 """What error mitigation gives back of a model's accuracy under noise, exact and from shots."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
-import torch
 from torch import Tensor
 
 from qmoe_fed.circuits import Circuit, Engine, Gate, statevector
@@ -43,13 +43,21 @@ class Method:
         return extrapolated(inner, self.extrapolation, self.scales, self.folding)
 
 
+@dataclass(frozen=True)
+class Exposure:
+    """Noise, and what is done about it: settings that add it, what its rows say, and methods."""
+
+    noise: Model
+    about: Row
+    methods: Mapping[str, Method]
+
+
 def mitigations(
     model: Model,
     rate: float,
     source: Source,
     protocol: Protocol,
-    noise: Model,
-    methods: Sequence[tuple[str, Method]],
+    exposures: Sequence[Exposure],
     shots: Sequence[int],
 ) -> Measured:
     """Fit a model without noise and test it under it, with and without mitigation.
@@ -59,38 +67,36 @@ def mitigations(
         rate: Learning rate.
         source: The data.
         protocol: How it is fitted.
-        noise: Settings that add the noise.
-        methods: Ways to mitigate, by name.
+        exposures: What it is tested under, and how that is mitigated.
         shots: Numbers of runs of circuits for every sample, shared out among the circuits of a
             method; 0: exact probabilities.
 
     Returns:
-        A row per method, number of shots and seed: ``accuracy`` on the test samples, ``error``, the
-        mean distance of the routing weights from those without noise, in [0, 1], the number of
-        ``circuits``, and ``gates``, how many a shot takes on average.
+        A row per exposure, method, number of shots and seed: ``accuracy`` on the test samples,
+        ``error``, the mean distance of the routing weights from those without noise, in [0, 1],
+        the number of ``circuits``, and ``gates``, how many a shot takes on average.
     """
     data = load(source)
     fitted = fit_all(model, source, [rate], protocol)[1].parameters
-    module = build({**model, **noise}, data.features, data.classes)
-    clean, router, test = build(model, data.features, data.classes).router, module.router, data.test
-    assert isinstance(router, QuantumRouter)
-    assert isinstance(clean, QuantumRouter)
+    module, test = build(model, data.features, data.classes), data.test
     experts = {n.removeprefix("experts."): v for n, v in fitted.items() if n.startswith("experts.")}
     outputs = apply(module.experts, experts, test.x).double()  # (S, M, N, C)
     x, theta = test.x.double(), fitted["router.theta"].double()
-    ideal = fold(statevector.run(clean.circuit, x, theta), router.num_experts)
-    rows: list[Row] = []
-    for name, method in methods:
-        circuits = max(1, len(method.scales))
-        for number in shots:
-            executed: list[int] = []
-            engine = method.around(
-                _measured(number // circuits, protocol.seed, source.streams, executed)
-            )
-            with torch.no_grad():
-                weights = fold(engine(router.circuit, x, theta, None), router.num_experts)
+
+    def weights_of(settings: Model, engine: Engine) -> Tensor:
+        router = build(settings, data.features, data.classes).router
+        assert isinstance(router, QuantumRouter)
+        return fold(engine(router.circuit, x, theta, None), router.num_experts)
+
+    ideal, rows = weights_of(model, statevector.run), list[Row]()
+    for exposure in exposures:
+        for (name, method), number in product(exposure.methods.items(), shots):
+            circuits, executed = max(1, len(method.scales)), list[int]()
+            single = _measured(number // circuits, protocol.seed, source.streams, executed)
+            weights = weights_of({**model, **exposure.noise}, method.around(single))
             right = (weights.unsqueeze(-2) @ outputs).squeeze(-2).argmax(-1) == test.y
             columns = {
+                **exposure.about,
                 "method": name,
                 "shots": number,
                 "seed": source.streams,
