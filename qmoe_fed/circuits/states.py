@@ -16,12 +16,9 @@ BINS = 75  # of fidelities (Sim et al.)
 
 
 def states(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
-    """Return the state before all measurement, up to a phase: ``(..., B or 1, 2^n)``.
+    """Return the state up to a phase, ``(..., B or 1, 2^n)``; B if x is in it.
 
-    Arguments as ``statevector.run``; B if x is in it.
-
-    Raises:
-        UserError: The circuit has channels, or inputs do not fit.
+    Arguments as of ``statevector.run``; UserError if they do not fit or there are channels.
     """
     if circuit.noisy:
         raise UserError("a circuit with channels has no state vector: expected one without noise")
@@ -40,17 +37,15 @@ def fidelities(first: Tensor, second: Tensor) -> Tensor:
 
 
 def expressibility(found: Tensor, dimension: int, real: bool = False) -> float:
-    """Return how far states are from uniformly random ones: 0 is not at all, up to sampling.
+    """Return the divergence, in nats, of fidelities of pairs from those of random states.
 
-    The Kullback–Leibler divergence, in nats, of the histogram of fidelities of pairs from what
-    Haar-random states have (Sim, Johnson & Aspuru-Guzik, "Expressibility and entangling capability
-    of parameterized quantum circuits", 2019). S pairs of Haar-random states give about 37/S.
+    0 is as expressive as can be, up to about 37/S for S pairs (Sim, Johnson & Aspuru-Guzik,
+    "Expressibility and entangling capability of parameterized quantum circuits", 2019).
 
     Args:
-        found: Fidelities of pairs of states, ``(S,)``.
+        found: Fidelities, ``(S,)``.
         dimension: Of the states, 2^n.
-        real: Whether they are compared with random states of real amplitudes, which a circuit of RY
-            and CZ cannot leave.
+        real: Compare with random real states, which circuits of RY and CZ cannot leave.
     """
     edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64)
     a, b = (0.5, (dimension - 1) / 2) if real else (1.0, dimension - 1.0)
@@ -61,13 +56,9 @@ def expressibility(found: Tensor, dimension: int, real: bool = False) -> float:
 
 
 def entanglement(psi: Tensor) -> Tensor:
-    """Return Meyer and Wallach's Q = 2(1 - mean purity of a qubit), in [0, 1], of states.
+    """Return Meyer and Wallach's Q = 2(1 - mean purity of a qubit) of states ``(..., 2^n)``.
 
-    0 for products, 1 for Bell and GHZ states ("Global entanglement in multiparticle systems",
-    2002; in the form of Brennen, 2003).
-
-    Args:
-        psi: Normalised, ``(..., 2^n)``.
+    0 for products, 1 for Bell and GHZ states (2002; in the form of Brennen, 2003).
     """
     qubits = psi.shape[-1].bit_length() - 1
     purity = torch.zeros_like(psi[..., 0].abs())

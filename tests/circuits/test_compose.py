@@ -39,7 +39,7 @@ def test_every_gate_is_undone(circuit):
     "operation", [channel("bit-flip", 0, 0.1), amplitude_embedding(1.0, wires=(0,))]
 )
 def test_what_nothing_undoes_is_refused(operation):
-    with pytest.raises(UserError, match="cannot be undone"):
+    with pytest.raises(UserError, match="with an inverse"):
         inverse(operation)
 
 
@@ -72,7 +72,12 @@ def test_amplified_circuits_are_pennylanes():
 
 @pytest.mark.parametrize(
     ("rounds", "marked", "words"),
-    [(-1, (0,), "-1 rounds"), (1, (), "marked"), (1, (4,), "marked"), (1, (-1,), "marked")],
+    [
+        (-1, (0,), "expected 0 rounds"),
+        (1, (), "some of the 4"),
+        (1, (4,), "some of the 4"),
+        (1, (-1,), "some of the 4"),
+    ],
 )
 def test_amplification_that_cannot_be_is_refused(rounds, marked, words):
     with pytest.raises(UserError, match=words):

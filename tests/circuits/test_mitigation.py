@@ -25,12 +25,10 @@ def angles(count, seed=0):
     return torch.rand(count, generator=torch.Generator().manual_seed(seed)).double() * 6 - 3
 
 
-@given(
-    lists(unitaries=True), st.sampled_from([1, 1.7, 3, 4.4]), st.sampled_from(["global", "gate"])
-)
+@given(lists(unitaries=True), st.sampled_from([1, 1.7, 3, 4.4]))
 @examples(12)
-def test_a_folded_circuit_does_the_same(circuit, scale, folding):
-    folded, theta = fold(circuit, scale, folding), angles(circuit.parameters)
+def test_a_folded_circuit_does_the_same(circuit, scale):
+    folded, theta = fold(circuit, scale), angles(circuit.parameters)
     count = len(circuit.operations)
     assert len(folded.operations) == pytest.approx(count * scale, abs=1)
     expected = statevector.run(circuit, X, theta)
@@ -54,13 +52,12 @@ def test_folding_is_pennylanes(scale):
 def test_noise_comes_with_every_gate_and_readout_errors_once():
     circuit = with_noise(ansatz(2, 1, measured=1), "depolarizing", 0.1, "gate")
     circuit = with_noise(circuit, "bit-flip", Slot(0), "readout")
-    for folding in ("global", "gate"):
-        names = [o.name for o in fold(circuit, 3, folding).operations]
-        before = [o.name for o in circuit.operations]
-        assert names.count("bit-flip") == 1
-        assert names[-1] == "bit-flip"
-        assert names.count("depolarizing") == 3 * before.count("depolarizing")
-        assert names.count("CZ") == 3
+    names = [o.name for o in fold(circuit, 3).operations]
+    before = [o.name for o in circuit.operations]
+    assert names.count("bit-flip") == 1
+    assert names[-1] == "bit-flip"
+    assert names.count("depolarizing") == 3 * before.count("depolarizing")
+    assert names.count("CZ") == 3
 
 
 def test_a_shrinking_by_powers_is_undone_exactly():
@@ -100,7 +97,7 @@ def test_any_engine_comes_closer_to_no_noise(name, method):
     noisy, theta = with_noise(bare, "depolarizing", 0.01, "gate"), angles(bare.parameters)
     ideal, run = statevector.run(bare, X, theta), engine(name)
     off = (run(noisy, X, theta, None) - ideal).abs().max()
-    mitigated = extrapolated(run, method, folding="gate")(noisy, X, theta, None)
+    mitigated = extrapolated(run, method)(noisy, X, theta, None)
     assert (mitigated - ideal).abs().max() < 0.6 * off
     torch.testing.assert_close(mitigated.sum(-1), torch.ones(2).double())
 
@@ -126,8 +123,6 @@ def test_the_nearest_probabilities():
 
 def test_bad_requests_are_refused():
     circuit = ansatz(1, 1)
-    with pytest.raises(UserError, match="folding"):
-        fold(circuit, 3, "locl")
     with pytest.raises(UserError, match="at least 1"):
         fold(circuit, 0.5)
     with pytest.raises(UserError, match="extrapolation"):

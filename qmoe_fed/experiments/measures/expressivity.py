@@ -1,16 +1,12 @@
-"""What routers could express, before any training: four measures at random parameters.
+"""What routers could express, before any training, at random parameters.
 
-- The Fisher information of P(expert | x) and the effective dimension (Abbas et al., "The power of
-  quantum neural networks", 2021).
-- Expressibility and entangling capability of a circuit's states (Sim et al., 2019).
-- How well the kernel of a router's features is aligned with the labels (Cristianini et al., "On
-  kernel-target alignment", 2001; centred: Cortes et al., 2012).
-- Which frequencies of x are in the weights (Schuld, Sweke & Meyer, "Effect of data encoding on the
-  expressive power of variational quantum machine learning models", 2021).
+Fisher information and effective dimension (Abbas et al., "The power of quantum neural networks",
+2021); the alignment of a kernel with labels (Cristianini et al., 2001; centred: Cortes et al.,
+2012); frequencies (Schuld, Sweke & Meyer, "Effect of data encoding on the expressive power of
+variational quantum machine learning models", 2021); states as in ``circuits.states``.
 """
 
 import math
-from functools import partial
 
 import numpy as np
 import torch
@@ -22,28 +18,18 @@ from qmoe_fed.circuits.states import entanglement, expressibility, fidelities, s
 from qmoe_fed.experiments.cells import Measured, Row
 from qmoe_fed.experiments.datasets import Source, load
 from qmoe_fed.experiments.models import Model, build
-from qmoe_fed.models import (
-    LinearRouter,
-    MlpRouter,
-    Parameters,
-    QuantumRouter,
-    TrigRouter,
-    initial_parameters,
-)
+from qmoe_fed.models import MlpRouter, Parameters, QuantumRouter, TrigRouter, initial_parameters
 from qmoe_fed.models.routers import trigonometric_features
 
 OWN, WIDE = "own", "[-π, π]"
-GRID = 32  # points per feature that spectra are taken from; even, so no frequency above 15
+GRID = 32  # points per feature that spectra are taken from
 _SMALL, _ROUNDING = 1e-12, 1e-24  # of probabilities, of their information
 
 
 def fisher(router: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
-    """Return the Fisher information of P(expert | x), mean over x: ``(T, P, P)``.
+    """Return the Fisher information of P(expert | x), mean over x ``(M, d)``: ``(T, P, P)``.
 
-    Args:
-        router: A module that maps x to probabilities ``(M, N)``.
-        parameters: Of T replicas, ``(T, *shape)`` each.
-        x: Samples, ``(M, d)``.
+    ``parameters`` are those of T replicas of a module that maps x to probabilities ``(M, N)``.
     """
 
     def probabilities(own: Parameters, sample: Tensor) -> tuple[Tensor, Tensor]:
@@ -61,16 +47,8 @@ def fisher(router: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
 def effective_dimension(information: Tensor, samples: int, gamma: float = 1.0) -> float:
     """Return the effective dimension for n samples, in [0, P] for n large enough.
 
-    With κ = γn / 2π ln n and F̂ = P·F / mean trace it is 2 ln mean_θ √det(1 + κF̂) / ln κ; 0 if
-    nothing depends on the parameters.
-
-    Args:
-        information: Fisher information at T random parameters, ``(T, P, P)``.
-        samples: n.
-        gamma: γ, in (0, 1].
-
-    Raises:
-        ValueError: κ is not above 1.
+    With κ = γn / 2π ln n, which must be above 1, and F̂ = P·F / mean trace, F the Fisher information
+    at T random parameters, ``(T, P, P)``, it is 2 ln mean √det(1 + κF̂) / ln κ.
     """
     kappa = gamma * samples / (2 * math.pi * math.log(samples))
     if kappa <= 1:
@@ -82,45 +60,38 @@ def effective_dimension(information: Tensor, samples: int, gamma: float = 1.0) -
     return float(2 * (halves.logsumexp(0) - math.log(draws)) / math.log(kappa))
 
 
-def alignment(kernel: Tensor, y: Tensor) -> Tensor:
-    """Return the alignment of kernels ``(..., M, M)`` with labels ±1 ``(M,)``, in [-1, 1]."""
-    target = torch.outer(y, y).to(kernel)
-    norms = torch.linalg.matrix_norm(kernel) * torch.linalg.matrix_norm(target)
-    return (kernel * target).sum((-1, -2)) / norms
+def alignment(kernel: Tensor, y: Tensor, centred: bool = False) -> Tensor:
+    """Return the alignment of kernels ``(..., M, M)`` with labels ±1, ``(M,)``, in [-1, 1].
 
-
-def centred(kernel: Tensor) -> Tensor:
-    """Return kernels of features less their mean, ``(..., M, M)``."""
-    kernel = kernel - kernel.mean(-1, keepdim=True)
-    return kernel - kernel.mean(-2, keepdim=True)
+    Centred: of features less their mean over the samples.
+    """
+    if centred:
+        kernel = kernel - kernel.mean(-1, keepdim=True)
+        kernel = kernel - kernel.mean(-2, keepdim=True)
+    norms = torch.linalg.matrix_norm(kernel) * len(y)
+    return torch.einsum("...ij,i,j->...", kernel, y, y) / norms
 
 
 def kernel(router: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
-    """Return inner products of a router's features of x, ``(T or 1, M, M)``.
+    """Return inner products of a router's features of x ``(M, d)``: ``(T, M, M)`` or ``(M, M)``.
 
-    Of a circuit |⟨ψ(x)|ψ(x')⟩|²; of the others what their last linear map sees, with its 1.
+    Of a circuit |⟨ψ(x)|ψ(x')⟩|²; of others of what their last linear map sees, with its bias.
     """
     if isinstance(router, QuantumRouter):
         psi = states(router.circuit, x, parameters["theta"])
         return (psi @ psi.mH).abs() ** 2
-    features = x
-    if isinstance(router, MlpRouter):
-        hidden = x @ parameters["hidden.weight"].mT + parameters["hidden.bias"].unsqueeze(-2)
-        features = hidden.relu()
-    elif isinstance(router, TrigRouter):
+    if isinstance(router, TrigRouter):
         features = trigonometric_features(x)
-    elif not isinstance(router, LinearRouter):
-        raise ValueError(f"no features are known of a {type(router).__name__}")
-    bias = 0 if isinstance(router, TrigRouter) else 1  # trigonometric features have a 1
-    found = features @ features.mT + bias
-    return found if found.dim() == 3 else found.unsqueeze(0)
+        return features @ features.mT
+    if isinstance(router, MlpRouter):
+        x = (x @ parameters["hidden.weight"].mT + parameters["hidden.bias"].unsqueeze(-2)).relu()
+    return x @ x.mT + 1
 
 
 def spectrum(router: nn.Module, parameters: Parameters, features: int) -> Tensor:
     """Return the mean power of P(expert 0 | x) by frequency 0, 1 …, ``(GRID / 2 + 1,)``.
 
-    The highest frequency of any feature counts; x goes once around [0, 2π) in each. What is not
-    periodic jumps there.
+    x goes once around [0, 2π) in each feature; the highest frequency of any counts.
     """
     axis = torch.arange(GRID, dtype=torch.float64) * 2 * math.pi / GRID
     x = torch.cartesian_prod(*[axis] * features).view(-1, features)
@@ -143,45 +114,46 @@ def expressivity(
         start: ``OWN``: parameters are drawn as for training; ``WIDE``: all uniformly in [-π, π].
         source: The data.
         draws: Number T of random parameters.
-        pairs: Of states, for expressibility, each at the same uniform x in [0, π].
-        sizes: Numbers n that effective dimensions are for.
+        pairs: Of states, for expressibility, both of the same uniform x in [0, π].
+        sizes: Numbers n of samples that effective dimensions are for.
 
     Returns:
         A row per seed: ``parameters`` P; ``dimension_<n>`` and ``normalised_<n>``, it over P;
-        ``rank`` of the Fisher information and ``directions``, its participation ratio
-        (Σλ)²/Σλ², means over θ; ``alignment``, ``centred``; ``power_1`` …: shares of the power of
-        P(expert 0 | x) without its mean by frequency, ``highest`` with a share above 1e-9; of
-        circuits ``expressibility``, ``expressibility_real`` and ``entanglement``.
+        ``rank`` of the Fisher information and ``directions``, (Σλ)²/Σλ² of its eigenvalues;
+        ``alignment``, ``centred``; ``power_1`` …, shares by frequency of the power of P(expert 0 |
+        x) but for its mean, ``highest`` with a share above 1e-9; of circuits ``expressibility``,
+        ``expressibility_real`` (among real states) and ``entanglement``.
     """
     data, rows = load(source), list[Row]()
-    make = partial(_router, model, data.features, data.classes)
+
+    def make() -> nn.Module:
+        return build(model, data.features, data.classes).router
+
     router = make()
-    for seed, x, labels in zip(source.streams, data.train.x, data.train.y, strict=True):
-        ids, angles = range(seed * draws, (seed + 1) * draws), x.double()
+    for seed, x, labels in zip(source.streams, data.train.x.double(), data.train.y, strict=True):
+        ids = range(seed * draws, (seed + 1) * draws)
         parameters = initial_parameters(make, source.seed, ids)
         if start == WIDE:
             for name, own in parameters.items():
                 unit = rng.uniform(source.seed, f"expressivity/{name}", ids, tuple(own.shape[1:]))
                 parameters[name] = torch.from_numpy(math.pi * (2 * unit - 1))
         parameters = {name: own.double() for name, own in parameters.items()}
-        information = fisher(router, parameters, angles)
-        values = torch.linalg.eigvalsh(information).clamp(min=0)
-        total, greatest = values.sum(-1), values.amax(-1, keepdim=True)
-        y = 1 - 2 * (labels != 0).double()
-        kernels = kernel(router, parameters, angles)
+        information = fisher(router, parameters, x)
+        values, count = torch.linalg.eigvalsh(information).clamp(min=0), information.shape[-1]
+        kernels, y = kernel(router, parameters, x), 1 - 2 * (labels != 0).double()
         power = spectrum(router, parameters, data.features)[1:]
-        share = power / power.sum()
-        row: Row = {"seed": seed, "parameters": information.shape[-1]}
-        for n in sizes:
-            row[f"dimension_{n}"] = found = effective_dimension(information, n)
-            row[f"normalised_{n}"] = found / information.shape[-1]
+        share = (power / power.sum()).tolist()
+        found = {n: effective_dimension(information, n) for n in sizes}
+        row: Row = {f"dimension_{n}": d for n, d in found.items()}
+        row |= {f"normalised_{n}": d / count for n, d in found.items()}
+        row |= {f"power_{k}": part for k, part in enumerate(share[:4], 1)}
+        ranks = (values > 1e-9 * values.amax(-1, keepdim=True)).sum(-1).double()
         row |= {
-            "rank": float((values > 1e-9 * greatest).sum(-1).double().mean()),
-            "directions": float((total**2 / (values**2).sum(-1)).mean()),
+            **{"seed": seed, "parameters": count, "rank": float(ranks.mean())},
+            "directions": float((values.sum(-1) ** 2 / (values**2).sum(-1)).mean()),
             "alignment": float(alignment(kernels, y).mean()),
-            "centred": float(alignment(centred(kernels), y).mean()),
-            "highest": int(torch.nonzero(share > 1e-9).max()) + 1,
-            **{f"power_{k + 1}": float(share[k]) for k in range(4)},
+            "centred": float(alignment(kernels, y, centred=True).mean()),
+            "highest": max(k for k, part in enumerate(share, 1) if part > 1e-9),
         }
         if isinstance(router, QuantumRouter):
             row |= _states(router, source.seed, seed, pairs, data.features)
@@ -189,18 +161,12 @@ def expressivity(
     return Measured(rows)
 
 
-def _router(model: Model, features: int, classes: int) -> nn.Module:
-    return build(model, features, classes).router
-
-
 def _states(router: QuantumRouter, seed: int, stream: int, pairs: int, features: int) -> Row:
-    """Return what is said of the states of a router's circuit."""
-    circuit, ids = router.circuit, np.arange(2 * pairs) + stream * 2 * pairs
+    ids = np.arange(2 * pairs) + stream * 2 * pairs
     x = torch.from_numpy(math.pi * rng.uniform(seed, "states/x", ids[:pairs], (1, features)))
-    bound = router.init_bounds["theta"]
-    unit = rng.uniform(seed, "states/theta", ids, (circuit.parameters,))
-    theta = torch.from_numpy(bound * (2 * unit - 1))
-    psi = states(circuit, x.repeat(2, 1, 1), theta).squeeze(-2)
+    unit = rng.uniform(seed, "states/theta", ids, (router.circuit.parameters,))
+    theta = torch.from_numpy(router.init_bounds["theta"] * (2 * unit - 1))
+    psi = states(router.circuit, x.repeat(2, 1, 1), theta).squeeze(-2)
     found, size = fidelities(psi[:pairs], psi[pairs:]), psi.shape[-1]
     return {
         "expressibility": expressibility(found, size),

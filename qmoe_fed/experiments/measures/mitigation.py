@@ -1,12 +1,13 @@
 """What error mitigation gives back of a model's accuracy under noise, exact and from shots."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from itertools import product
+from typing import Any
 
 from torch import Tensor
 
-from qmoe_fed.circuits import Circuit, Engine, Gate, statevector
+from qmoe_fed.circuits import Circuit, Engine, statevector
 from qmoe_fed.circuits.noise.mitigation import extrapolated, without_readout_errors
 from qmoe_fed.experiments.cells import Measured, Row, to_rows
 from qmoe_fed.experiments.datasets import Source, load
@@ -14,42 +15,9 @@ from qmoe_fed.experiments.measures.fits import fit_all
 from qmoe_fed.experiments.models import Model, build
 from qmoe_fed.experiments.protocol import Protocol
 from qmoe_fed.learning.replicas import apply
-from qmoe_fed.models import QuantumRouter
+from qmoe_fed.models import QuantumRouter, draw_keys
 from qmoe_fed.models.routers import fold
-from qmoe_fed.models.shots import draw_keys, sample
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to mitigate.
-
-    Attributes:
-        extrapolation: ``linear``, ``richardson``, ``exponential``; empty: none.
-        scales: Of the noise, one circuit each; empty: none.
-        folding: ``global`` or ``gate``.
-        readout: Whether readout errors are inverted.
-    """
-
-    extrapolation: str = ""
-    scales: tuple[float, ...] = ()
-    folding: str = "global"
-    readout: bool = False
-
-    def around(self, engine: Engine) -> Engine:
-        """Return an engine with it."""
-        inner = without_readout_errors(engine) if self.readout else engine
-        if not self.extrapolation:
-            return inner
-        return extrapolated(inner, self.extrapolation, self.scales, self.folding)
-
-
-@dataclass(frozen=True)
-class Exposure:
-    """Noise, and what is done about it: settings that add it, what its rows say, and methods."""
-
-    noise: Model
-    about: Row
-    methods: Mapping[str, Method]
+from qmoe_fed.models.shots import sample
 
 
 def mitigations(
@@ -57,7 +25,9 @@ def mitigations(
     rate: float,
     source: Source,
     protocol: Protocol,
-    exposures: Sequence[Exposure],
+    noise: Mapping[str, Mapping[str, Any]],
+    strengths: Sequence[float],
+    methods: Mapping[str, Mapping[str, Any]],
     shots: Sequence[int],
 ) -> Measured:
     """Fit a model without noise and test it under it, with and without mitigation.
@@ -67,54 +37,48 @@ def mitigations(
         rate: Learning rate.
         source: The data.
         protocol: How it is fitted.
-        exposures: What it is tested under, and how that is mitigated.
+        noise: Kinds of noise by name: ``settings`` that add it, the settings ``at`` which its
+            strength stands, and names of ``methods``.
+        strengths: Of the noise.
+        methods: By name, the arguments of ``extrapolated``, if any, and ``readout``, whether
+            readout errors are inverted first.
         shots: Numbers of runs of circuits for every sample, shared out among the circuits of a
             method; 0: exact probabilities.
 
     Returns:
-        A row per exposure, method, number of shots and seed: ``accuracy`` on the test samples,
-        ``error``, the mean distance of the routing weights from those without noise, in [0, 1],
-        the number of ``circuits``, and ``gates``, how many a shot takes on average.
+        A row per noise, strength, method, number of shots and seed: ``accuracy`` on the test
+        samples, ``error``, the mean distance of the weights from those without noise, in [0, 1],
+        and the number of ``circuits``.
     """
-    data = load(source)
-    fitted = fit_all(model, source, [rate], protocol)[1].parameters
-    module, test = build(model, data.features, data.classes), data.test
-    experts = {n.removeprefix("experts."): v for n, v in fitted.items() if n.startswith("experts.")}
-    outputs = apply(module.experts, experts, test.x).double()  # (S, M, N, C)
-    x, theta = test.x.double(), fitted["router.theta"].double()
+    data, streams = load(source), source.streams
+    module, fitted = fit_all(model, source, [rate], protocol)
+    own = {n.split(".", 1)[1]: v for n, v in fitted.parameters.items() if n.startswith("experts.")}
+    outputs = apply(module.experts, own, data.test.x).double()  # (S, M, N, C)
+    x, theta = data.test.x.double(), fitted.parameters["router.theta"].double()
 
     def weights_of(settings: Model, engine: Engine) -> Tensor:
         router = build(settings, data.features, data.classes).router
         assert isinstance(router, QuantumRouter)
         return fold(engine(router.circuit, x, theta, None), router.num_experts)
 
+    def measured(
+        number: int, circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None
+    ) -> Tensor:
+        key = draw_keys(protocol.seed, streams, step=len(circuit.operations))
+        return sample(statevector.run(circuit, x, theta, strengths), key, number)
+
     ideal, rows = weights_of(model, statevector.run), list[Row]()
-    for exposure in exposures:
-        for (name, method), number in product(exposure.methods.items(), shots):
-            circuits, executed = max(1, len(method.scales)), list[int]()
-            single = _measured(number // circuits, protocol.seed, source.streams, executed)
-            weights = weights_of({**model, **exposure.noise}, method.around(single))
-            right = (weights.unsqueeze(-2) @ outputs).squeeze(-2).argmax(-1) == test.y
-            columns = {
-                **exposure.about,
-                "method": name,
-                "shots": number,
-                "seed": source.streams,
-                "accuracy": right.double().mean(1).numpy(),
-                "error": (weights - ideal).abs().sum(-1).mean(1).numpy() / 2,
-                "circuits": circuits,
-                "gates": sum(executed) / circuits,
-            }
-            rows += to_rows(columns)
+    for name, p in product(noise, strengths):
+        added = {**model, **noise[name]["settings"], **dict.fromkeys(noise[name]["at"], p)}
+        for method, number in product(noise[name]["methods"], shots):
+            keywords = dict(methods[method])
+            inverted, circuits = keywords.pop("readout", False), len(keywords.get("scales", "1"))
+            engine: Engine = partial(measured, number // circuits)
+            engine = without_readout_errors(engine) if inverted else engine
+            weights = weights_of(added, extrapolated(engine, **keywords) if keywords else engine)
+            right = (weights.unsqueeze(-2) @ outputs).squeeze(-2).argmax(-1) == data.test.y
+            about = {"noise": name, "strength": p, "method": method, "shots": number}
+            about |= {"circuits": circuits, "seed": streams}
+            error = (weights - ideal).abs().sum(-1).mean(1).numpy() / 2
+            rows += to_rows({**about, "accuracy": right.double().mean(1).numpy(), "error": error})
     return Measured(rows)
-
-
-def _measured(shots: int, seed: int, streams: Sequence[int], executed: list[int]) -> Engine:
-    """Return an engine that measures ``shots`` times, or 0: exactly, and notes how many gates."""
-
-    def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None = None) -> Tensor:
-        executed.append(sum(isinstance(o, Gate) for o in circuit.operations))
-        p = statevector.run(circuit, x, theta, strengths)
-        return sample(p, draw_keys(seed, streams, step=len(circuit.operations)), shots)
-
-    return run
