@@ -19,7 +19,8 @@ GRID = read_toml(Path(__file__).with_name("expressivity.toml"))
 
 def cells(settings: Settings) -> Iterator[Cell]:
     """Yield a cell for each router, number of experts and range of parameters."""
-    given = {"source": settings.moons["source"]} | {k: GRID[k] for k in ("draws", "pairs", "sizes")}
+    keys = "samples", "draws", "pairs", "sizes"
+    given = {"source": settings.moons["source"]} | {key: GRID[key] for key in keys}
     for name, model in GRID["models"].items():
         for experts in GRID["experts"]:
             own = {**model, "num-experts": experts}

@@ -120,7 +120,7 @@ def test_alignment_is_pennylanes():
 def test_rows_of_the_study(name):
     start = OWN if name.startswith("RY") else WIDE
     model = {**STUDY["models"][name], "num-experts": 2}
-    first, second = expressivity(model, start, Source(MOONS, 2), 4, 50, (600,)).rows
+    first, second = expressivity(model, start, Source(MOONS, 2), 40, 4, 50, (600,)).rows
     assert (first["seed"], second["seed"]) == (0, 1)
     assert 0 < first["normalised_600"] < 1.3
     assert first["dimension_600"] == pytest.approx(first["normalised_600"] * first["parameters"])

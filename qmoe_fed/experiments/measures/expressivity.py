@@ -7,6 +7,7 @@ variational quantum machine learning models", 2021); states as in ``circuits.sta
 """
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -105,14 +106,21 @@ def spectrum(router: nn.Module, parameters: Parameters, features: int) -> Tensor
 
 
 def expressivity(
-    model: Model, start: str, source: Source, draws: int, pairs: int, sizes: tuple[int, ...]
+    model: Model,
+    start: str,
+    source: Source,
+    samples: int,
+    draws: int,
+    pairs: int,
+    sizes: Sequence[int],
 ) -> Measured:
-    """Measure a router at random parameters, with the training samples of each seed.
+    """Measure a router at random parameters, with training samples of each seed.
 
     Args:
         model: Settings of the model.
         start: ``OWN``: parameters are drawn as for training; ``WIDE``: all uniformly in [-π, π].
         source: The data.
+        samples: Number M of samples.
         draws: Number T of random parameters.
         pairs: Of states, for expressibility, both of the same uniform x in [0, π].
         sizes: Numbers n of samples that effective dimensions are for.
@@ -130,7 +138,8 @@ def expressivity(
         return build(model, data.features, data.classes).router
 
     router = make()
-    for seed, x, labels in zip(source.streams, data.train.x.double(), data.train.y, strict=True):
+    each = data.train.x[:, :samples].double(), data.train.y[:, :samples]
+    for seed, x, labels in zip(source.streams, *each, strict=True):
         ids = range(seed * draws, (seed + 1) * draws)
         parameters = initial_parameters(make, source.seed, ids)
         if start == WIDE:
