@@ -78,3 +78,13 @@ def test_one_state_is_not_expressible_at_all():
 def test_noise_has_no_state():
     with pytest.raises(UserError, match="no state vector"):
         psi(channel("bit-flip", 0, 0.1))
+
+
+def test_states_on_a_circle_have_a_known_expressibility():
+    # H, then RZ(θ): F = cos²(Δ/2), whose distribution is the arcsine law; Sim et al. print 0.22
+    turns = torch.arange(0.5, 200_000).double() * math.pi / 200_000
+    edges = torch.linspace(0, 1, BINS + 1, dtype=torch.float64)
+    share = (edges.sqrt().asin() * 2 / math.pi).diff()
+    expected = float((share * (share * BINS).log()).sum())
+    assert expressibility((turns / 2).cos() ** 2, 2) == pytest.approx(expected, abs=1e-4)
+    assert 0.19 < expected < math.log(4 / math.pi)  # the limit of many bins
