@@ -44,15 +44,15 @@ def amplify(circuit: Circuit, rounds: int, marked: Iterable[int] = (0,)) -> Circ
             f"{rounds} rounds of amplification of outcomes {outcomes}: expected 0 rounds or more, "
             f"and some of the {outputs} outcomes of a circuit that reads probabilities"
         )
-    flip = unitary(
-        np.diag(1.0 - 2 * np.isin(np.arange(outputs), outcomes)), *range(circuit.measured)
-    )
-    about_zero = unitary(
-        np.diag(2.0 * (np.arange(2**circuit.qubits) == 0) - 1), *range(circuit.qubits)
-    )
+
+    def turned(states: list[bool], wires: int) -> Gate:
+        return unitary(np.diag([-1.0 if state else 1.0 for state in states]), *range(wires))
+
+    flip = turned([i in outcomes for i in range(outputs)], circuit.measured)
+    about_zero = turned([i > 0 for i in range(2**circuit.qubits)], circuit.qubits)
     backwards = [inverse(o) for o in reversed(circuit.operations)]
-    once = (flip, *backwards, about_zero, *circuit.operations)
-    return replace(circuit, operations=circuit.operations + rounds * once)
+    again = (flip, *backwards, about_zero, *circuit.operations)
+    return replace(circuit, operations=circuit.operations + rounds * again)
 
 
 def superpose(choice: Circuit, circuits: Sequence[Circuit]) -> Circuit:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import torch
 from torch import Tensor, nn
@@ -194,9 +195,8 @@ def amplifications(
         ways |= {f"{k} rounds, put in": (k, 1.0) for k in (1, 2)}
         ways["temperature, chosen"] = 0, best[:, None, None]
     rows: list[Row] = []
-    for way, (k, temperature) in ways.items():
-        for number in uses:
-            right, sharp = (v.numpy() for v in scored(k, temperature, number, "test"))
-            columns = {"way": way, "uses": number, "seed": source.streams}
-            rows += to_rows({**columns, "accuracy": right, "sharpness": sharp})
+    for (way, (k, temperature)), number in product(ways.items(), uses):
+        right, sharp = (v.numpy() for v in scored(k, temperature, number, "test"))
+        about = {"way": way, "uses": number, "seed": source.streams}
+        rows += to_rows({**about, "accuracy": right, "sharpness": sharp})
     return Measured(rows)
