@@ -25,7 +25,12 @@ def cells(settings: Settings) -> Iterator[Cell]:
         for experts in GRID["experts"]:
             own = {**model, "num-experts": experts}
             for start in (OWN,) if model["router"] == "quantum" else (OWN, WIDE):
-                about = {"model": name, "experts": experts, "start": start}
+                about = {
+                    "model": name,
+                    "router": model["router"],
+                    "experts": experts,
+                    "start": start,
+                }
                 yield Cell(expressivity, about, {"model": own, "start": start, **given})
 
 

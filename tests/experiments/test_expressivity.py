@@ -128,6 +128,16 @@ def test_rows_of_the_study(name):
     assert ("entanglement" in first) == (model["router"] == "quantum")
 
 
+def test_no_angle_of_the_papers_circuit_is_without_effect_on_four_experts():
+    model = {**STUDY["models"]["RY-CZ, 3 layers"], "num-experts": 4}
+    (row,) = expressivity(model, OWN, Source(MOONS, 1), 40, 4, 50, (600,)).rows
+    assert row["rank"] == row["parameters"] == 6
+
+
+def test_features_that_are_all_alike_are_aligned_with_nothing():
+    assert float(alignment(torch.ones(3, 3), torch.ones(3), centred=True)) == 0
+
+
 def test_every_cell_is_there_once():
     grid = [*cells(Settings())]
     assert len({cell.key for cell in grid}) == len(grid)

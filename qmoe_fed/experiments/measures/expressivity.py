@@ -8,6 +8,7 @@ variational quantum machine learning models", 2021); states as in ``circuits.sta
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import torch
@@ -64,12 +65,12 @@ def effective_dimension(information: Tensor, samples: int, gamma: float = 1.0) -
 def alignment(kernel: Tensor, y: Tensor, centred: bool = False) -> Tensor:
     """Return the alignment of kernels ``(..., M, M)`` with labels ±1, ``(M,)``, in [-1, 1].
 
-    Centred: of features less their mean over the samples.
+    Centred: of features less their mean over the samples; 0 if they are all alike.
     """
     if centred:
         kernel = kernel - kernel.mean(-1, keepdim=True)
         kernel = kernel - kernel.mean(-2, keepdim=True)
-    norms = torch.linalg.matrix_norm(kernel) * len(y)
+    norms = torch.linalg.matrix_norm(kernel).clamp(min=_SMALL) * len(y)
     return torch.einsum("...ij,i,j->...", kernel, y, y) / norms
 
 
@@ -134,19 +135,18 @@ def expressivity(
     """
     data, rows = load(source), list[Row]()
 
-    def make() -> nn.Module:
-        return build(model, data.features, data.classes).router
-
-    router = make()
+    make = partial(build, model, data.features, data.classes)
+    router = make().router
+    names = {f"router.{name}": name for name, _ in router.named_parameters()}
     each = data.train.x[:, :samples].double(), data.train.y[:, :samples]
     for seed, x, labels in zip(source.streams, *each, strict=True):
         ids = range(seed * draws, (seed + 1) * draws)
-        parameters = initial_parameters(make, source.seed, ids)
+        drawn = initial_parameters(make, source.seed, ids, names)
         if start == WIDE:
-            for name, own in parameters.items():
+            for name, own in drawn.items():
                 unit = rng.uniform(source.seed, f"expressivity/{name}", ids, tuple(own.shape[1:]))
-                parameters[name] = torch.from_numpy(math.pi * (2 * unit - 1))
-        parameters = {name: own.double() for name, own in parameters.items()}
+                drawn[name] = torch.from_numpy(math.pi * (2 * unit - 1))
+        parameters = {names[name]: own.double() for name, own in drawn.items()}
         information = fisher(router, parameters, x)
         values, count = torch.linalg.eigvalsh(information).clamp(min=0), information.shape[-1]
         kernels, y = kernel(router, parameters, x), 1 - 2 * (labels != 0).double()
