@@ -157,7 +157,7 @@ def amplifications(
         protocol: How it is fitted.
         uses: Numbers of uses of the circuit, or its inverse, for a sample. A shot of k rounds takes
             2k + 1, so there are that many times fewer; 0: exact.
-        temperatures: That are tried on validation samples.
+        temperatures: That are tried on validation samples; the first of the best is taken.
 
     Returns:
         A row per ``way``, number of ``uses`` and seed: test ``accuracy`` and ``sharpness``, the
