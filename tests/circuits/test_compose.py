@@ -27,7 +27,7 @@ def angles(count, seed=0):
 
 
 @given(lists(unitaries=True))
-@examples(15)
+@examples(8)
 def test_every_gate_is_undone(circuit):
     back = [inverse(operation) for operation in reversed(circuit.operations)]
     whole = Circuit(circuit.qubits, (*circuit.operations, *back))
@@ -113,7 +113,7 @@ def test_a_superposition_of_circuits_is_read_as_their_mixture(choice, kind, read
 
 
 @given(st.lists(lists(qubits=st.just(2), unitaries=True), min_size=2, max_size=2))
-@examples(10)
+@examples(5)
 def test_any_two_lists_of_gates_can_be_superposed(pair):
     circuits = [Circuit(2, c.operations) for c in pair]
     whole = superpose(Circuit(1, (gate("RY", 0, feature(0)),)), circuits)
