@@ -13,6 +13,7 @@ from qmoe_fed.experiments.protocol import Fit, Protocol, fit
 from qmoe_fed.experiments.statistics import accuracy, first_epoch, macro_f1
 from qmoe_fed.learning.replicas import apply, rows_of
 from qmoe_fed.learning.routing import ROUTER
+from qmoe_fed.learning.solving import Solve
 from qmoe_fed.models import Mixture, Parameters, initial_parameters
 
 TARGET = 0.9
@@ -89,14 +90,33 @@ def fit_all(
     ``begin`` turns initial parameters, which are fitted, into those to start from; what it adds
     stays as it is.
     """
+    data = load(source)
+    make = partial(build, model, data.features, data.classes)
+    solve = solved(model, data.features, data.classes, protocol)
+    return fit_made(make, source, rates, protocol, begin, solve)
+
+
+def fit_made(
+    make: Callable[[], Mixture],
+    source: Source,
+    rates: Sequence[float],
+    protocol: Protocol,
+    begin: Callable[[Parameters], Parameters] = dict,
+    solve: Solve | None = None,
+    trainable: str = "",
+) -> tuple[Mixture, Fit]:
+    """Fit a replica of a module with each learning rate and seed, as ``fit_all``.
+
+    ``solve`` says how experts are solved, if they are. Of the parameters only those are fitted
+    whose names begin with ``trainable``.
+    """
     data, rows = load(source), torch.arange(source.seeds).repeat(len(rates))
     streams, by_rate = [*source.streams] * len(rates), torch.tensor(rates)
-    make = partial(build, model, data.features, data.classes)
     fresh, module = initial_parameters(make, protocol.seed, streams), make()
-    solve = solved(model, data.features, data.classes, protocol)
     if solve:
         router = {name: values for name, values in fresh.items() if name.startswith(ROUTER)}
         fresh = {**router, **solve.initial(len(streams))}
+    names = frozenset(name for name in fresh if name.startswith(trainable))
     samples = data.train.select(rows), data.validation.select(rows)
     each = streams, by_rate.repeat_interleave(source.seeds)
-    return module, fit(module, begin(fresh), *samples, *each, protocol, frozenset(fresh), solve)
+    return module, fit(module, begin(fresh), *samples, *each, protocol, names, solve)
