@@ -6,11 +6,14 @@ from dataclasses import asdict
 import torch
 
 from qmoe_fed.config import Config
+from qmoe_fed.config.plugins import load_object
 from qmoe_fed.config.settings import Scalar
+from qmoe_fed.errors import UserError
 from qmoe_fed.experiments.cells import Measured
 from qmoe_fed.federated.build import make_rules
 from strategies.audits import epsilon, inversion, membership
 from strategies.audits.property import label_r2
+from strategies.audits.utility import utility
 from strategies.audits.views import class_shares, crowd, samples_of, sent_in_rounds
 
 Settings = Mapping[str, Scalar]
@@ -26,7 +29,9 @@ def properties(settings: Settings, rounds: int) -> Measured:
     return _row(config, first=label_r2(seen[0], shares), all=label_r2(seen, shares))
 
 
-def inversions(settings: Settings, targets: int, starts: int, steps: int) -> Measured:
+def inversions(
+    settings: Settings, targets: int, starts: int, steps: int, local_steps: int = 1
+) -> Measured:
     """Return how far reconstructed samples are from the true ones, and guesses beside them.
 
     ``error`` is the mean distance in radians, ``by_mean`` that of guessing the mean of all samples,
@@ -35,8 +40,8 @@ def inversions(settings: Settings, targets: int, starts: int, steps: int) -> Mea
     of the guess. Medians and means are over targets.
     """
     config = Config.from_flat(settings)
-    truth, gradients = inversion.observe(config, targets)
-    found = inversion.invert(config, gradients, truth, starts, steps)
+    truth, gradients = inversion.observe(config, targets, local_steps)
+    found = inversion.invert(config, gradients, truth, starts, steps, local_steps)
     guess = samples_of(crowd(config, 2 * targets), range(targets, 2 * targets))
     pairs = zip(truth.x, guess.x, strict=True)
     order = torch.stack([inversion.matching(true, other) for true, other in pairs])
@@ -62,10 +67,10 @@ def sample_memberships(settings: Settings, targets: int, worlds: int) -> Measure
     return _row(config, **asdict(membership.sample_membership(config, targets, worlds)))
 
 
-def client_memberships(settings: Settings, targets: int, worlds: int) -> Measured:
-    """Return how well a release tells whether a client took part."""
+def client_memberships(settings: Settings, targets: int, worlds: int, rounds: int = 1) -> Measured:
+    """Return how well the releases of some rounds tell whether a client took part."""
     config = Config.from_flat(settings)
-    return _row(config, **asdict(membership.client_membership(config, targets, worlds)))
+    return _row(config, **asdict(membership.client_membership(config, targets, worlds, rounds)))
 
 
 def epsilons(settings: Settings, rounds: int, runs: int, canary: str) -> Measured:
@@ -81,6 +86,32 @@ def epsilons(settings: Settings, rounds: int, runs: int, canary: str) -> Measure
     else:
         found = epsilon.audit_sent((mechanism,), delta, canary, rounds, runs, seed)
     return _row(config, claimed=claimed.metrics()["epsilon"], **asdict(found))
+
+
+def utilities(
+    settings: Settings, changes: Settings, epsilon: float, rounds: int, data_dir: str = ""
+) -> Measured:
+    """Return what a run is worth with some changes at an ε, 0: as it is; see ``Utility``.
+
+    Distances are from the router of the run without the changes.
+    """
+    plain = {**settings, "data-dir": data_dir}
+    config = Config.from_flat({**plain, **changes})
+    return _row(config, **asdict(utility(config, Config.from_flat(plain), rounds, epsilon)))
+
+
+def own(settings: Settings, audit: str) -> Measured:
+    """Return what a function that an import path names finds: ``(Config)`` → numbers by name.
+
+    Raises:
+        UserError: It returned something else.
+    """
+    config = Config.from_flat(settings)
+    found = load_object(audit, "audit")(config)
+    numbers = found.values() if isinstance(found, Mapping) else [None]
+    if not all(isinstance(value, int | float) for value in numbers):
+        raise UserError(f"audit {audit!r} returned {found!r}: expected a dict of numbers by name")
+    return _row(config, **found)
 
 
 def _row(config: Config, **columns: float) -> Measured:

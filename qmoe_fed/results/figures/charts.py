@@ -42,6 +42,30 @@ def learning_curves(run: Run) -> Figure:
     return figure
 
 
+def privacy_spent(run: Run) -> Figure:
+    """Draw the ε that is spent after each round, the mean over clients if it is stated, a budget.
+
+    Of runs whose mechanisms state an ε.
+    """
+    figure, names = style.new_figure(style.COLUMN, 2.4), {"epsilon": "-", "epsilon-mean": "--"}
+    ax, budget = figure.subplots(), run.config.privacy.max_epsilon
+    for name, look in names.items():
+        spent = [
+            (row["round"], row["train"][name]) for row in run.rounds if name in row.get("train", {})
+        ]
+        if spent:
+            label = "most of a client" if name == "epsilon" else "mean over clients"
+            ax.plot(*zip(*spent, strict=True), look, color=style.BLUE, lw=style.LINE, label=label)
+    if budget:
+        ax.axhline(budget, color=style.VERMILLION, lw=style.LINE, ls=":", label="max-epsilon")
+    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    style.draw_grid(ax)
+    style.dress(ax, x="round", y=f"ε spent, at δ = {run.config.privacy.delta:g}")
+    style.add_legend(ax, loc="lower right")
+    return figure
+
+
 def label_distribution(run: Run) -> Figure:
     """Draw one stacked bar per client; of very many clients, evenly spaced ones."""
     total, labels = run.config.federation.num_clients, run.config.data.labels
