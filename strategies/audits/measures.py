@@ -68,9 +68,11 @@ def sample_memberships(settings: Settings, targets: int, worlds: int) -> Measure
 
 
 def client_memberships(settings: Settings, targets: int, worlds: int, rounds: int = 1) -> Measured:
-    """Return how well the releases of some rounds tell whether a client took part."""
+    """Return how well the releases of the first round, and of all, tell if a client took part."""
     config = Config.from_flat(settings)
-    return _row(config, **asdict(membership.client_membership(config, targets, worlds, rounds)))
+    found = membership.client_membership(config, targets, worlds, rounds)
+    first = {f"first_{name}": value for name, value in asdict(found[0]).items()}
+    return _row(config, **asdict(found[-1]), **first)
 
 
 def epsilons(settings: Settings, rounds: int, runs: int, canary: str) -> Measured:

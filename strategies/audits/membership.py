@@ -98,8 +98,10 @@ def sample_membership(
     return separation(*(np.concatenate(scores) for scores in zip(*found, strict=True)))
 
 
-def client_membership(config: Config, targets: int, worlds: int, rounds: int = 1) -> Separation:
-    """Return how well the releases of some rounds tell whether a client took part in them.
+def client_membership(
+    config: Config, targets: int, worlds: int, rounds: int = 1
+) -> list[Separation]:
+    """Return how well the releases up to each round tell whether a client took part in them.
 
     The attacker knows the client's samples but not its experts, and the distribution of the other
     clients. Without the target another client is in its place. Rounds are judged one by one, by how
@@ -120,9 +122,10 @@ def client_membership(config: Config, targets: int, worlds: int, rounds: int = 1
         taken[worlds:, 0] = pool + target
         samples = everybody.select(torch.from_numpy(taken.ravel()))
         seen = changes(config, samples, 2 * worlds, rounds, target)
-        ratios = [likelihood_ratios(one[:worlds], one[worlds:]) for one in seen]
-        found.append([np.sum(side, 0) for side in zip(*ratios, strict=True)])
-    return separation(*(np.concatenate(scores) for scores in zip(*found, strict=True)))
+        found.append([likelihood_ratios(one[:worlds], one[worlds:]) for one in seen])
+    # (targets, rounds, without and with, worlds) → (rounds, without and with, targets · worlds)
+    scores = np.cumsum(np.array(found), 1).transpose(1, 2, 0, 3).reshape(rounds, 2, -1)
+    return [separation(*up_to) for up_to in scores]
 
 
 def changes(

@@ -64,7 +64,7 @@ def test_rows_hold_what_the_tables_show():
         small(measures.properties, rounds=1),
         small(measures.inversions, targets=2, starts=1, steps=3),
         small(measures.sample_memberships, targets=1, worlds=40),
-        small(measures.client_memberships, targets=1, worlds=10),
+        small(measures.client_memberships, targets=1, worlds=10, rounds=2),
         small(measures.epsilons, rounds=1, runs=20),
         small(measures.utilities, rounds=1),
     ]
