@@ -11,6 +11,9 @@ from qmoe_fed.config.settings import Scalar
 from qmoe_fed.errors import UserError
 from qmoe_fed.experiments.cells import Measured
 from qmoe_fed.federated.build import make_rules
+from qmoe_fed.federated.model import Model
+from qmoe_fed.learning.routing import ROUTER
+from qmoe_fed.learning.solving import PRIOR, RIDGE, SCALE, SLOPE
 from strategies.audits import epsilon, inversion, membership
 from strategies.audits.property import label_r2
 from strategies.audits.utility import utility
@@ -23,10 +26,23 @@ NEAR = 0.1
 
 
 def properties(settings: Settings, rounds: int) -> Measured:
-    """Return R² of the clients' class shares, from the first round and from several."""
+    """Return R² of the clients' class shares, from the first round and from several.
+
+    ``of_router``, ``of_ridge`` and ``of_prior``: from several rounds of the router's parameters,
+    of λ, its slope and s, or of the prior alone; None where these do not travel.
+    """
     config = Config.from_flat(settings)
     seen, shares = sent_in_rounds(config, rounds), class_shares(config)
-    return _row(config, first=label_r2(seen[0], shares), all=label_r2(seen, shares))
+    layout = Model(config).layout
+    columns = dict(zip(layout.names, seen.split(layout.sizes, -1), strict=True))
+    ridge = RIDGE, SLOPE, SCALE
+    parts = {
+        "of_router": [rows for name, rows in columns.items() if name.startswith(ROUTER)],
+        "of_ridge": [columns[name] for name in ridge if name in columns],
+        "of_prior": [columns[PRIOR]] if PRIOR in columns else [],
+    }
+    by_part = {name: label_r2(torch.cat(p, -1), shares) if p else None for name, p in parts.items()}
+    return _row(config, first=label_r2(seen[0], shares), all=label_r2(seen, shares), **by_part)
 
 
 def inversions(
@@ -116,5 +132,5 @@ def own(settings: Settings, audit: str) -> Measured:
     return _row(config, **found)
 
 
-def _row(config: Config, **columns: float) -> Measured:
+def _row(config: Config, **columns: float | None) -> Measured:
     return Measured([{"seed": config.federation.seed, **columns}])
