@@ -21,7 +21,7 @@ from qmoe_fed.config.plugins import load_object
 from qmoe_fed.config.settings import Tree, read_toml, setting
 from qmoe_fed.errors import UserError
 from qmoe_fed.experiments import command
-from qmoe_fed.experiments.cells import Cell
+from qmoe_fed.experiments.cells import Cell, Row
 from qmoe_fed.experiments.command import Report, Study, main
 from qmoe_fed.experiments.engine import Runner
 from qmoe_fed.experiments.views.tables import make_tables, only
@@ -29,7 +29,7 @@ from strategies.audits import measures
 
 GRID = read_toml(Path(__file__).with_name("privacy.toml"))
 ROUTERS, MECHANISMS, ATTACKS = (GRID[name] for name in ("routers", "mechanisms", "attacks"))
-EPSILON, UTILITY, OWN = "epsilon", "utility", "own"
+EPSILON = "epsilon"
 
 
 @dataclass(frozen=True)
@@ -49,49 +49,43 @@ class Settings(Tree):
 
 
 def cells(settings: Settings) -> list[Cell]:
-    """Return all attacks that are asked for, one cell for each seed."""
+    """Return all attacks that are asked for, one cell for each seed.
+
+    Raises:
+        UserError: The file of the run that is attacked cannot be read.
+    """
     scope = settings.scope
     sizes: dict[str, Any] = GRID["sizes"]["quick" if scope.quick else "default"]
     if scope.audit:
-        return [*_own(scope)]
+        run = read_toml(scope.run) if scope.run else {}
+        about = {"attack": scope.audit, "mechanism": run.get("mechanisms", "none")}
+        given = [{"settings": {**run, "seed": n}, "audit": scope.audit} for n in scope.streams]
+        return [Cell(measures.own, about, one) for one in given]
     found = []
     for seed in scope.streams:
         common = {**GRID["common"], "seed": seed}
-        data_dir = str(Path(scope.data_dir).expanduser().absolute()) if scope.data_dir else ""
-        found += [*_utilities(common, sizes, data_dir), *_attacks(common, sizes)]
-    return [c for c in found if scope.only in " / ".join(map(str, list(c.factors.values())))]
+        found += [*_utilities(common, sizes, scope.data_dir), *_attacks(common, sizes)]
+    return [c for c in found if scope.only in " / ".join(map(str, c.factors.values()))]
 
 
-def _own(scope: Scope) -> Iterator[Cell]:
-    run = read_toml(scope.run) if scope.run else {}
-    about = {"attack": OWN, "measure": scope.audit, "mechanism": run.get("mechanisms", "none")}
-    for seed in scope.streams:
-        given = {"settings": {**run, "seed": seed}, "audit": scope.audit}
-        yield Cell(measures.own, about, given)
-
-
-def _utilities(
-    common: Mapping[str, Any], sizes: Mapping[str, Any], data_dir: str
-) -> Iterator[Cell]:
+def _utilities(common: Row, sizes: Mapping[str, Any], data_dir: str) -> Iterator[Cell]:
     """Yield what an ε costs; runs that are compared with one another come together."""
-    grid = GRID[UTILITY]
-    for shared, way in grid["shared"].items():
+    grid = GRID["utility"]
+    for (shared, way), (mechanism, own) in product(*(grid[n].items() for n in ("shared", "by"))):
         run = {**common, **grid["settings"], **sizes["utility-settings"], **way}
-        for mechanism, own in grid["mechanisms"].items():
-            names = own.get("mechanisms", "")
-            if not {name.strip() for name in names.split(",")} <= {"", *BUILT_IN}:
-                continue
-            norms = grid["clip-norms"][shared].get(mechanism, [])
-            levels = zip(grid["epsilons"], norms, strict=True) if names else [(0, 1.0)]
-            for epsilon, norm in levels:
-                about = {"attack": UTILITY, "router": shared, "mechanism": mechanism}
-                about |= {"epsilon": str(epsilon or "–"), "measure": "utilities"}
-                given = {"settings": run, "changes": {**own, "clip-norm": norm}}
-                given |= {"epsilon": float(epsilon), "data_dir": data_dir, **sizes["utilities"]}
-                yield Cell(measures.utilities, about, given)
+        names = own.get("mechanisms", "")
+        if not {name.strip() for name in names.split(",")} <= {"", *BUILT_IN}:
+            continue
+        norms = grid["clip-norms"][shared].get(mechanism)
+        for epsilon, norm in zip(grid["epsilons"], norms, strict=True) if norms else [(0, 1.0)]:
+            about = {"attack": "utility", "router": shared, "mechanism": mechanism}
+            about |= {"epsilon": str(epsilon or "–"), "measure": "utilities"}
+            given = {"settings": run, "changes": {**own, "clip-norm": norm}, "data_dir": data_dir}
+            given |= {"epsilon": float(epsilon), **sizes["utilities"]}
+            yield Cell(measures.utilities, about, given)
 
 
-def _attacks(common: Mapping[str, Any], sizes: Mapping[str, Any]) -> Iterator[Cell]:
+def _attacks(common: Row, sizes: Mapping[str, Any]) -> Iterator[Cell]:
     for name, attack in ATTACKS.items():
         measure, routers = attack["measure"], attack.get("routers", sizes["routers"])
         chosen = [router for router in sizes["routers"] if router in routers]
@@ -109,31 +103,25 @@ def _attacks(common: Mapping[str, Any], sizes: Mapping[str, Any]) -> Iterator[Ce
 
 
 def check(settings: Settings) -> None:
-    """Refuse an audit or a run that cannot be, and a choice of nothing."""
-    scope = settings.scope
-    if bool(scope.audit) != bool(scope.run):
-        raise UserError("audit and run go together: a function, and the run that it attacks")
+    """Refuse an attack or a run that cannot be, and a choice of nothing."""
+    asked, scope = cells(settings), settings.scope
+    if not asked:
+        raise UserError(f"only = {scope.only!r}: no attack / router / mechanism has that in it")
     if scope.audit:
         load_object(scope.audit, "audit")
-        Config.from_flat(read_toml(scope.run))
-    if not cells(settings):
-        raise UserError(f"only = {scope.only!r}: no attack / router / mechanism has that in it")
+        Config.from_flat(asked[0].arguments["settings"])
 
 
 def report(settings: Settings, run: Runner) -> Report:
     """Run all attacks and show what they found."""
-    frame = run(cells(settings))
-    if settings.scope.audit:
-        known = {"attack", "measure", "mechanism", "seed", "cell", "seconds"}
-        columns = [
-            {"name": name, "show": "interval", "of": name, "form": ".3g"}
-            for name in frame
-            if name not in known
-        ]
-        about = {"title": settings.scope.audit, "by": {"mechanism": "mechanism"}}
-        return Report(make_tables([{**about, "columns": columns}], frame))
-    utility = only(frame, attack=UTILITY)
-    drawn = {} if utility.empty else {"utility-by-epsilon": utility_by_epsilon(utility)}
+    frame, audit = run(cells(settings)), settings.scope.audit
+    if audit:
+        names = frame.columns.difference(["attack", "mechanism", "seed", "cell", "seconds"], False)
+        columns = [{"name": n, "show": "interval", "of": n, "form": ".3g"} for n in names]
+        table = {"title": audit, "by": {"mechanism": "mechanism"}, "columns": columns}
+        return Report(make_tables([table], frame))
+    costs = only(frame, attack="utility")
+    drawn = {} if costs.empty else {"utility-by-epsilon": utility_by_epsilon(costs)}
     return Report(make_tables(GRID["tables"], frame), drawn)
 
 

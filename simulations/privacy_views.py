@@ -1,6 +1,7 @@
 """What an ε costs, as a picture."""
 
-import numpy as np
+from itertools import product
+
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -20,25 +21,20 @@ COLORS = style.BLUE, style.VERMILLION, style.GREEN, style.PURPLE
 
 def utility_by_epsilon(rows: pd.DataFrame) -> Figure:
     """Draw a column of panels per figure of ``PANELS``, a row for each way of sharing."""
-    ways, mechanisms = rows["router"].unique(), rows["mechanism"].unique()
-    private = [name for name in mechanisms if name not in LEVELS]
-    figure, axes = pictures.new_panels(
-        len(ways) * len(PANELS), len(PANELS), 0.6 + 1.7 * len(ways), sharey=False
-    )
-    for i, ax in enumerate(axes):
-        way, (metric, label) = ways[i // len(PANELS)], list(PANELS.items())[i % len(PANELS)]
-        own, ticks = only(rows, router=way), []
+    places = list(product(rows["router"].unique(), PANELS))
+    private = [name for name in rows["mechanism"].unique() if name not in LEVELS]
+    figure, axes = pictures.new_panels(len(places), 3, 0.6 + 0.57 * len(places), sharey=False)
+    for ax, (way, metric) in zip(axes, places, strict=True):
+        own = only(rows, router=way)
         for name, color in LEVELS.items():
             pictures.draw_level(ax, name, only(own, mechanism=name)[metric], color)
         for name, color in zip(private, COLORS, strict=False):
-            curve = only(own, mechanism=name).assign(at=lambda x: x["epsilon"].astype(float))
-            wide = curve.pivot(index="at", columns="seed", values=metric)
-            pictures.draw_means(ax, name, wide.index, [*np.asarray(wide)], color, marker="o")
-            ticks = sorted({*ticks, *wide.index})
-        ax.set_xscale("log", base=2)
-        ax.set_xticks(ticks, [f"{x:g}" for x in ticks])
+            curve = only(own, mechanism=name).astype({"epsilon": float})
+            wide = curve.pivot(index="epsilon", columns="seed", values=metric)
+            pictures.draw_means(ax, name, wide.index, [*wide.to_numpy()], color, marker="o")
+            ax.set_xscale("log", base=2)
+            ax.set_xticks(wide.index, [f"{x:g}" for x in wide.index])
         ax.xaxis.set_minor_locator(NullLocator())
-        last = i >= len(axes) - len(PANELS)
-        style.dress(ax, f"shared: {way}", "ε at δ = 1e-5" if last else "", label)
+        style.dress(ax, f"shared: {way}", "ε at δ = 1e-5", PANELS[metric])
     pictures.add_legend(figure, columns=len(LEVELS) + len(private))
     return figure

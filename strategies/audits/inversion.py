@@ -6,9 +6,9 @@ for samples, soft labels and whatever else a client keeps to itself, whose updat
 by Adam from many starts at once, of which the best fit counts. Several steps are unrolled.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -23,9 +23,6 @@ from qmoe_fed.learning.solving import PRIOR, SCALE, Solve
 from qmoe_fed.models import Mixture, Parameters
 from qmoe_fed.models.solve import CENTRE
 from strategies.audits.views import crowd, samples_of, sent_by
-
-Loss = Callable[[Parameters, Tensor, Tensor, Tensor], Tensor]
-"""(parameters, x ``(K, B, d)``, soft labels ``(K, B, C)``, which are the support) → ``(K,)``."""
 
 
 @dataclass(frozen=True)
@@ -115,65 +112,50 @@ def invert(
 def told(model: Model, own: Parameters, x: Tensor, y: Tensor, clients: list[int]) -> Tensor:
     """Return the sum of the gradients of clients' steps, ``(K, P)``, differentiable twice.
 
-    Args:
-        model: Of a run as ``plain_descent`` returns it.
-        own: What the clients keep to themselves, ``(K, *shape)`` each.
-        x: Their samples, ``(K, B, d)``.
-        y: Soft labels, ``(K, B, C)``.
-        clients: Their ids, for the order and the support of each step.
+    The model is of a run as ``plain_descent`` returns it; ``own`` is what clients keep to
+    themselves, x ``(K, B, d)`` their samples, y ``(K, B, C)`` soft labels; their ids say in which
+    order and on which support each step takes them.
     """
-    settings, seed, rows = model.config.training, model.config.federation.seed, len(x)
+    seed, rows, everything = model.config.federation.seed, len(x), torch.ones(x.shape[:2]).bool()
+    epochs, rate = model.config.training.local_epochs, model.config.training.learning_rate
     start, frozen = expand(model.initial_shared(), rows), expand(model.frozen, rows)
     weights = {**start, **own}
     weights = {n: v if v.requires_grad else v.clone().requires_grad_() for n, v in weights.items()}
-    counts = torch.full((rows,), x.shape[1])
-    epochs, everything = settings.local_epochs, torch.ones(rows, x.shape[1], dtype=torch.bool)
-    order = torch.from_numpy(rng.permutation(seed, "batches", clients, counts.numpy(), epochs, 1))
-    loss = _solved(model.module, model.solve) if model.solve else _descended(model.module)
+    counts = np.full(rows, x.shape[1])
+    order = torch.from_numpy(rng.permutation(seed, "batches", clients, counts, epochs, 1))
     for epoch in range(epochs):
-        support = ~everything
+        now = order[:, epoch, :, None]
+        seen, labels = x.take_along_dim(now, 1), y.take_along_dim(now, 1)
         if model.solve:
             draws = rng.uniform(seed, f"support/{epoch}", clients, (1,), 1)[:, 0]
             support = model.solve.support(everything, torch.from_numpy(draws).float())
-        now = order[:, epoch, :, None]
-        at = x.take_along_dim(now, 1), y.take_along_dim(now, 1), support
-        losses = loss({**weights, **frozen}, *at).sum()
-        found = torch.autograd.grad(losses, [*weights.values()], create_graph=True)
+            scores = solved(model.module, model.solve, weights | frozen, seen, labels, support)
+        else:
+            support, scores = ~everything, apply(model.module, weights | frozen, seen)
+        losses = -(labels * scores.log_softmax(-1)).sum(-1) * ~support
+        loss = (losses.sum(-1) / (~support).sum(-1)).sum()
+        found = torch.autograd.grad(loss, [*weights.values()], create_graph=True)
         moved = zip(weights.items(), found, strict=True)
-        weights = {n: v - settings.learning_rate * slope for (n, v), slope in moved}
-    names = model.layout.names
-    change = {name: (start[name] - weights[name]) / settings.learning_rate for name in names}
-    return ravel(change, rows)
+        weights = {name: value - rate * slope for (name, value), slope in moved}
+    return ravel({n: (start[n] - weights[n]) / rate for n in model.layout.names}, rows)
 
 
-def _descended(module: Mixture) -> Loss:
-    def loss(parameters: Parameters, x: Tensor, y: Tensor, _: Tensor) -> Tensor:
-        return -(y * apply(module, parameters, x).log_softmax(-1)).sum(-1).mean(-1)
-
-    return loss
-
-
-def _solved(module: Mixture, solve: Solve) -> Loss:
-    """The loss of ``Solve``, whose own solution can be differentiated only once."""
-
-    def loss(parameters: Parameters, x: Tensor, y: Tensor, support: Tensor) -> Tensor:
-        routing, inputs = routing_weights(module, parameters, x), module.parts(x)[1] - CENTRE
-        wide = torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1)
-        phi = (routing[..., None] * wide[..., None, :]).flatten(-2).double()  # (K, B, N (D + 1))
-        prior = phi.new_zeros(len(x), phi.shape[-1], y.shape[-1])
-        if solve.prior:
-            scaled = parameters[PRIOR] * (2 / solve.features) ** 0.5
-            prior = scaled.transpose(-1, -2).flatten(1, 2).double()
-        ridge = solve.ridge(parameters, support.sum(1)).double()[:, None, None]
-        seen = phi * support[..., None]
-        left = seen.mT @ seen + ridge * torch.eye(phi.shape[-1], dtype=phi.dtype)
-        goal = y.double() - 1 / y.shape[-1] - phi @ prior
-        found = prior + torch.linalg.solve(left, seen.mT @ goal)
-        logits = parameters[SCALE].exp()[:, None, None] * (phi @ found)
-        losses = -(y * logits.log_softmax(-1)).sum(-1) * ~support
-        return losses.sum(-1) / (~support).sum(-1).clamp(min=1)
-
-    return loss
+def solved(
+    module: Mixture, solve: Solve, parameters: Parameters, x: Tensor, y: Tensor, support: Tensor
+) -> Tensor:
+    """Return class scores ``(K, B, C)`` as ``Solve``, whose solution has no second derivative."""
+    routing, inputs = routing_weights(module, parameters, x), module.parts(x)[1] - CENTRE
+    wide = torch.cat([inputs, torch.ones_like(inputs[..., :1])], -1)
+    phi = (routing[..., None] * wide[..., None, :]).flatten(-2).double()  # (K, B, N (D + 1))
+    prior = phi.new_zeros(len(x), phi.shape[-1], y.shape[-1])
+    if solve.prior:
+        scaled = parameters[PRIOR] * (2 / solve.features) ** 0.5
+        prior = scaled.transpose(-1, -2).flatten(1, 2).double()
+    ridge, known = solve.ridge(parameters, support.sum(1)).double(), phi * support[..., None]
+    left = known.mT @ known + ridge[:, None, None] * torch.eye(phi.shape[-1], dtype=phi.dtype)
+    goal = y.double() - 1 / y.shape[-1] - phi @ prior
+    found = prior + torch.linalg.solve(left, known.mT @ goal)
+    return parameters[SCALE].exp()[:, None, None] * (phi @ found)
 
 
 def matching(true: Tensor, found: Tensor) -> Tensor:

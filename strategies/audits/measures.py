@@ -9,14 +9,14 @@ from qmoe_fed.config import Config
 from qmoe_fed.config.plugins import load_object
 from qmoe_fed.config.settings import Scalar
 from qmoe_fed.errors import UserError
-from qmoe_fed.experiments.cells import Measured
+from qmoe_fed.experiments.cells import Measured, Row
 from qmoe_fed.federated.build import make_rules
 from qmoe_fed.federated.model import Model
 from qmoe_fed.learning.routing import ROUTER
 from qmoe_fed.learning.solving import PRIOR, RIDGE, SCALE, SLOPE
 from strategies.audits import epsilon, inversion, membership
 from strategies.audits.property import label_r2
-from strategies.audits.utility import utility
+from strategies.audits.utility import stated, utility
 from strategies.audits.views import class_shares, crowd, samples_of, sent_in_rounds
 
 Settings = Mapping[str, Scalar]
@@ -24,25 +24,24 @@ Settings = Mapping[str, Scalar]
 NEAR = 0.1
 """A sample is recovered within so many radians; angles lie in [0, π]."""
 
+PARTS = {"of_router": (ROUTER,), "of_ridge": (RIDGE, SLOPE, SCALE), "of_prior": (PRIOR,)}
+"""What the names of shared parameters begin with that are looked at alone."""
+
 
 def properties(settings: Settings, rounds: int) -> Measured:
     """Return R² of the clients' class shares, from the first round and from several.
 
-    ``of_router``, ``of_ridge`` and ``of_prior``: from several rounds of the router's parameters,
-    of λ, its slope and s, or of the prior alone; None where these do not travel.
+    And from several rounds of each of the ``PARTS`` alone; None where they do not travel.
     """
     config = Config.from_flat(settings)
     seen, shares = sent_in_rounds(config, rounds), class_shares(config)
+    row: Row = {"first": label_r2(seen[0], shares), "all": label_r2(seen, shares)}
     layout = Model(config).layout
     columns = dict(zip(layout.names, seen.split(layout.sizes, -1), strict=True))
-    ridge = RIDGE, SLOPE, SCALE
-    parts = {
-        "of_router": [rows for name, rows in columns.items() if name.startswith(ROUTER)],
-        "of_ridge": [columns[name] for name in ridge if name in columns],
-        "of_prior": [columns[PRIOR]] if PRIOR in columns else [],
-    }
-    by_part = {name: label_r2(torch.cat(p, -1), shares) if p else None for name, p in parts.items()}
-    return _row(config, first=label_r2(seen[0], shares), all=label_r2(seen, shares), **by_part)
+    for part, names in PARTS.items():
+        own = [rows for name, rows in columns.items() if name.startswith(names)]
+        row[part] = label_r2(torch.cat(own, -1), shares) if own else None
+    return _row(config, **row)
 
 
 def inversions(
@@ -96,26 +95,20 @@ def epsilons(settings: Settings, rounds: int, runs: int, canary: str) -> Measure
     config = Config.from_flat(settings)
     rules, delta, seed = make_rules(config), config.privacy.delta, config.federation.seed
     (mechanism,) = rules.mechanisms
-    claimed = make_rules(config).mechanisms[0]
-    for number in range(1, rounds + 1):
-        claimed.before_round(number)
     if mechanism.has_server_half:
         found = epsilon.audit_releases(rules, delta, canary, rounds, runs, seed)
     else:
         found = epsilon.audit_sent((mechanism,), delta, canary, rounds, runs, seed)
-    return _row(config, claimed=claimed.metrics()["epsilon"], **asdict(found))
+    return _row(config, claimed=stated(config, rounds), **asdict(found))
 
 
 def utilities(
     settings: Settings, changes: Settings, epsilon: float, rounds: int, data_dir: str = ""
 ) -> Measured:
-    """Return what a run is worth with some changes at an ε, 0: as it is; see ``Utility``.
-
-    Distances are from the router of the run without the changes.
-    """
+    """Return what a run with some changes is worth at an ε, and how far it is from without."""
     plain = {**settings, "data-dir": data_dir}
     config = Config.from_flat({**plain, **changes})
-    return _row(config, **asdict(utility(config, Config.from_flat(plain), rounds, epsilon)))
+    return _row(config, **utility(config, Config.from_flat(plain), rounds, epsilon))
 
 
 def own(settings: Settings, audit: str) -> Measured:
@@ -126,11 +119,10 @@ def own(settings: Settings, audit: str) -> Measured:
     """
     config = Config.from_flat(settings)
     found = load_object(audit, "audit")(config)
-    numbers = found.values() if isinstance(found, Mapping) else [None]
-    if not all(isinstance(value, int | float) for value in numbers):
+    if not (isinstance(found, dict) and all(isinstance(v, int | float) for v in found.values())):
         raise UserError(f"audit {audit!r} returned {found!r}: expected a dict of numbers by name")
     return _row(config, **found)
 
 
-def _row(config: Config, **columns: float | None) -> Measured:
+def _row(config: Config, **columns: Scalar | None) -> Measured:
     return Measured([{"seed": config.federation.seed, **columns}])

@@ -133,16 +133,9 @@ def changes(
 ) -> list[Array]:
     """Return how each round changes the shared parameters of many federations, ``(n, P)`` each.
 
-    Mechanisms, aggregator and server step are those of the run, with a seed of its own for each
-    federation, in each of which all clients train in all rounds. Their own parameters start as
-    those of clients with other ids do.
-
-    Args:
-        config: Of one federation.
-        samples: Of all their clients, world by world, ``worlds`` times ``num-clients`` rows.
-        worlds: How many federations.
-        rounds: Of each.
-        stream: Others give other noise.
+    All is as in the run, but that every federation has a seed of its own for noise, another for
+    each ``stream``, and that clients' own parameters start as those of clients with other ids do.
+    ``samples`` are of all clients, world by world, all of whom train in all rounds.
     """
     model, count = Model(config), config.federation.num_clients
     ids, layout, task = range(worlds * count), model.layout, model.task(model.names)
@@ -164,11 +157,9 @@ def changes(
         before, moved = shared, updates.float().double().view(worlds, count, -1)
         shared = before.clone()
         for row, own in enumerate(rules):
-            sampled = open_round(own, number)
-            cohort = Cohort(tuple(range(count)), moved[row], ones, ones)
-            end = close_round(
-                own, number, len(sampled), cohort, (), layout, before[row], steps[row]
-            )
+            open_round(own, number)
+            cohort, past = Cohort(tuple(range(count)), moved[row], ones, ones), steps[row]
+            end = close_round(own, number, count, cohort, (), layout, before[row], past)
             steps[row] = end.step
             shared[row] = before[row] if end.values is None else end.values
         found.append(torch.where(layout.is_angle, wrap(shared - before), shared - before).numpy())

@@ -29,12 +29,10 @@ def test_every_cell_is_a_run_that_can_be_made_and_is_there_once():
     routers = {cell.factors["router"] for cell in grid if "router" in cell.factors}
     assert routers == {*ROUTERS, *COSTS["shared"]}
     mechanisms = {cell.factors["mechanism"] for cell in grid}
-    assert {*MECHANISMS} <= mechanisms <= {*MECHANISMS, *COSTS["mechanisms"]}
+    assert {*MECHANISMS} <= mechanisms <= {*MECHANISMS, *COSTS["by"]}
     assert {"none", "not trained", "central-dp", "local-dp"} <= mechanisms
     for norms in COSTS["clip-norms"].values():
-        assert {name for name, own in COSTS["mechanisms"].items() if "mechanisms" in own} == {
-            *norms
-        }
+        assert {name for name, own in COSTS["by"].items() if "mechanisms" in own} == {*norms}
 
 
 def test_a_part_is_chosen_by_name():
@@ -127,7 +125,7 @@ def test_what_cannot_be_asked_is_refused(own_attack, capsys):
         return capsys.readouterr().err
 
     assert "seeds = 1: must be at least 2" in told("--seeds", "1")
-    assert "audit and run go together" in told("--audit", "an_attack:attack")
+    assert "cannot read config file" in told("--audit", "an_attack:attack", "--run", "none.toml")
     assert "no module 'nowhere'" in told("--audit", "nowhere:attack", "--run", "run.toml")
     assert "only = 'nothing'" in told("--only", "nothing")
     assert not (own_attack / "out").exists()

@@ -43,26 +43,18 @@ def learning_curves(run: Run) -> Figure:
 
 
 def privacy_spent(run: Run) -> Figure:
-    """Draw the ε that is spent after each round, the mean over clients if it is stated, a budget.
-
-    Of runs whose mechanisms state an ε.
-    """
-    figure, names = style.new_figure(style.COLUMN, 2.4), {"epsilon": "-", "epsilon-mean": "--"}
-    ax, budget = figure.subplots(), run.config.privacy.max_epsilon
-    for name, look in names.items():
-        spent = [
-            (row["round"], row["train"][name]) for row in run.rounds if name in row.get("train", {})
-        ]
-        if spent:
-            label = "most of a client" if name == "epsilon" else "mean over clients"
-            ax.plot(*zip(*spent, strict=True), look, color=style.BLUE, lw=style.LINE, label=label)
-    if budget:
-        ax.axhline(budget, color=style.VERMILLION, lw=style.LINE, ls=":", label="max-epsilon")
+    """Draw the ε that the mechanisms of a run state after each round, and its budget if any."""
+    figure, spent = style.new_figure(style.COLUMN, 2.4), [r for r in run.rounds if "train" in r]
+    ax, privacy = figure.subplots(), run.config.privacy
+    epsilon = [record["train"].get("epsilon", np.nan) for record in spent]
+    ax.plot([record["round"] for record in spent], epsilon, color=style.BLUE, lw=style.LINE)
+    if privacy.max_epsilon:
+        ax.axhline(privacy.max_epsilon, color=style.GREY, lw=style.LINE, ls=":")
     ax.set_ylim(bottom=0)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     style.draw_grid(ax)
-    style.dress(ax, x="round", y=f"ε spent, at δ = {run.config.privacy.delta:g}")
-    style.add_legend(ax, loc="lower right")
+    dotted = ", dots: max-epsilon" if privacy.max_epsilon else ""
+    style.dress(ax, x="round", y=f"ε spent at δ = {privacy.delta:g}{dotted}")
     return figure
 
 
