@@ -89,3 +89,13 @@ def test_every_world_has_noise_of_its_own():
     samples = samples_of(run, range(3)).select(torch.arange(3).repeat(2))
     first, second = changes(run, samples, 2, 1)[0]
     assert np.abs(first - second).min() > 0
+
+
+@pytest.mark.parametrize("share", ["router", "prior"])
+def test_solved_experts_tell_a_wrong_label_and_hardly_a_usual_sample(share):
+    run = config(expert_fit="solve", share=share, train_samples=16, local_epochs=5)
+    wrong, usual = (
+        sample_membership(run, 2, 300, mislabelled).auc for mislabelled in (True, False)
+    )
+    assert wrong > 0.75
+    assert 0.4 < usual < 0.66
