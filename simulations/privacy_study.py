@@ -1,6 +1,6 @@
 """What do a shared router and privacy mechanisms leak, and what does an ε cost?
 
-python simulations/privacy_study.py --data-dir DIR   an hour on 2 free cores; may be stopped
+python simulations/privacy_study.py --data-dir DIR   two hours on 2 free cores; may be stopped
 python simulations/privacy_study.py --quick          a first look, in less than two minutes
 python simulations/privacy_study.py --only utility   some of it: what is in "attack / router / …"
 python simulations/privacy_study.py --audit my_attack:attack --run my_run.toml
@@ -93,7 +93,7 @@ def _attacks(common: Row, sizes: Mapping[str, Any]) -> Iterator[Cell]:
             run = {**common, **attack["settings"], **sizes["settings"]}
             run |= {**ROUTERS[router], **MECHANISMS[mechanism]}
             about = {"attack": name, "router": router, "mechanism": mechanism, "measure": measure}
-            given = {"settings": run, **attack.get("arguments", {}), **sizes[measure]}
+            given = {"settings": run, **sizes[attack.get("size", measure)]}
             yield Cell(getattr(measures, measure), about, given)
     for mechanism, canary in product(GRID[EPSILON]["mechanisms"], GRID[EPSILON]["canaries"]):
         run = {**common, **GRID[EPSILON]["settings"], **MECHANISMS[mechanism]}
