@@ -26,9 +26,6 @@ from strategies.audits.views import crowd, samples_of, sent_by
 
 Array = NDArray[np.float64]
 
-TINY = 1e-30
-"""Least variance of what is seen: worlds that are all the same tell nothing."""
-
 
 @dataclass(frozen=True)
 class Separation:
@@ -61,9 +58,9 @@ def likelihood_ratios(absent: Array, present: Array) -> tuple[Array, Array]:
         means = [rows.mean(0) for rows in fitted]
         centred = np.concatenate([rows - mean for rows, mean in zip(fitted, means, strict=True)])
         covariance = centred.T @ centred / len(centred)
-        covariance += (1e-6 * np.trace(covariance) / len(covariance) + TINY) * np.eye(
-            len(covariance)
-        )
+        # the last so that worlds which are all the same tell nothing
+        least = 1e-6 * np.trace(covariance) / len(covariance) + 1e-30
+        covariance += least * np.eye(len(covariance))
         slope = np.linalg.solve(covariance, means[1] - means[0])
         return [(rows[own] - (means[0] + means[1]) / 2) @ slope for rows in (absent, present)]
 
