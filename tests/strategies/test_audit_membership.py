@@ -52,9 +52,9 @@ def test_a_sample_among_two_is_found_in_all_parameters_and_noise_hides_it():
 
 def test_one_of_two_clients_is_found_and_central_noise_hides_it():
     run = {"num_clients": 2, "share": "all", "dirichlet_alpha": 0.2, "local_epochs": 5}
-    assert client_membership(config(**run), 2, 150)[0].auc > 0.75
+    assert client_membership(config(**run), 1, 120)[0].auc > 0.75
     noise = {"mechanisms": "central-dp", "clip_norm": 0.3, "noise_multiplier": 30.0}
-    assert client_membership(config(**run, **noise), 2, 150)[0].auc == pytest.approx(0.5, abs=0.1)
+    assert client_membership(config(**run, **noise), 1, 120)[0].auc == pytest.approx(0.5, abs=0.1)
 
 
 def test_rounds_add_up_and_without_a_difference_there_is_nothing_to_add():
