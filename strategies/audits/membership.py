@@ -12,15 +12,16 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.metrics import roc_auc_score
-from torch import Tensor
 
 from qmoe_fed import rng
 from qmoe_fed.config import Config
 from qmoe_fed.data import Samples, shape_of
 from qmoe_fed.federated.build import make_rules
 from qmoe_fed.federated.model import Model
-from qmoe_fed.federated.rules import close_round, open_round
+from qmoe_fed.federated.rules import StepState, close_round, open_round
 from qmoe_fed.federated.updates import Cohort
+from qmoe_fed.learning import train
+from qmoe_fed.models import wrap
 from strategies.audits.views import crowd, samples_of, sent_by
 
 Array = NDArray[np.float64]
@@ -57,7 +58,9 @@ def likelihood_ratios(absent: Array, present: Array) -> tuple[Array, Array]:
         means = [rows.mean(0) for rows in fitted]
         centred = np.concatenate([rows - mean for rows, mean in zip(fitted, means, strict=True)])
         covariance = centred.T @ centred / len(centred)
-        covariance += 1e-6 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        # the last so that worlds which are all the same tell nothing
+        least = 1e-6 * np.trace(covariance) / len(covariance) + 1e-30
+        covariance += least * np.eye(len(covariance))
         slope = np.linalg.solve(covariance, means[1] - means[0])
         return [(rows[own] - (means[0] + means[1]) / 2) @ slope for rows in (absent, present)]
 
@@ -92,51 +95,69 @@ def sample_membership(
     return separation(*(np.concatenate(scores) for scores in zip(*found, strict=True)))
 
 
-def client_membership(config: Config, targets: int, worlds: int) -> Separation:
-    """Return how well the first round's release tells whether a client took part.
+def client_membership(
+    config: Config, targets: int, worlds: int, rounds: int = 1
+) -> list[Separation]:
+    """Return how well the releases up to each round tell whether a client took part in them.
 
     The attacker knows the client's samples but not its experts, and the distribution of the other
-    clients. Without the target another client is in its place.
+    clients. Without the target another client is in its place. Rounds are judged one by one, by how
+    each changes the shared parameters, and their log likelihood ratios added.
 
     Args:
         config: The run; all clients in every round.
         targets: Number of clients asked about.
         worlds: Federations with, and so many without each target.
+        rounds: That are seen.
     """
-    count, pool = config.federation.num_clients, 2000
+    count, pool, found = config.federation.num_clients, 2000, []
     world = crowd(config, pool + targets)
-    others = sent_by(world, samples_of(world, range(pool)), range(pool))
-    rows = range(pool, pool + targets)
-    wanted, draws, found = (
-        samples_of(world, rows),
-        rng.generator(config.federation.seed, "lira"),
-        [],
-    )
-    for row in range(targets):
-        one = wanted.select(torch.full((worlds,), row))
-        own = sent_by(world, one, range(pool + targets, pool + targets + worlds))
-        taken = [draws.choice(pool, count, replace=False) for _ in range(2 * worlds)]
-        without = [others[ids] for ids in taken[:worlds]]
-        pairs = zip(own, taken[worlds:], strict=True)
-        with_it = [torch.cat([mine[None], others[ids[1:]]]) for mine, ids in pairs]
-        seen = releases(config, [*without, *with_it], row)
-        found.append(likelihood_ratios(seen[:worlds], seen[worlds:]))
-    return separation(*(np.concatenate(scores) for scores in zip(*found, strict=True)))
+    everybody = samples_of(world, range(pool + targets))
+    draws = rng.generator(config.federation.seed, "lira")
+    for target in range(targets):
+        taken = np.stack([draws.choice(pool, count, replace=False) for _ in range(2 * worlds)])
+        taken[worlds:, 0] = pool + target
+        samples = everybody.select(torch.from_numpy(taken.ravel()))
+        seen = changes(config, samples, 2 * worlds, rounds, target)
+        found.append([likelihood_ratios(one[:worlds], one[worlds:]) for one in seen])
+    # (targets, rounds, without and with, worlds) → (rounds, without and with, targets · worlds)
+    scores = np.cumsum(np.array(found), 1).transpose(1, 2, 0, 3).reshape(rounds, 2, -1)
+    return [separation(*up_to) for up_to in scores]
 
 
-def releases(config: Config, worlds: list[Tensor], target: int = 0) -> Array:
-    """Return what a server makes of the updates ``(C, P)`` of each world in a round, ``(n, P)``.
+def changes(
+    config: Config, samples: Samples, worlds: int, rounds: int, stream: int = 0
+) -> list[Array]:
+    """Return how each round changes the shared parameters of many federations, ``(n, P)`` each.
 
-    Server halves of mechanisms, the aggregator and the server step are those of the run, with a
-    seed of its own for each world.
+    All is as in the run, but that every federation has a seed of its own for noise, another for
+    each ``stream``, and that clients' own parameters start as those of clients with other ids do.
+    ``samples`` are of all clients, world by world, all of whom train in all rounds.
     """
-    layout, ones = Model(config).layout, torch.ones(config.federation.num_clients).double()
-    keys = rng.generator(config.federation.seed, "worlds", target).integers(2**62, size=len(worlds))
-    rules, shared, out = make_rules(config), torch.zeros(layout.size).double(), []
-    for key, updates in zip(keys, worlds, strict=True):
-        own = replace(rules, seed=int(key), mechanisms=deepcopy(rules.mechanisms))
-        sampled = open_round(own, 1)
-        cohort = Cohort(tuple(range(len(ones))), updates, ones, ones)
-        values = close_round(own, 1, len(sampled), cohort, (), layout, shared, None).values
-        out.append(shared if values is None else values)
-    return torch.stack(out).numpy()
+    model, count = Model(config), config.federation.num_clients
+    ids, layout, task = range(worlds * count), model.layout, model.task(model.names)
+    keys = rng.generator(config.federation.seed, "worlds", stream).integers(2**62, size=worlds)
+    first = make_rules(config)
+    rules = [replace(first, seed=int(k), mechanisms=deepcopy(first.mechanisms)) for k in keys]
+    local = model.initial(model.local, ids)
+    steps: list[StepState | None] = [None] * worlds
+    shared = layout.flat(model.initial_shared()).repeat(worlds, 1)
+    ones, found = torch.ones(count).double(), []
+    for number in range(1, rounds + 1):
+        start = layout.parameters(shared.repeat_interleave(count, 0))
+        trained = train(task, model.replicas({}, {**local, **start}, ids), samples, ids, number)
+        local = {name: trained.parameters[name] for name in model.local}
+        updates = layout.flat(trained.parameters, len(ids)) - layout.flat(start, len(ids))
+        updates = torch.where(layout.is_angle, wrap(updates), updates)
+        for mechanism in deepcopy(first.mechanisms):
+            updates = mechanism.on_client(updates, ids, number, config.federation.seed)
+        before, moved = shared, updates.float().double().view(worlds, count, -1)
+        shared = before.clone()
+        for row, own in enumerate(rules):
+            open_round(own, number)
+            cohort, past = Cohort(tuple(range(count)), moved[row], ones, ones), steps[row]
+            end = close_round(own, number, count, cohort, (), layout, before[row], past)
+            steps[row] = end.step
+            shared[row] = before[row] if end.values is None else end.values
+        found.append(torch.where(layout.is_angle, wrap(shared - before), shared - before).numpy())
+    return found

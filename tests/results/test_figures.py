@@ -15,7 +15,7 @@ from qmoe_fed.data.preprocessing import principal_components
 from qmoe_fed.errors import UserError
 from qmoe_fed.results import Run, figures
 from qmoe_fed.results.figures import draw_all, pictures
-from qmoe_fed.results.figures.charts import count_labels, evenly_spaced, serpentine
+from qmoe_fed.results.figures.charts import count_labels, evenly_spaced, privacy_spent, serpentine
 from qmoe_fed.results.figures.plane import Plane
 from qmoe_fed.results.figures.regions import RESOLUTION, draw_regions, lattice, paint
 from qmoe_fed.results.figures.style import class_colors, expert_colors
@@ -90,6 +90,17 @@ def test_which_pictures_a_run_can_have(
 ) -> None:
     run = replace(finished, config=Config.from_flat(settings))
     assert set(pictures(run)) == NAMES - absent
+
+
+def test_what_was_spent_is_drawn_if_an_epsilon_is_stated(finished: Run) -> None:
+    spent = [{**row, "train": {"epsilon": 2.0 * row["round"]}} for row in finished.rounds[1:]]
+    config = replace(finished.config, privacy=replace(finished.config.privacy, max_epsilon=8.0))
+    run = replace(finished, rounds=[finished.rounds[0], *spent], config=config)
+    assert set(pictures(run)) == {*NAMES, "privacy-spent"}
+    (ax,) = privacy_spent(run).axes
+    curve, budget = ax.lines
+    assert curve.get_ydata().tolist() == [2, 4, 6]
+    assert budget.get_ydata() == [8, 8]
 
 
 def test_a_run_without_unseen_clients_that_keeps_routers_private(

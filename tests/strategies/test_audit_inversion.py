@@ -1,24 +1,46 @@
 import pytest
 import torch
 from test_audit_views import config
-from torch.func import functional_call
+from torch.nn.functional import one_hot
 
 from qmoe_fed.federated.model import Model
-from strategies.audits.inversion import errors, invert, matching, observe
+from strategies.audits.inversion import errors, invert, matching, observe, plain_descent, told
 
 ONE = {"train_samples": 1, "dirichlet_alpha": 1e6, "share": "all", "router": "linear"}
 
 
-def test_a_gradient_is_what_autograd_says():
-    run = config(**{**ONE, "train_samples": 3})
-    truth, gradients = observe(run, 2)
-    model = Model(run)
-    start = {n: v.requires_grad_() for n, v in model.initial_shared().items()}
-    scores = functional_call(model.module, start, truth.x[1])
-    loss = torch.nn.functional.cross_entropy(scores, truth.y[1])
-    wanted = torch.autograd.grad(loss, [start[name] for name in model.layout.names])
-    expected = torch.cat([part.flatten() for part in wanted])
-    torch.testing.assert_close(gradients[1], expected, rtol=1e-3, atol=1e-4)
+@pytest.mark.parametrize("local_steps", [1, 4])
+@pytest.mark.parametrize(
+    "way",
+    [
+        {"share": "all"},
+        {"router": "linear"},
+        {"expert_fit": "solve"},
+        {"expert_fit": "solve", "share": "prior", "router": "mlp"},
+    ],
+)
+def test_the_attacker_makes_of_the_true_samples_what_clients_send(way, local_steps):
+    run = config(**way, train_samples=6, dirichlet_alpha=1e6, learning_rate=0.3)
+    truth, seen = observe(run, 2, local_steps)
+    model = Model(plain_descent(run, local_steps))
+    own, labels = model.initial(model.local, range(2)), one_hot(truth.y, 2).float()
+    found = told(model, own, truth.x, labels, [0, 1])
+    torch.testing.assert_close(found.detach(), seen, rtol=1e-3, atol=1e-5)
+    assert seen.abs().max() > 0.05
+
+
+def test_solved_experts_tell_a_single_sample_by_their_prior_only():
+    run = {**ONE, "expert_fit": "solve", "router": "quantum"}
+    _, silent = observe(config(**{**run, "share": "router"}), 4)
+    assert silent.abs().max() == 0  # nothing is left to be solved on
+    prior = config(**{**run, "share": "prior"})
+    truth, seen = observe(prior, 5)
+    found = invert(prior, seen, truth, starts=3, steps=100)
+    assert float(errors(truth.x, found.x).median()) < 0.15
+    assert (truth.y == found.y).all()
+    others = invert(prior, seen.roll(1, 0), truth, starts=1, steps=40)
+    mean = truth.x.mean((0, 1)).expand_as(truth.x)
+    assert errors(truth.x, others.x).mean() > 0.8 * errors(truth.x, mean).mean()
 
 
 def test_matching_takes_the_nearest_in_sum():

@@ -47,3 +47,13 @@ def test_all_parameters_tell_the_labels_and_local_noise_hides_them():
     noise = {"mechanisms": "local-dp", "noise_multiplier": 8.0}
     private = config(num_clients=200, dirichlet_alpha=0.5, share="all", **noise)
     assert label_r2(sent_in_rounds(private, 1)[0], class_shares(private)) < 0.1
+
+
+@pytest.mark.parametrize("share", ["router", "prior"])
+def test_solved_experts_tell_the_labels_too_and_local_noise_hides_them(share):
+    run = {"num_clients": 200, "dirichlet_alpha": 0.5, "share": share, "expert_fit": "solve"}
+    seen, shares = sent_in_rounds(config(**run), 1)[0], class_shares(config(**run))
+    assert label_r2(seen, shares) > 0.3
+    assert label_r2(seen, shares.roll(1, 0)) < 0.1  # those of others
+    noise = {"mechanisms": "local-dp", "noise_multiplier": 8.0, "max_update_norm": 1e3}
+    assert label_r2(sent_in_rounds(config(**run, **noise), 1)[0], shares) < 0.1

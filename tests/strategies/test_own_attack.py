@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from qmoe_fed.config import Config
+from qmoe_fed.experiments.command import main
 from qmoe_fed.federated import Federation
 
 PAGE = Path(__file__).parents[2] / "docs" / "privacy.md"
@@ -20,6 +21,8 @@ def written(tmp_path, monkeypatch):
     for name, code in zip(("my_signs", "my_attack"), codes, strict=True):
         assert len(code.splitlines()) < 40
         (tmp_path / f"{name}.py").write_text(code)
+    (run,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "my_run.toml").write_text(run)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
     yield
@@ -27,17 +30,29 @@ def written(tmp_path, monkeypatch):
         sys.modules.pop(name, None)
 
 
-def test_the_attack_stays_below_the_claim_and_finds_the_mistake(written):
+def test_the_attack_stays_below_the_claim_and_finds_the_mistake(written, monkeypatch):
+    import my_signs
     from my_attack import attack
-    from my_signs import FlippedSigns
 
-    class Undivided(FlippedSigns):
-        def share(self, size):
-            return self.epsilon
+    def found(epsilon, seed=0):
+        config = Config.from_toml("my_run.toml").to_flat()
+        options = {"mechanism-options": f"epsilon = {epsilon}", "seed": seed}
+        return attack(Config.from_flat({**config, **options}))["ε at least"]
 
-    assert attack(FlippedSigns(epsilon=2.0)).clopper_pearson == pytest.approx(1.4, abs=0.3)
-    assert attack(Undivided(epsilon=2.0)).clopper_pearson == pytest.approx(6.6, abs=0.5)
-    assert attack(FlippedSigns(epsilon=1e-9)).clopper_pearson < 0.2
+    assert found(2.0) == pytest.approx(1.4, abs=0.3)
+    assert found(1e-9) < 0.2
+    monkeypatch.setattr(my_signs.FlippedSigns, "share", lambda self, size: self.epsilon)
+    assert found(2.0) == pytest.approx(6.6, abs=0.5)
+
+
+def test_the_study_runs_it(written):
+    sys.path.append(str(PAGE.parents[1] / "simulations"))  # the studies are scripts
+    from privacy_study import STUDY
+
+    asked = ["--audit", "my_attack:attack", "--run", "my_run.toml", "--seeds", "2"]
+    assert main(STUDY, [*asked, "--processes", "1", "--output-dir", "out"]) == 0
+    (line,) = [x for x in Path("out/tables.md").read_text().splitlines() if "my_signs" in x]
+    assert 1.0 < float(line.split("|")[2].split("±")[0]) < 2.0
 
 
 def test_the_mechanism_runs(written):

@@ -49,6 +49,8 @@ def pictures(run: Run) -> dict[str, Callable[[Run], Figure]]:
         "expert-load": charts.expert_load,
         "label-distribution": charts.label_distribution,
     }
+    if any("epsilon" in record.get("train", {}) for record in run.records):
+        possible["privacy-spent"] = charts.privacy_spent
     if len(run.unseen):
         possible["unseen-clients"] = charts.unseen_clients
     if shape_of(run.config).features == 2:

@@ -65,6 +65,22 @@ def compare_curves(runs: Mapping[str, Run]) -> Figure:
     return figure
 
 
+def privacy_spent(run: Run) -> Figure:
+    """Draw the ε that the mechanisms of a run state after each round, and its budget if any."""
+    figure, spent = style.new_figure(style.COLUMN, 2.4), [r for r in run.records if "train" in r]
+    ax, privacy = figure.subplots(), run.config.privacy
+    epsilon = [record["train"].get("epsilon", np.nan) for record in spent]
+    ax.plot([record["round"] for record in spent], epsilon, color=style.BLUE, lw=style.LINE)
+    if privacy.max_epsilon:
+        ax.axhline(privacy.max_epsilon, color=style.GREY, lw=style.LINE, ls=":")
+    ax.set_ylim(bottom=0)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    style.draw_grid(ax)
+    dotted = ", dots: max-epsilon" if privacy.max_epsilon else ""
+    style.dress(ax, x="round", y=f"ε spent at δ = {privacy.delta:g}{dotted}")
+    return figure
+
+
 def label_distribution(run: Run) -> Figure:
     """Draw one stacked bar per client; of very many clients, evenly spaced ones."""
     total, labels = run.config.federation.num_clients, run.config.data.labels
