@@ -12,7 +12,7 @@ from qmoe_fed.data import Samples, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.updates import Layout
 from qmoe_fed.learning import Task
-from qmoe_fed.learning.devices import DRAW, client_layers
+from qmoe_fed.learning.devices import DRAWS, client_layers
 from qmoe_fed.learning.replicas import expand
 from qmoe_fed.learning.solving import Solve
 from qmoe_fed.learning.trainer import mean_cross_entropy
@@ -210,7 +210,9 @@ class Model:
         seed = self.config.federation.seed
         buffers = device_strengths(self.config.model, seed, clients)
         if self.config.model.shots:
-            buffers[DRAW] = draw_keys(seed, clients, step=-1)
+            keys = draw_keys(seed, clients, step=-1)
+            parts = self.config.model.quantum
+            buffers |= {name: keys for name in DRAWS if name.startswith(parts)}
         return {name: rows.to(self.config.training.device) for name, rows in buffers.items()}
 
     def task(self, trainable: Sequence[str]) -> Task:

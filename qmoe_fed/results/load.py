@@ -96,7 +96,7 @@ class Run:
 
     def _build(self, layers: int = 0) -> Mixture:
         shape = shape_of(self.config)
-        exact = replace(self.config.model, shots=0, shot_gradients="exact")
+        exact = replace(self.config.model, shots=0, shot_gradients="exact", shot_source="seed")
         return build_model(exact, shape.features, shape.classes, layers, shape.inputs).eval()
 
     @cached_property

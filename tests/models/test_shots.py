@@ -22,6 +22,7 @@ from qmoe_fed.circuits.ansatz import layered
 from qmoe_fed.config import ModelConfig
 from qmoe_fed.errors import UserError
 from qmoe_fed.models import QuantumRouter, build_model, draw_keys
+from qmoe_fed.models.quantum import Running
 from qmoe_fed.models.shifts import shifts
 from qmoe_fed.models.shots import Shots
 
@@ -133,8 +134,9 @@ def test_sampled_gradients_are_right_on_average():
     assert ((found.mean(0) - expected).abs() < 4 * error).all()
 
 
-def router(shots=100, shot_gradients="parameter-shift", circuit=ANSATZ, **options):
-    return QuantumRouter(circuit, 4, shots=shots, shot_gradients=shot_gradients, **options)
+def router(shots=100, shot_gradients="parameter-shift", circuit=ANSATZ, readout="probs"):
+    running = Running(shots=shots, shot_gradients=shot_gradients)
+    return QuantumRouter(circuit, 4, readout, running=running)
 
 
 def replicas(module, x, parameters, execution):
