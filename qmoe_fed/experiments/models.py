@@ -23,7 +23,8 @@ def build(model: Model, features: int, classes: int) -> Mixture:
     """
     if not model:
         return Mixture(NoChoice(), LinearExperts(features, classes, 1))
-    return build_model(Config.from_flat(model).model, features, classes)
+    trained = {"expert-fit": "gradient", **model}  # as ``solved`` has it
+    return build_model(Config.from_flat(trained).model, features, classes)
 
 
 def solved(model: Model, features: int, classes: int, protocol: Protocol) -> Solve | None:

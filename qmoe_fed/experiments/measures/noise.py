@@ -126,7 +126,9 @@ def noisy_fit(
         return fit_all(model, source, [rate], protocol)[1].parameters
     rates, expose = [rate] * len(trained.strengths), partial(trained.expose, seeds=source.seeds)
     _, fitted = fit_all(trained.on(model), source, rates, protocol, expose)
-    return {name: values for name, values in fitted.parameters.items() if not name.endswith(STRENGTHS)}
+    return {
+        name: values for name, values in fitted.parameters.items() if not name.endswith(STRENGTHS)
+    }
 
 
 def accuracy_with_shots(
