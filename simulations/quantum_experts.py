@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from qmoe_fed.config.settings import Tree, positive, setting
+from qmoe_fed.config.settings import Tree, between, positive, setting
 from qmoe_fed.experiments import command
 from qmoe_fed.experiments.cells import Cell
 from qmoe_fed.experiments.command import Report, Study, main
@@ -35,7 +35,7 @@ QUICK = {"quick": True, "seeds": 2, "max-epochs": 2}
 class Scope(command.Scope):
     """What is asked of the study."""
 
-    seeds: int = setting(5, positive)
+    seeds: int = setting(5, between(2))
     learning_rate: float = setting(0.05, positive)  # of all models; none is tuned
 
 
