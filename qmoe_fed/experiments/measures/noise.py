@@ -91,8 +91,8 @@ def noisy_fits(
     if not tests:
         module = build(model, data.features, data.classes)
         accuracy = evaluate(module, learnt, data.test).accuracy.double().numpy()
-        columns = {"seed": source.streams, "accuracy": accuracy}
-        return Measured(to_rows({**columns, "parameters": all_parameters(module)}))
+        columns = {"seed": source.streams, "parameters": all_parameters(module)}
+        return Measured(to_rows({**columns, "accuracy": accuracy}))
     rows: list[Row] = []
     for test in tests:
         module = build(test.on(model), data.features, data.classes)

@@ -24,7 +24,7 @@ def rounds(settings: Mapping[str, Scalar], at: Sequence[int]) -> Measured:
     Returns:
         A row per round: ``accuracy`` and ``worst10`` over clients on their own test samples;
         ``client_information``, what the expert tells about the client, in bits; ``executions``,
-        how often a client has circuits run and measured in a round of training, NaN if exact.
+        how often a client has circuits run and measured in a round of training, None if exact.
 
     Raises:
         UserError: The settings cannot work.
@@ -49,7 +49,7 @@ def rounds(settings: Mapping[str, Scalar], at: Sequence[int]) -> Measured:
                     "accuracy": accuracy["mean"],
                     "worst10": accuracy["worst10"],
                     "client_information": mutual_information(load / len(load)),
-                    "executions": each * trained or float("nan"),
+                    "executions": each * trained or None,
                 }
             )
     return Measured(found)
