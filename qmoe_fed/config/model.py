@@ -73,6 +73,8 @@ class ModelConfig(Section):
     noise_strength: float | str = setting(0.0, _chance)  # or of each client: "uniform(0, 0.05)"
     noise_placement: str = setting("gate", one_of("gate", "notebook"))
     readout_error: float | str = setting(0.0, _chance)  # or of each client
+    noise_drift: float = setting(0.0, between(0, 1))  # most per round, as a share of the range
+    calibration: bool = setting(False)  # the router sees its device's place in the range, as angle
     shots: int = setting(0, between(0))  # that a circuit's outputs are averages of; 0: exact
     shot_gradients: str = setting("exact", one_of("exact", "parameter-shift", "spsa"))
     shot_source: str = setting("seed", one_of("seed", "device"))  # what draws or measures them
@@ -153,7 +155,15 @@ class ModelConfig(Section):
             )
 
     def _check_device(self) -> None:
-        """Refuse what the engine cannot do, and shots that nobody takes."""
+        """Refuse what the engine cannot do, shots that nobody takes, devices that do not differ."""
+        alike = not (self.strengths.differ or self.readout_errors.differ)
+        if alike and (self.noise_drift or self.calibration):
+            raise UserError(
+                "noise-drift and calibration need devices that differ: give each client its own "
+                "noise-strength or readout-error, e.g. 'uniform(0, 0.05)'"
+            )
+        if self.calibration and self.router == "none":
+            raise UserError("calibration = true: router = 'none' looks at nothing")
         if self.noisy and self.circuit_engine not in ("statevector", "pennylane:default.mixed"):
             raise UserError(
                 f"circuit-engine = {self.circuit_engine!r} cannot simulate noise; use "

@@ -42,11 +42,22 @@ def build_model(
             be found or built.
     """
     with torch.random.fork_rng(devices=[]):  # torch's layers draw when they are built
-        router = _build_router(config, features, layers or config.depths[-1])
+        seen = features + config.calibration
+        router = _build_router(config, seen, layers or config.depths[-1])
+        if config.calibration:
+            router.register_buffer("calibration", torch.zeros(1))
+            router.register_forward_pre_hook(_calibrated)
         if k := config.top_k:  # a hook, so that the router's parameters keep their names
             router.register_forward_hook(lambda _, x, weights: keep_largest(weights, k))
         experts = _build_experts(config, inputs or features, classes)
         return Mixture(router, experts, features if inputs else 0)
+
+
+def _calibrated(router: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Return what a router sees, x ``(..., B, d)`` and the calibration of its device beside it."""
+    (x,) = inputs
+    calibration = router.get_buffer("calibration").to(x)
+    return torch.cat([x, calibration.expand(*x.shape[:-1], 1)], -1)
 
 
 def _build_router(config: ModelConfig, features: int, layers: int) -> nn.Module:
@@ -66,8 +77,9 @@ def _build_router(config: ModelConfig, features: int, layers: int) -> nn.Module:
 
 def _quantum_router(config: ModelConfig, features: int, layers: int) -> QuantumRouter:
     if features > config.qubits:
+        whose = "data and the calibration" if config.calibration else "data"
         raise UserError(
-            f"qubits = {config.qubits}: the data have {features} features, one qubit each; "
+            f"qubits = {config.qubits}: the {whose} have {features} features, one qubit each; "
             f"use qubits = {features} or fewer features"
         )
     deepest = config.depths[-1]
@@ -130,27 +142,41 @@ def _circuit(
 
 
 def _slot_or_number(circuit: Circuit, spread: Spread) -> float | Slot:
-    return spread.low if spread.low == spread.high else Slot(circuit.strengths)
+    return Slot(circuit.strengths) if spread.differ else spread.low
 
 
-def device_strengths(config: ModelConfig, seed: int, clients: Sequence[int]) -> Parameters:
+def device_strengths(
+    config: ModelConfig, seed: int, clients: Sequence[int], server_round: int = 0
+) -> Parameters:
     """Return the strengths of noise of clients' devices, by name of the model's buffers.
+
+    They are uniform among clients. With ``noise-drift`` each goes on from there at a pace of its
+    own, up or down, and turns around at the ends of the range.
 
     Returns:
         ``router.strengths`` and ``experts.strengths``, as far as these are circuits, ``(K, S)``: a
-        row for each client that depends on (seed, client) only; nothing if all clients have the
-        same.
+        row for each client that depends on (seed, client, round) only; nothing if all clients
+        have the same. With ``calibration`` also ``router.calibration``, ``(K, 1)``: where in its
+        range the first of them is, from 0 to π.
     """
     spreads = {"noise-strength": config.strengths, "readout-error": config.readout_errors}
-    drawn = [
-        spread.low + (spread.high - spread.low) * rng.uniform(seed, name, clients)
-        for name, spread in spreads.items()
-        if spread.low < spread.high
-    ]
-    if not drawn:
+    places, rows = [], []
+    for name, spread in spreads.items():
+        if spread.differ:
+            place = rng.uniform(seed, name, clients)
+            if config.noise_drift:
+                pace = 2 * rng.uniform(seed, f"drift/{name}", clients) - 1
+                turned = (place + config.noise_drift * pace * server_round) % 2
+                place = np.minimum(turned, 2 - turned)
+            places.append(place)
+            rows.append(spread.low + (spread.high - spread.low) * place)
+    if not rows:
         return {}
-    rows = torch.from_numpy(np.stack(drawn, -1)).float()
-    return {f"{part}.strengths": rows for part in config.quantum}
+    strengths = torch.from_numpy(np.stack(rows, -1)).float()
+    found = {f"{part}.strengths": strengths for part in config.quantum}
+    if config.calibration:
+        found["router.calibration"] = torch.from_numpy(np.pi * places[0]).float()[:, None]
+    return found
 
 
 def _build_experts(config: ModelConfig, features: int, classes: int) -> nn.Module:
