@@ -1,6 +1,6 @@
 """The hybrid's first notebook again: classical experts, one circuit, circuits as experts.
 
-python simulations/first_phase.py --data-dir DIR           five minutes on 2 free cores
+python simulations/first_phase.py --data-dir DIR           two minutes on a free core
 python simulations/first_phase.py --data-dir DIR --quick   the synthetic data only
 """
 
@@ -31,7 +31,7 @@ QUICK = {"quick": True, "seeds": 2}
 class Scope(command.Scope):
     """What is asked of the study."""
 
-    seeds: int = setting(5, between(2))
+    seeds: int = setting(3, between(2))
 
     @property
     def data(self) -> tuple[str, ...]:

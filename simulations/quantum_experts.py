@@ -3,7 +3,7 @@
 The fully quantum mixture of experts (Nguyen et al., arXiv 2507.05190) beside one circuit of as many
 parameters, beside the hybrid and beside one linear map, on images of four classes.
 
-python simulations/quantum_experts.py --data-dir DIR
+python simulations/quantum_experts.py --data-dir DIR            five minutes on a free core
 python simulations/quantum_experts.py --data-dir DIR --quick    a first look
 """
 

@@ -2,7 +2,7 @@
 
 After an idea of the hybrid's paper (section VII-E), which goes back to Li et al.
 
-python simulations/regimes_study.py           ten minutes on 2 free cores
+python simulations/regimes_study.py           two minutes on a free core
 python simulations/regimes_study.py --quick   a first look
 """
 
@@ -28,7 +28,7 @@ QUICK = {"quick": True, "seeds": 2}
 class Scope(command.Scope):
     """What is asked of the study."""
 
-    seeds: int = setting(10, between(2))
+    seeds: int = setting(5, between(2))
 
 
 @dataclass(frozen=True)

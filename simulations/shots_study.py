@@ -1,6 +1,6 @@
 """How many shots does a round need? Gradients by parameter shift and by SPSA in a federation.
 
-python simulations/shots_study.py           five minutes on 2 free cores
+python simulations/shots_study.py           a minute on a free core
 python simulations/shots_study.py --quick   a first look
 """
 
