@@ -3,9 +3,8 @@
 from collections.abc import Callable, Collection, Sequence
 from typing import cast
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from qmoe_fed import rng
 from qmoe_fed.circuits import Circuit, Slot, with_noise
@@ -15,12 +14,10 @@ from qmoe_fed.config.plugins import load_object
 from qmoe_fed.config.settings import parse_options
 from qmoe_fed.config.values import Spread
 from qmoe_fed.errors import UserError
+from qmoe_fed.models.devices import Parameters, calibrated
 from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture, keep_largest
 from qmoe_fed.models.quantum import QuantumExperts, Running
 from qmoe_fed.models.routers import LinearRouter, MlpRouter, NoChoice, QuantumRouter, TrigRouter
-
-Parameters = dict[str, Tensor]
-"""Parameters by name; of K replicas when each tensor has a leading dimension K."""
 
 
 def build_model(
@@ -46,18 +43,11 @@ def build_model(
         router = _build_router(config, seen, layers or config.depths[-1])
         if config.calibration:
             router.register_buffer("calibration", torch.zeros(1))
-            router.register_forward_pre_hook(_calibrated)
+            router.register_forward_pre_hook(calibrated)
         if k := config.top_k:  # a hook, so that the router's parameters keep their names
             router.register_forward_hook(lambda _, x, weights: keep_largest(weights, k))
         experts = _build_experts(config, inputs or features, classes)
         return Mixture(router, experts, features if inputs else 0)
-
-
-def _calibrated(router: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Return what a router sees, x ``(..., B, d)`` and the calibration of its device beside it."""
-    (x,) = inputs
-    calibration = router.get_buffer("calibration").to(x)
-    return torch.cat([x, calibration.expand(*x.shape[:-1], 1)], -1)
 
 
 def _build_router(config: ModelConfig, features: int, layers: int) -> nn.Module:
@@ -143,40 +133,6 @@ def _circuit(
 
 def _slot_or_number(circuit: Circuit, spread: Spread) -> float | Slot:
     return Slot(circuit.strengths) if spread.differ else spread.low
-
-
-def device_strengths(
-    config: ModelConfig, seed: int, clients: Sequence[int], server_round: int = 0
-) -> Parameters:
-    """Return the strengths of noise of clients' devices, by name of the model's buffers.
-
-    They are uniform among clients. With ``noise-drift`` each goes on from there at a pace of its
-    own, up or down, and turns around at the ends of the range.
-
-    Returns:
-        ``router.strengths`` and ``experts.strengths``, as far as these are circuits, ``(K, S)``: a
-        row for each client that depends on (seed, client, round) only; nothing if all clients
-        have the same. With ``calibration`` also ``router.calibration``, ``(K, 1)``: where in its
-        range the first of them is, from 0 to π.
-    """
-    spreads = {"noise-strength": config.strengths, "readout-error": config.readout_errors}
-    places, rows = [], []
-    for name, spread in spreads.items():
-        if spread.differ:
-            place = rng.uniform(seed, name, clients)
-            if config.noise_drift:
-                pace = 2 * rng.uniform(seed, f"drift/{name}", clients) - 1
-                turned = (place + config.noise_drift * pace * server_round) % 2
-                place = np.minimum(turned, 2 - turned)
-            places.append(place)
-            rows.append(spread.low + (spread.high - spread.low) * place)
-    if not rows:
-        return {}
-    strengths = torch.from_numpy(np.stack(rows, -1)).float()
-    found = {f"{part}.strengths": strengths for part in config.quantum}
-    if config.calibration:
-        found["router.calibration"] = torch.from_numpy(np.pi * places[0]).float()[:, None]
-    return found
 
 
 def _build_experts(config: ModelConfig, features: int, classes: int) -> nn.Module:
