@@ -18,6 +18,7 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"  # before torch starts
 
 import encrypted_sum
+import experts
 import federation
 import router
 import secure_sum
@@ -37,6 +38,7 @@ QUICK: dict[str, Section] = {
     "encrypted sum": lambda _: encrypted_sum.costs([("bfv", 10, 9), ("ckks", 10, 9)]),
     "notebook": lambda data: [study.notebook(data, epochs=1, slice_size=32)],
     "seeds": lambda _: study.seeds_together(4, 0.5),
+    "quantum experts": lambda _: experts.together(10, 4, 3, 0.5),
     "solved steps": lambda _: solving.steps(50, 0.5),
     "solved fits": lambda _: solving.fits(8, 200, 2, 0.5),
     "import": lambda _: [startup.imports(1)],
@@ -68,6 +70,9 @@ FULL: dict[str, Section] = {
     "two SuperNodes": lambda _: federation.on_supernodes([1000, 10_000, 100_000], rounds=5),
     "notebook": lambda data: [study.notebook(data, epochs=3, slice_size=128)],
     "seeds": lambda _: study.seeds_together(20, 5),
+    "quantum experts": lambda _: (
+        row for k, n in ((10, 3), (50, 3), (10, 6)) for row in experts.together(k, 4, n, 5)
+    ),
     "solved steps": lambda _: (row for n in (50, 1000) for row in solving.steps(n, 10)),
     "solved fits": lambda _: (row for d in (8, 32) for row in solving.fits(d, 2000, 10, 10)),
     "import": lambda _: [startup.imports(5)],

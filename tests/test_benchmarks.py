@@ -55,6 +55,12 @@ def test_seeds_train_together_faster_than_one_after_another(benchmark):
     assert slowdowns(row)["one after another"] > 4
 
 
+def test_experts_of_clients_run_together_faster_than_client_by_client(benchmark):
+    (row,) = benchmark("experts").together(8, 2, 2, 0.1)
+    assert slowdowns(row)["client by client"] > 2
+    assert slowdowns(row)["default.qubit"] > 10
+
+
 @pytest.mark.parametrize("reuploading", [False, True])
 def test_phases_beat_kronecker_products_where_it_is_used(benchmark, reuploading):
     circuit = layered(6, 3, 6, reuploading=reuploading)

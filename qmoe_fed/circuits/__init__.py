@@ -21,7 +21,7 @@ from qmoe_fed.circuits.operations import (
     parameter,
     unitary,
 )
-from qmoe_fed.errors import unknown
+from qmoe_fed.errors import UserError, unknown
 
 __all__ = [
     "Angle",
@@ -45,17 +45,21 @@ Engine = Callable[[Circuit, Tensor, Tensor, Tensor | None], Tensor]
 """``run(circuit, x, theta, strengths)``, as ``statevector.run``."""
 
 
-def engine(name: str) -> Engine:
+def engine(name: str, options: str = "", shots: int = 0) -> Engine:
     """Return the function that runs circuits.
 
     Args:
         name: ``statevector``, our exact simulation, under noise too; or ``pennylane:<device>`` for
             a device that PennyLane offers.
+        options: Keyword arguments of that device, e.g. ``"seed = 3"``.
+        shots: How often that device measures; 0: not at all, it returns exact values.
 
     Raises:
-        UserError: There is no such engine or device.
+        UserError: There is no such engine or device, or it takes no such options or shots.
     """
     if name == "statevector":
+        if options or shots:
+            raise UserError("device-options and shot-source = 'device' need a PennyLane device")
         return statevector.run
     kind, _, device = name.partition(":")
     if kind != "pennylane" or not device:
@@ -63,5 +67,5 @@ def engine(name: str) -> Engine:
     # imported only here: PennyLane takes seconds and hundreds of megabytes
     from qmoe_fed.circuits import pennylane
 
-    pennylane.check_device(device)
-    return partial(pennylane.run, device=device)
+    pennylane.check_device(device, options)
+    return partial(pennylane.run, device=device, options=options, shots=shots)

@@ -6,10 +6,16 @@ A user's own ansatz is any function ``(qubits, layers, features) -> Circuit``.
 from typing import Literal
 
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.operations import Operation, feature, gate, parameter
+from qmoe_fed.circuits.operations import (
+    Operation,
+    amplitude_embedding,
+    feature,
+    gate,
+    parameter,
+)
 from qmoe_fed.errors import UserError
 
-Embedding = Literal["ry", "rx"]
+Embedding = Literal["ry", "rx", "amplitude"]
 Entangler = Literal["cz", "none", "strongly-entangling"]
 
 
@@ -21,7 +27,7 @@ def layered(
     entangler: Entangler = "cz",
     reuploading: bool = False,
 ) -> Circuit:
-    """Return angle embedding, then ``layers`` times (one local map per qubit, an entangler).
+    """Return the embedding, then ``layers`` times (one local map per qubit, an entangler).
 
     With ``cz`` or ``none`` the trainable local map is RY(θ) (paper, section IV-C: CZ between
     neighbours j, j+1). With ``strongly-entangling`` it is Rot(φ, θ, ω) and the entangler is a ring
@@ -33,18 +39,25 @@ def layered(
             qubit: one for RY, three for Rot. So fewer layers use the first parameters only.
         features: Number of features. Feature j turns qubit j; with fewer features than qubits
             they repeat cyclically.
-        embedding: Axis of the embedding rotation.
+        embedding: Axis of the embedding rotation; or ``amplitude``: the features, up to 2^n of
+            them, are the amplitudes of the state, once divided by their norm.
         entangler: What follows each layer of local maps.
         reuploading: Whether the embedding comes before every layer, not only before the first.
 
     Raises:
-        UserError: There are more features than qubits, or none.
+        UserError: There are more features than fit, or none; or amplitudes are to be re-uploaded.
     """
-    check_features(features, qubits)
     strongly = entangler == "strongly-entangling"
     operations: list[Operation] = []
+    if embedding == "amplitude":
+        if reuploading:
+            raise UserError("embedding = 'amplitude': a state is prepared once; no reuploading")
+        every = tuple(range(qubits))
+        operations.append(amplitude_embedding(*map(feature, range(features)), wires=every))
+    else:
+        check_features(features, qubits)
     for layer in range(layers):
-        if layer == 0 or reuploading:
+        if embedding != "amplitude" and (layer == 0 or reuploading):
             operations += [gate(embedding.upper(), j, feature(j % features)) for j in range(qubits)]
         for j in range(qubits):
             at = layer * qubits + j

@@ -30,7 +30,7 @@ class Config(Tree):
         moons, largest = data.dataset == "moons", max(self.unseen.sample_sizes)
         if self.federation.fraction_train == 0:
             raise UserError("fraction-train = 0: no client would ever train")
-        if model.router == "quantum" and data.features > qubits:
+        if model.router == "quantum" and data.features + model.calibration > qubits:
             raise UserError(
                 f"features = {data.features}: qubits = {qubits} can hold at most one feature each; "
                 "use more qubits or fewer features"
@@ -48,6 +48,11 @@ class Config(Tree):
                 "set execution = 'serial'"
             )
         self._check_solve()
+        if model.noise_drift and self.training.expert_fit == "solve":
+            raise UserError(
+                "noise-drift needs expert-fit = 'gradient': solved experts are made for devices "
+                "that stay as they are"
+            )
         plain = (self.strategy.strategy, self.strategy.aggregator) == ("router", "mean")
         if len(model.depths) > 1 and not plain:
             raise UserError(

@@ -18,6 +18,11 @@ class Spread:
     low: float
     high: float
 
+    @property
+    def differ(self) -> bool:
+        """Whether clients have different ones."""
+        return self.low < self.high
+
     @classmethod
     def of(cls, value: float | str) -> "Spread":
         """Read a number, or ``"uniform(low, high)"``."""

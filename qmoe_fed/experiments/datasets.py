@@ -16,7 +16,7 @@ from qmoe_fed.errors import UserError
 
 MOONS = "moons"
 MOONS_SAMPLES = 600, 200, 200  # training, validation, test: 1000 in all (paper, section V-B)
-COMPONENTS = 8  # principal components of images kept, one per qubit (paper, section V-B)
+COMPONENTS = 8  # of images (paper, section V-B)
 PUBLIC_SAMPLES = 500  # training images the components are fitted on, the same for all seeds
 
 
@@ -32,6 +32,8 @@ class ImageTask(NamedTuple):
 IMAGES = {
     "mnist-0-1": ImageTask("mnist", "0,1", (1600, 400, 400)),
     "fashion-0-1": ImageTask("fashion-mnist", "0,1", (1600, 400, 400)),
+    "mnist-4": ImageTask("mnist", "0,1,2,3", (1200, 400, 400)),
+    "fashion-4": ImageTask("fashion-mnist", "0,1,2,3", (1200, 400, 400)),
     "mnist-10": ImageTask("mnist", "all", (2400, 600, 2000)),
 }
 """By name. The first two have the sizes of the paper, 2000 to fit and 400 to test."""
@@ -48,6 +50,7 @@ class Source:
         seed: Keys all draws.
         noise: Standard deviation of Two Moons.
         data_dir: Folder that holds ``mnist/`` and ``fashion-mnist/``.
+        components: Number of principal components of images that are kept, one per qubit.
     """
 
     name: str
@@ -56,6 +59,7 @@ class Source:
     seed: int = 0
     noise: float = 0.1
     data_dir: str = ""
+    components: int = COMPONENTS
 
     @property
     def streams(self) -> range:
@@ -98,7 +102,8 @@ def load(source: Source) -> Dataset:
     else:
         dataset, classes, (fit, validation, test) = IMAGES[source.name]
         settings |= {"dataset": dataset, "classes": classes, "data-dir": source.data_dir}
-        settings |= {"features": COMPONENTS, "qubits": COMPONENTS, "public-samples": PUBLIC_SAMPLES}
+        settings |= {"features": source.components, "qubits": source.components}
+        settings |= {"public-samples": PUBLIC_SAMPLES}
     config = Config.from_flat(settings)
     projection = fit_projection(config)
     if source.name == MOONS:

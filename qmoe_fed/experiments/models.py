@@ -2,25 +2,17 @@
 
 from collections.abc import Mapping
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from qmoe_fed.config import Config
 from qmoe_fed.config.settings import Scalar
 from qmoe_fed.experiments.protocol import Protocol
 from qmoe_fed.learning.solving import Solve
 from qmoe_fed.models import LinearExperts, Mixture, build_model
+from qmoe_fed.models.routers import NoChoice
 
 Model = Mapping[str, Scalar]
 """Settings of router and experts that differ from the defaults; empty: one linear classifier."""
-
-
-class NoChoice(nn.Module):
-    """The router before a single expert: it has no parameters."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Return weights ``(B, 1)``, all 1."""
-        return torch.ones_like(x[:, :1])
 
 
 def build(model: Model, features: int, classes: int) -> Mixture:
@@ -31,7 +23,8 @@ def build(model: Model, features: int, classes: int) -> Mixture:
     """
     if not model:
         return Mixture(NoChoice(), LinearExperts(features, classes, 1))
-    return build_model(Config.from_flat(model).model, features, classes)
+    trained = {"expert-fit": "gradient", **model}  # as ``solved`` has it
+    return build_model(Config.from_flat(trained).model, features, classes)
 
 
 def solved(model: Model, features: int, classes: int, protocol: Protocol) -> Solve | None:

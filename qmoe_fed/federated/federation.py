@@ -138,7 +138,8 @@ class Federation:
 
     def score(self, state: State) -> ClientTable:
         """Score all clients: accuracy, loss, routing-entropy, load-i of each expert i."""
-        return self.host.score(self._kept(state), state.shared, self.host.clients)
+        kept, clients = self._kept(state), self.host.clients
+        return self.host.score(kept, state.shared, clients, state.round)
 
     def mixtures(self, state: State) -> Parameters:
         """Return all parameters of the clients' mixtures, ``(K, *shape)`` each, experts solved."""
@@ -148,7 +149,8 @@ class Federation:
 
     def routing(self, state: State) -> ClientTable:
         """Return all clients' expert loads by class, see ``routing_summary``."""
-        return self.host.routing(self._kept(state), state.shared, self.host.clients)
+        kept, clients = self._kept(state), self.host.clients
+        return self.host.routing(kept, state.shared, clients, state.round)
 
     def unseen(self, state: State) -> ClientTable:
         """Fit and test the clients that never took part; no rows if the run has none."""

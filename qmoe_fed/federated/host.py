@@ -178,14 +178,16 @@ class Host:
 
         return {**kept.local, **self._by_depth(self.clients, experts)}
 
-    def score(self, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
+    def score(
+        self, kept: Kept, shared: Parameters, clients: Sequence[int], server_round: int = 0
+    ) -> ClientTable:
         """Score some of the clients: accuracy, loss, routing-entropy, load-i of each expert i.
 
-        And train-samples and test-samples, how many they have.
+        And train-samples and test-samples, how many they have. Devices are as in the round.
         """
 
         def columns(model: Model, ids: Sequence[int]) -> dict[str, Tensor]:
-            scores, load, entropy = self._scores(model, kept, shared, ids)
+            scores, load, entropy = self._scores(model, kept, shared, ids, server_round)
             loads = {f"load-{i}": column for i, column in enumerate(load.sum(-1).T)}
             names = {"accuracy": scores.accuracy, "loss": scores.loss, "routing-entropy": entropy}
             own = self._own.select(self._rows(ids))
@@ -194,21 +196,29 @@ class Host:
 
         return self._table(clients, columns)
 
-    def routing(self, kept: Kept, shared: Parameters, clients: Sequence[int]) -> ClientTable:
+    def routing(
+        self, kept: Kept, shared: Parameters, clients: Sequence[int], server_round: int = 0
+    ) -> ClientTable:
         """Return the loads by class: cell-j, expert by expert, the classes of each side by side."""
 
         def columns(model: Model, ids: Sequence[int]) -> dict[str, Tensor]:
-            _, load, _ = self._scores(model, kept, shared, ids)
+            _, load, _ = self._scores(model, kept, shared, ids, server_round)
             return {f"cell-{j}": cell for j, cell in enumerate(load.flatten(1).T)}
 
         return self._table(clients, columns)
 
     def _scores(
-        self, model: Model, kept: Kept, shared: Parameters, clients: Sequence[int]
+        self,
+        model: Model,
+        kept: Kept,
+        shared: Parameters,
+        clients: Sequence[int],
+        server_round: int,
     ) -> tuple[Scores, Tensor, Tensor]:
         rows = self._rows(clients)
         local = rows_of(kept.local, rows)
-        return score_clients(model, self._own.select(rows), shared, local, clients)
+        own = self._own.select(rows)
+        return score_clients(model, own, shared, local, clients, server_round)
 
     def unseen(self, shared: Parameters, clients: Sequence[int]) -> ClientTable:
         """Fit and test clients that never took part: accuracies shared-m, scratch-m, random-m."""

@@ -12,7 +12,7 @@ from qmoe_fed.data import Samples, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.updates import Layout
 from qmoe_fed.learning import Task
-from qmoe_fed.learning.devices import DRAW, client_layers
+from qmoe_fed.learning.devices import DRAWS, client_layers
 from qmoe_fed.learning.replicas import expand
 from qmoe_fed.learning.solving import Solve
 from qmoe_fed.learning.trainer import mean_cross_entropy
@@ -175,7 +175,13 @@ class Model:
         router = [n for n, _ in self.module.named_parameters() if n.startswith("router.")]
         return {name: values[0] for name, values in self.initial(router, [0]).items()}
 
-    def replicas(self, shared: Parameters, local: Parameters, clients: Sequence[int]) -> Parameters:
+    def replicas(
+        self,
+        shared: Parameters,
+        local: Parameters,
+        clients: Sequence[int],
+        server_round: int = 0,
+    ) -> Parameters:
         """Return all that the replicas of some clients run with, ``(k, *shape)`` each.
 
         A frozen router and what their devices are come with their parameters; they are never
@@ -185,8 +191,9 @@ class Model:
             shared: Shared parameters, ``(*shape)`` each.
             local: The clients' own parameters, ``(k, *shape)`` each.
             clients: Their ids.
+            server_round: The round, as devices may drift.
         """
-        own = {**local, **self.devices(clients)}
+        own = {**local, **self.devices(clients, server_round)}
         return {**expand({**self.frozen, **shared}, len(clients)), **own}
 
     def mixtures(self, parameters: Parameters, samples: Samples) -> Parameters:
@@ -201,16 +208,18 @@ class Model:
         execution = self.config.training.execution
         return self.solve.mixtures(self.module, parameters, samples, execution)
 
-    def devices(self, clients: Sequence[int]) -> Parameters:
+    def devices(self, clients: Sequence[int], server_round: int = 0) -> Parameters:
         """Return what the devices of some clients are, by name of the module's buffers.
 
         Finite shots have keys for an evaluation, the same after every round; training replaces
         them step by step.
         """
         seed = self.config.federation.seed
-        buffers = device_strengths(self.config.model, seed, clients)
+        buffers = device_strengths(self.config.model, seed, clients, server_round)
         if self.config.model.shots:
-            buffers[DRAW] = draw_keys(seed, clients, step=-1)
+            keys = draw_keys(seed, clients, step=-1)
+            parts = self.config.model.quantum
+            buffers |= {name: keys for name in DRAWS if name.startswith(parts)}
         return {name: rows.to(self.config.training.device) for name, rows in buffers.items()}
 
     def task(self, trainable: Sequence[str]) -> Task:

@@ -49,9 +49,13 @@ def check_host(config: Config, clients: int) -> None:
     if training.device != "cpu":
         return
     _check(told, rows * _size(config))
-    if model.router == "quantum" and not model.noisy:
-        told = f"qubits = {model.qubits}, batch-size = {training.batch_size}, {told}"
-        _check(told, 8 * rows * min(training.batch_size, train) * 2**model.qubits)
+    states = {"router": (1, model.qubits)}
+    if "experts" in model.quantum:
+        states["experts"] = model.num_experts, model.expert_circuit.qubits
+    for part in () if model.noisy else model.quantum:
+        count, qubits = states[part]
+        about = f"qubits = {qubits}, batch-size = {training.batch_size}, {told}"
+        _check(about, 8 * rows * count * min(training.batch_size, train) * 2**qubits)
 
 
 def _size(config: Config) -> int:

@@ -61,7 +61,7 @@ def train_clients(
     task = model.task(model.names)
     if proximal_mu is not None:
         task = replace(task, settings=replace(task.settings, proximal_mu=proximal_mu))
-    start = model.replicas(shared, local, clients)
+    start = model.replicas(shared, local, clients, server_round)
     trained = train(task, start, data.train, clients, server_round, state)
     moved = ravel({n: trained.parameters[n] - shared[n] for n in model.shared}, len(clients))
     norms = torch.linalg.vector_norm(moved.double(), dim=1, keepdim=True)
@@ -80,8 +80,11 @@ def score_clients(
     shared: Parameters,
     local: Parameters,
     clients: Sequence[int],
+    server_round: int = 0,
 ) -> tuple[Scores, Tensor, Tensor]:
     """Score clients on their own test samples with the shared and their local parameters.
+
+    Their devices are as they are in the round.
 
     Returns:
         The scores, each client's expert load by class p(e, c | k) ``(k, N, C)``, and the mean
@@ -89,7 +92,7 @@ def score_clients(
     """
     test, execution = data.test, model.config.training.execution
     model.module.eval()
-    parameters = model.mixtures(model.replicas(shared, local, clients), data.train)
+    parameters = model.mixtures(model.replicas(shared, local, clients, server_round), data.train)
     scores = evaluate(model.module, parameters, test, execution)
     with torch.no_grad():
         weights = routing_weights(model.module, parameters, test.x, execution)

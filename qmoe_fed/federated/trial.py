@@ -13,6 +13,7 @@ from qmoe_fed.data import Samples, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.model import Model
 from qmoe_fed.learning import train
+from qmoe_fed.models import Parameters
 
 PERTURBATIONS = 3  # that all leave the outputs as they are where a parameter has no effect
 
@@ -111,11 +112,14 @@ def _check_step(model: Model, samples: Samples, told: str) -> None:
 def _check_outputs(model: Model, x: Tensor) -> None:
     """Refuse a user's router or expert whose outputs for x ``(B, d)`` are not what they must be."""
     settings, classes = model.config.model, shape_of(model.config).classes
-    device = {name.removeprefix("router."): rows[0] for name, rows in model.devices([0]).items()}
+    device: dict[str, Parameters] = {"router": {}, "experts": {}}
+    for name, rows in model.devices([0]).items():
+        part, _, buffer = name.partition(".")
+        device[part][buffer] = rows[0]
     with torch.no_grad():
         angles, inputs = model.module.parts(x)
-        weights = functional_call(model.module.router, device, angles)
-        outputs = model.module.experts(inputs)
+        weights = functional_call(model.module.router, device["router"], angles)
+        outputs = functional_call(model.module.experts, device["experts"], inputs)
     if weights.shape != (len(x), settings.num_experts):
         raise UserError(
             f"router {settings.router!r} returns shape {tuple(weights.shape)} for x of shape "

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from qmoe_fed import rng
 from qmoe_fed.config import Config
 
-DRAW = "router.draw"
-"""The buffer with the key of what is drawn by finite shots, another in every step."""
+DRAWS = "router.draw", "experts.draw"
+"""The buffers with the key of what is drawn by finite shots, another in every step."""
 
 
 def client_layers(config: Config, clients: Sequence[int]) -> list[int]:

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from qmoe_fed import rng
 from qmoe_fed.config import TrainingConfig
 from qmoe_fed.data import Samples
-from qmoe_fed.learning.devices import DRAW
+from qmoe_fed.learning.devices import DRAWS
 from qmoe_fed.learning.optimizers import OPTIMIZERS, State
 from qmoe_fed.learning.replicas import apply, join, ravel, rows_of, unravel
 from qmoe_fed.learning.routing import balancing_loss, routing_weights
@@ -160,8 +160,9 @@ def _train_chunk(
         active = step.mask
         inputs = weights.detach().requires_grad_()
         full = {**unravel(inputs, free), **frozen}
-        if DRAW in full:
-            full[DRAW] = draw_keys(task.seed, clients, server_round, number).to(active.device)
+        if own := [name for name in DRAWS if name in full]:
+            keys = draw_keys(task.seed, clients, server_round, number).to(active.device)
+            full |= dict.fromkeys(own, keys)
         loss = task.loss(task.model, full, step, draws, settings.execution)
         if settings.load_balancing:
             routing = routing_weights(task.model, full, step.x, settings.execution)

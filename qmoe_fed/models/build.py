@@ -1,24 +1,23 @@
 """From settings to a module, and from a seed to the parameters of many of its replicas."""
 
 from collections.abc import Callable, Collection, Sequence
+from typing import cast
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from qmoe_fed import rng
 from qmoe_fed.circuits import Circuit, Slot, with_noise
-from qmoe_fed.circuits.ansatz import layered
-from qmoe_fed.config import ModelConfig
+from qmoe_fed.circuits.ansatz import Embedding, Entangler, layered
+from qmoe_fed.config import ExpertCircuit, ModelConfig
 from qmoe_fed.config.plugins import load_object
 from qmoe_fed.config.settings import parse_options
 from qmoe_fed.config.values import Spread
 from qmoe_fed.errors import UserError
+from qmoe_fed.models.devices import Parameters, calibrated
 from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture, keep_largest
-from qmoe_fed.models.routers import LinearRouter, MlpRouter, QuantumRouter, TrigRouter
-
-Parameters = dict[str, Tensor]
-"""Parameters by name; of K replicas when each tensor has a leading dimension K."""
+from qmoe_fed.models.quantum import QuantumExperts, Running
+from qmoe_fed.models.routers import LinearRouter, MlpRouter, NoChoice, QuantumRouter, TrigRouter
 
 
 def build_model(
@@ -40,7 +39,11 @@ def build_model(
             be found or built.
     """
     with torch.random.fork_rng(devices=[]):  # torch's layers draw when they are built
-        router = _build_router(config, features, layers or config.depths[-1])
+        seen = features + config.calibration
+        router = _build_router(config, seen, layers or config.depths[-1])
+        if config.calibration:
+            router.register_buffer("calibration", torch.zeros(1))
+            router.register_forward_pre_hook(calibrated)
         if k := config.top_k:  # a hook, so that the router's parameters keep their names
             router.register_forward_hook(lambda _, x, weights: keep_largest(weights, k))
         experts = _build_experts(config, inputs or features, classes)
@@ -49,6 +52,8 @@ def build_model(
 
 def _build_router(config: ModelConfig, features: int, layers: int) -> nn.Module:
     n = config.num_experts
+    if config.router == "none":
+        return NoChoice()
     if config.router == "linear":
         return LinearRouter(features, n)
     if config.router == "mlp":
@@ -62,34 +67,48 @@ def _build_router(config: ModelConfig, features: int, layers: int) -> nn.Module:
 
 def _quantum_router(config: ModelConfig, features: int, layers: int) -> QuantumRouter:
     if features > config.qubits:
+        whose = "data and the calibration" if config.calibration else "data"
         raise UserError(
-            f"qubits = {config.qubits}: the data have {features} features, one qubit each; "
+            f"qubits = {config.qubits}: the {whose} have {features} features, one qubit each; "
             f"use qubits = {features} or fewer features"
         )
     deepest = config.depths[-1]
-    whole = _circuit(config, features, deepest)
-    circuit = whole if layers == deepest else _circuit(config, features, layers)
+    whole = _circuit(config, config, deepest, features)
+    circuit = whole if layers == deepest else _circuit(config, config, layers, features)
     return QuantumRouter(
         circuit,
         config.num_experts,
         config.readout,
         config.init_angle,
-        config.circuit_engine,
         whole.parameters,
-        config.shots,
-        config.shot_gradients,
+        _running(config),
     )
 
 
-def _circuit(config: ModelConfig, features: int, layers: int) -> Circuit:
-    """Return the circuit, with its noise; strengths that differ among clients have slots."""
+def _running(config: ModelConfig) -> Running:
+    return Running(
+        config.circuit_engine,
+        config.shots,
+        config.shot_gradients,
+        config.shot_source,
+        config.device_options,
+    )
+
+
+def _circuit(
+    device: ModelConfig, config: ModelConfig | ExpertCircuit, layers: int, features: int
+) -> Circuit:
+    """Return a circuit with the noise of the device that it runs on.
+
+    Strengths that differ among clients have slots.
+    """
     if config.circuit == "layered":
         circuit = layered(
             config.qubits,
             layers,
             features,
-            config.embedding,  # type: ignore[arg-type]  # checked by ModelConfig
-            config.entangler,  # type: ignore[arg-type]
+            cast(Embedding, config.embedding),  # checked by the config
+            cast(Entangler, config.entangler),
             config.reuploading,
         )
     else:
@@ -99,38 +118,28 @@ def _circuit(config: ModelConfig, features: int, layers: int) -> Circuit:
                 f"circuit {config.circuit!r}: expected a function (qubits, layers, features) that "
                 f"returns a Circuit, got a {type(circuit).__name__}"
             )
-    if config.noise_channel != "none":
-        strength = _slot_or_number(circuit, config.strengths)
-        circuit = with_noise(circuit, config.noise_channel, strength, config.noise_placement)
-    if config.readout_errors.high > 0:
-        strength = _slot_or_number(circuit, config.readout_errors)
+    if circuit.features > features:
+        raise UserError(
+            f"circuit {config.circuit!r} reads {circuit.features} features: there are {features}"
+        )
+    if device.noise_channel != "none":
+        strength = _slot_or_number(circuit, device.strengths)
+        circuit = with_noise(circuit, device.noise_channel, strength, device.noise_placement)
+    if device.readout_errors.high > 0:
+        strength = _slot_or_number(circuit, device.readout_errors)
         circuit = with_noise(circuit, "bit-flip", strength, "readout")
     return circuit
 
 
 def _slot_or_number(circuit: Circuit, spread: Spread) -> float | Slot:
-    return spread.low if spread.low == spread.high else Slot(circuit.strengths)
-
-
-def device_strengths(config: ModelConfig, seed: int, clients: Sequence[int]) -> Parameters:
-    """Return the strengths of noise of clients' devices, by name of the model's buffer.
-
-    Returns:
-        ``router.strengths``, ``(K, S)``, a row for each client that depends on (seed, client)
-        only; nothing if all clients have the same.
-    """
-    spreads = {"noise-strength": config.strengths, "readout-error": config.readout_errors}
-    drawn = [
-        spread.low + (spread.high - spread.low) * rng.uniform(seed, name, clients)
-        for name, spread in spreads.items()
-        if spread.low < spread.high
-    ]
-    return {"router.strengths": torch.from_numpy(np.stack(drawn, -1)).float()} if drawn else {}
+    return Slot(circuit.strengths) if spread.differ else spread.low
 
 
 def _build_experts(config: ModelConfig, features: int, classes: int) -> nn.Module:
     if config.expert == "linear":
         return LinearExperts(features, classes, config.num_experts)
+    if config.expert == "quantum":
+        return _quantum_experts(config, features, classes)
     path, options = config.expert, config.expert_options
     return ExpertList(
         [
@@ -138,6 +147,19 @@ def _build_experts(config: ModelConfig, features: int, classes: int) -> nn.Modul
             for _ in range(config.num_experts)
         ]
     )
+
+
+def _quantum_experts(config: ModelConfig, inputs: int, classes: int) -> QuantumExperts:
+    options, n = config.expert_circuit, config.num_experts
+    most = 2**options.qubits if options.embedding == "amplitude" else options.qubits
+    if inputs > most and options.circuit == "layered":
+        raise UserError(
+            f"expert-options: the {options.qubits} qubits of an expert hold {most} inputs, and "
+            f"there are {inputs}; use more qubits, embedding = 'amplitude' or fewer expert-features"
+        )
+    circuit = _circuit(config, options, options.layers, inputs)
+    running = _running(config)
+    return QuantumExperts(circuit, n, classes, options.head, config.init_angle, running)
 
 
 def _user_module(what: str, path: str, options: str, inputs: int, outputs: int) -> nn.Module:

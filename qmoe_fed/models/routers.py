@@ -6,18 +6,21 @@ the circle, and the half-width of its parameters' uniform initialisation (``init
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
-from qmoe_fed.circuits import Circuit, engine
-from qmoe_fed.errors import unknown
-from qmoe_fed.models.shifts import shifts
-from qmoe_fed.models.shots import Shots
+from qmoe_fed.circuits import Circuit
+from qmoe_fed.models.quantum import EXACT, QuantumModule, Running
 
-SHOT_GRADIENTS = ("exact", "parameter-shift")
+
+class NoChoice(nn.Module):
+    """The router before a single expert: it has no parameters."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return weights ``(B, 1)``, all 1."""
+        return torch.ones_like(x[:, :1])
 
 
 class LinearRouter(nn.Module):
@@ -61,7 +64,7 @@ class TrigRouter(nn.Module):
         return self.linear(trigonometric_features(x)).softmax(-1)
 
 
-class QuantumRouter(nn.Module):
+class QuantumRouter(QuantumModule):
     """Measurement probabilities of a parameterised circuit (paper, sections III-B and IV-C).
 
     With ``readout = "probs"`` the weights are the probabilities of the first ⌈log₂ N⌉ qubits,
@@ -69,32 +72,19 @@ class QuantumRouter(nn.Module):
     basis state i counts for expert i mod N. With ``readout = "expval-adapter"`` they are the
     softmax of a linear map of every ⟨Zⱼ⟩, as in the authors' notebooks.
 
-    θ is one vector ``(P,)``. Where the circuit has slots for strengths of noise, they are the
-    buffer ``strengths``, ``(S,)``: not trained, and replicas may each have their own.
-
-    With ``shots`` the weights are frequencies of so many measurements. What is drawn is a function
-    of the buffer ``draw``, a key from ``draw_keys`` that must be given anew for each step and
-    replica. With ``shot_gradients = "parameter-shift"`` training draws too, and gradients come from
-    shifted circuits that are sampled; with ``exact`` the module draws in evaluation only, i.e.
-    after ``eval()``, and training sees exact probabilities.
+    θ is one vector ``(P,)``. With ``shots`` the weights are frequencies of so many measurements.
 
     Args:
         circuit: The circuit; its readout is set here.
         num_experts: Number of experts N.
         readout: ``probs`` or ``expval-adapter``.
         init_angle: θ is drawn uniformly from [-init_angle, init_angle], radians.
-        circuit_engine: Which engine runs the circuit, see ``circuits.engine``.
         parameters: P, if θ is longer than the circuit needs: it reads the first ones.
-        shots: Number of measurements for each sample; 0: exact probabilities.
-        shot_gradients: ``exact`` or ``parameter-shift``.
+        running: How it is run.
 
     Raises:
-        UserError: The circuit has no parameter-shift rule, or there is no such way.
+        UserError: As ``QuantumModule``.
     """
-
-    angles = frozenset({"theta"})
-    strengths: Tensor
-    draw: Tensor
 
     def __init__(
         self,
@@ -102,40 +92,20 @@ class QuantumRouter(nn.Module):
         num_experts: int,
         readout: str = "probs",
         init_angle: float = math.pi,
-        circuit_engine: str = "statevector",
         parameters: int = 0,
-        shots: int = 0,
-        shot_gradients: str = "exact",
+        running: Running = EXACT,
     ) -> None:
-        super().__init__()
         probs = readout == "probs"
         measured = math.ceil(math.log2(num_experts)) if probs else circuit.qubits
-        self.circuit = replace(circuit, readout="probs" if probs else "expval", measured=measured)
+        circuit = replace(circuit, readout="probs" if probs else "expval", measured=measured)
+        shape = (max(parameters, circuit.parameters),)
+        super().__init__(circuit, shape, init_angle, running)
         self.num_experts = num_experts
-        self.init_bounds: Mapping[str, float] = {"theta": init_angle}
-        self.simulate = engine(circuit_engine)
-        self.theta = nn.Parameter(torch.zeros(max(parameters, circuit.parameters)))
-        if circuit.strengths:
-            self.register_buffer("strengths", torch.zeros(circuit.strengths))
         self.adapter = None if probs else nn.Linear(circuit.qubits, num_experts)
-        if shot_gradients not in SHOT_GRADIENTS:
-            raise unknown("shot-gradients", shot_gradients, SHOT_GRADIENTS)
-        self.training_draws = shot_gradients == "parameter-shift"
-        self.shots = Shots(self.circuit, self.simulate, shots) if shots else None
-        if self.shots:
-            if self.training_draws:
-                shifts(self.shots.outcomes)  # refused before any work
-            # no key yet; not saved, as it is of one step
-            self.register_buffer("draw", torch.tensor(-1), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return weights ``(B, N)`` for x ``(B, d)``."""
-        strengths = self.strengths if self.circuit.strengths else None
-        theta = self.theta[: self.circuit.parameters]
-        if self.shots and (self.training_draws or not self.training):
-            outputs = self.shots(x, theta, strengths, self.draw)
-        else:
-            outputs = self.simulate(self.circuit, x, theta, strengths)
+        outputs = self.measure(x)
         if self.adapter is not None:
             return self.adapter(outputs).softmax(-1)
         return fold(outputs, self.num_experts)

@@ -117,7 +117,7 @@ class Run:
 
     def _build(self, layers: int = 0) -> Mixture:
         shape = shape_of(self.config)
-        exact = replace(self.config.model, shots=0, shot_gradients="exact")
+        exact = replace(self.config.model, shots=0, shot_gradients="exact", shot_source="seed")
         return build_model(exact, shape.features, shape.classes, layers, shape.inputs).eval()
 
     @cached_property
@@ -168,7 +168,8 @@ class Run:
         parameters, config = self.parameters(client), self.config
         (layers,) = client_layers(config, [client])
         model = self._build(layers) if len(config.model.depths) > 1 else self.model
-        strengths = device_strengths(config.model, config.federation.seed, [client])
+        seed, last = config.federation.seed, config.federation.num_server_rounds
+        strengths = device_strengths(config.model, seed, [client], last)
         return model, {**parameters, **{name: rows[0] for name, rows in strengths.items()}}
 
     def routing(self, x: ArrayLike, client: int | None = None) -> NDArray[np.float32]:

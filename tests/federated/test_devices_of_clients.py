@@ -14,7 +14,7 @@ from qmoe_fed.federated import Federation
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import close_round
 from qmoe_fed.learning import trainer
-from qmoe_fed.learning.devices import DRAW, client_layers
+from qmoe_fed.learning.devices import client_layers
 
 UNEQUAL = {"noise-channel": "depolarizing", "noise-strength": "uniform(0, 0.3)"}
 DEEP = {"layers": "1..3"}
@@ -167,7 +167,7 @@ def test_by_parameter_shift_every_step_of_every_client_has_a_key(monkeypatch):
     steps = 3  # 20 samples in batches of 8
     assert [(seed, r, step) for seed, _, r, step in asked] == [(0, 1, i) for i in range(steps)]
     assert all(list(clients) == list(range(6)) for _, clients, _, _ in asked)
-    assert DRAW in federation.model.devices([0])
+    assert "router.draw" in federation.model.devices([0])
     exact = after_a_round()[1].shared["router.theta"]
     moved = (state.shared["router.theta"] - exact).abs()
     assert 1e-4 < moved.max() < 0.5

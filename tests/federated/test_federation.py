@@ -58,6 +58,17 @@ KINDS = [
     {"readout_error": "uniform(0, 0.3)", "layers": "1..3", "keep_optimizer_state": True},
     {"layers": "2..3", "share": "all", "weighting": "examples", "fraction_train": 0.5},
     {"shots": 50, "shot_gradients": "parameter-shift", "layers": "1..2"},
+    {
+        "expert": "quantum",
+        "expert_options": "layers = 1",
+        "share": "all",
+        "layers": 1,
+        "qubits": 3,
+        "noise_channel": "bit-flip",
+        "noise_strength": "uniform(0, 0.2)",
+        "noise_drift": 0.3,
+        "calibration": True,
+    },
 ]
 
 

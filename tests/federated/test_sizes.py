@@ -32,6 +32,10 @@ def eight_gigabytes(monkeypatch):
         ({"local-epochs": BILLION}, "local-epochs = 1000000000: takes at least 894 GiB"),
         ({"unseen-epochs": BILLION}, "unseen-epochs = 1000000000: takes at least 60 GiB"),
         ({"qubits": 20, "num-clients": 200}, "qubits = 20, batch-size = 8, .* at least 12 GiB"),
+        (
+            {"expert": "quantum", "expert-options": "qubits = 20", "num-clients": 60},
+            "qubits = 20, batch-size = 8, .* at least 15 GiB",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(settings, message):

@@ -22,8 +22,9 @@ from qmoe_fed.circuits.ansatz import layered
 from qmoe_fed.config import ModelConfig
 from qmoe_fed.errors import UserError
 from qmoe_fed.models import QuantumRouter, build_model, draw_keys
+from qmoe_fed.models.quantum import Running
 from qmoe_fed.models.shifts import shifts
-from qmoe_fed.models.shots import Shots
+from qmoe_fed.models.shots import STEP, Shots
 
 ANSATZ = layered(2, 2, 2, entangler="strongly-entangling")
 EVERY_GATE = (
@@ -133,8 +134,41 @@ def test_sampled_gradients_are_right_on_average():
     assert ((found.mean(0) - expected).abs() < 4 * error).all()
 
 
-def router(shots=100, shot_gradients="parameter-shift", circuit=ANSATZ, **options):
-    return QuantumRouter(circuit, 4, shots=shots, shot_gradients=shot_gradients, **options)
+@pytest.mark.parametrize("readout", ["probs", "expval"])
+def test_spsa_of_one_angle_is_its_derivative_but_for_the_step(readout):
+    circuit = Circuit(2, (*STARTED, gate("RY", 0, parameter(0)), gate("CZ", (0, 1))), readout)
+    x, theta, _ = inputs(circuit)
+    weights = torch.linspace(-1, 1, 3 * circuit.outputs).double().view(3, -1)
+    exact = Shots(circuit, statevector.run, 0, spsa=True)
+    found = gradient(lambda t: exact(x, t, None, torch.tensor(4)), theta, weights)
+    expected = gradient(lambda t: statevector.run(circuit, x, t), theta, weights)
+    torch.testing.assert_close(found, expected * np.sin(STEP) / STEP, atol=1e-12, rtol=0)
+
+
+def test_spsa_takes_two_circuits_and_points_along_the_gradient_on_average():
+    x, theta, _ = inputs(ANSATZ, batch=2)
+    keys, taken = draw_keys(1, range(3000)), []
+
+    def run(circuit, x, theta, strengths):
+        taken.append(theta.shape)
+        return statevector.run(circuit, x, theta, strengths)
+
+    weights = torch.tensor([[1.0, 0, -1, 2], [0.5, 1, 0, 0]]).double()
+    shots = Shots(ANSATZ, run, 200, spsa=True)
+    found = gradient(lambda t: shots(x, t, None, keys), theta.expand(len(keys), -1), weights)
+    assert taken == [(3000, 12), (2, 3000, 12)]
+    expected = gradient(lambda t: statevector.run(ANSATZ, x, t), theta, weights)
+    error = found.std(0) / len(keys) ** 0.5
+    mean = found.mean(0)
+    assert ((mean - expected).abs() < 4 * error + 0.15 * expected.abs().max()).all()
+    assert torch.cosine_similarity(mean, expected, dim=0) > 0.98
+    alone = gradient(lambda t: shots(x, t, None, keys[7:8]), theta[None], weights)
+    torch.testing.assert_close(alone[0], found[7], atol=1e-12, rtol=0)
+
+
+def router(shots=100, shot_gradients="parameter-shift", circuit=ANSATZ, readout="probs"):
+    running = Running(shots=shots, shot_gradients=shot_gradients)
+    return QuantumRouter(circuit, 4, readout, running=running)
 
 
 def replicas(module, x, parameters, execution):

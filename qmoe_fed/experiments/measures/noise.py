@@ -13,7 +13,7 @@ from qmoe_fed.data import Samples
 from qmoe_fed.experiments.cells import Measured, Row, to_rows
 from qmoe_fed.experiments.datasets import Source, load
 from qmoe_fed.experiments.measures.fits import fit_all
-from qmoe_fed.experiments.models import Model, build
+from qmoe_fed.experiments.models import Model, all_parameters, build
 from qmoe_fed.experiments.protocol import Protocol
 from qmoe_fed.learning import evaluate
 from qmoe_fed.learning.replicas import apply
@@ -23,7 +23,7 @@ from qmoe_fed.models import Mixture, Parameters
 READOUT_ERROR = "readout-error"  # the channel that flips measured bits, and leaves gates alone
 MEASUREMENT = "measurement"  # where it acts, beside the placements of the channels on gates
 TEST, TRAINING = "test", "training"
-STRENGTHS = "router.strengths"
+STRENGTHS = ".strengths"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,8 @@ class Noisy:
         level = torch.tensor(self.strengths, dtype=torch.float32).repeat_interleave(seeds)
         repeats = {name: len(level) // len(values) for name, values in parameters.items()}
         copies = {n: v.repeat(repeats[n], *[1] * (v.dim() - 1)) for n, v in parameters.items()}
-        return {**copies, STRENGTHS: level[:, None]}
+        circuits = [name.removesuffix(".theta") for name in copies if name.endswith(".theta")]
+        return {**copies, **{part + STRENGTHS: level[:, None] for part in circuits}}
 
 
 def noisy_fits(
@@ -90,7 +91,8 @@ def noisy_fits(
     if not tests:
         module = build(model, data.features, data.classes)
         accuracy = evaluate(module, learnt, data.test).accuracy.double().numpy()
-        return Measured(to_rows({"seed": source.streams, "accuracy": accuracy}))
+        columns = {"seed": source.streams, "parameters": all_parameters(module)}
+        return Measured(to_rows({**columns, "accuracy": accuracy}))
     rows: list[Row] = []
     for test in tests:
         module = build(test.on(model), data.features, data.classes)
@@ -111,7 +113,8 @@ def noisy_fits(
                 found = accuracy_with_shots(module, parameters, samples, *keys)
             else:
                 found = evaluate(module, parameters, samples).accuracy
-            rows += to_rows({**columns, "accuracy": found.double().numpy()})
+            scores = {"accuracy": found.double().numpy(), "parameters": all_parameters(module)}
+            rows += to_rows({**columns, **scores})
     return Measured(rows)
 
 
@@ -123,7 +126,9 @@ def noisy_fit(
         return fit_all(model, source, [rate], protocol)[1].parameters
     rates, expose = [rate] * len(trained.strengths), partial(trained.expose, seeds=source.seeds)
     _, fitted = fit_all(trained.on(model), source, rates, protocol, expose)
-    return {name: values for name, values in fitted.parameters.items() if name != STRENGTHS}
+    return {
+        name: values for name, values in fitted.parameters.items() if not name.endswith(STRENGTHS)
+    }
 
 
 def accuracy_with_shots(

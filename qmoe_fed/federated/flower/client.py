@@ -34,7 +34,7 @@ from qmoe_fed.results.run_directory import RunDirectory, read_tensors, write_ten
 KEPT, SETUP = "kept", "setup"
 OF_NODE = ("data-dir",)  # settings that a node may have of its own
 
-Measure = Callable[[Host, Kept, Parameters, Sequence[int]], ClientTable]
+Measure = Callable[[Host, Kept, Parameters, Sequence[int], int], ClientTable]
 
 
 def client_app() -> ClientApp:
@@ -45,7 +45,7 @@ def client_app() -> ClientApp:
     app.evaluate()(_score)
     app.query("hidden")(_answer_phase)
     app.evaluate("routing")(partial(_answer, Host.routing))
-    app.evaluate("unseen")(partial(_answer, lambda host, kept, *asked: host.unseen(*asked)))
+    app.evaluate("unseen")(partial(_answer, _unseen))
     app.query("save")(_save_experts)
     app.query("checkpoint")(_save_kept)
     app.query("restore")(_restore_kept)
@@ -86,12 +86,22 @@ def _score(message: Message, context: Context) -> Message:
     if not host.hidden:
         return _answer(Host.score, message, context)
     kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
-    table = host.score(kept, shared, clients)
+    table = host.score(kept, shared, clients, _round(message))
     return hide(message, context, host, "shares", (shared, table))
+
+
+def _round(message: Message) -> int:
+    return int(wire.settings_of(message).get(wire.ROUND, 0))
 
 
 def _answer_phase(message: Message, context: Context) -> Message:
     return hide(message, context, _host(context), wire.settings_of(message)[PHASE])
+
+
+def _unseen(
+    host: Host, kept: Kept, shared: Parameters, clients: Sequence[int], number: int
+) -> ClientTable:
+    return host.unseen(shared, clients)
 
 
 def _answer(measure: Measure, message: Message, context: Context) -> Message:
@@ -100,7 +110,7 @@ def _answer(measure: Measure, message: Message, context: Context) -> Message:
     if host.hidden and not set(clients) <= {*host.model.config.federation.unseen_clients}:
         raise UserError("the mechanisms of this run let no table of training clients leave a host")
     kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
-    table = measure(host, kept, shared, clients)
+    table = measure(host, kept, shared, clients, _round(message))
     columns = {wire.CLIENT: table.clients, **table.columns}
     return _reply(message, {name: values.tolist() for name, values in columns.items()})
 
@@ -111,7 +121,8 @@ def _save_experts(message: Message, context: Context) -> Message:
     kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
     private = host.private(kept, shared) if host.clients else {}
     if host.clients and host.hidden:  # the server does not have their scores
-        table = host.score(kept, shared, host.clients)
+        last = host.model.config.federation.num_server_rounds
+        table = host.score(kept, shared, host.clients, last)
         columns = {wire.CLIENT: table.clients, **table.columns}
         values = {name: column.tolist() for name, column in columns.items()}
         RunDirectory(folder).write_columns(f"clients-{host.number}.json", values)

@@ -8,7 +8,7 @@ Host → server, reply:       ``arrays`` the updates (local minus shared), stack
                             ``metrics`` lists with one entry per client: ``client``,
                             ``num-examples``, ``train-loss`` …
 
-Server → host, ``evaluate…``: ``arrays`` and ``clients`` as above; the reply holds lists with one
+Server → host, ``evaluate…``: all as above; the reply holds lists with one
                             entry per client: accuracy, loss, mean routing weight of each expert.
                             ``evaluate.routing``, once after the last round and never with privacy
                             mechanisms, asks for these means class by class. They tell the server

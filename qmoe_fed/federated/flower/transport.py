@@ -104,7 +104,7 @@ class FlowerTransport:
         phases = GridPhases(self.grid, self.hosts)
         what = Sum("score", state.round, state.shared, clients, len(self.hosts.nodes))
         asked, arrays = self.hosts.group(clients), wire.to_record(state.shared)
-        messages = wire.cohort_messages(asked, arrays, {}, "evaluate")
+        messages = wire.cohort_messages(asked, arrays, {wire.ROUND: state.round}, "evaluate")
         request = self.hidden.prepare(what, phases)
         phases.shares = wire.send(self.grid, send_along(messages, request), self.hosts.timeout)
         by_node = {reply.metadata.src_node_id: reply for reply in phases.shares}
@@ -146,7 +146,8 @@ class FlowerTransport:
         """
         asked, timeout = self.hosts.group(clients), self.config.federation.round_timeout
         arrays, most = wire.to_record(state.shared), _ranges(self.config, message_type)
-        messages = wire.cohort_messages(asked, arrays, {}, message_type)
+        about = {wire.ROUND: state.round}
+        messages = wire.cohort_messages(asked, arrays, about, message_type)
         replies, tables = wire.send(self.grid, messages, timeout), list[dict[str, Tensor]]()
         by_node = {reply.metadata.src_node_id: reply for reply in replies}
         for node, ids in asked.items():
