@@ -4,7 +4,9 @@ import importlib
 import importlib.util
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from qmoe_fed.errors import UserError, unknown
@@ -46,6 +48,28 @@ def _import_own_strategies() -> None:
         importlib.import_module("strategies")
     finally:
         sys.path.remove(str(home))
+
+
+def as_setting(value: object) -> Any:
+    """Return what stands for a value in the settings: for a class or function, its import path."""
+    import numpy as np  # the command line starts without it
+
+    if isinstance(value, type | FunctionType):
+        return f"{value.__module__}:{value.__qualname__}"
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path) else value
+
+
+def call(what: str, function: Callable[..., Any], *arguments: object) -> Any:
+    """Return what a user's function returns; UserError of one line if it raises anything."""
+    try:
+        return function(*arguments)
+    except UserError:
+        raise
+    except Exception as error:  # anything
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise UserError(f"{what} raised {reason}") from error
 
 
 def load_object(path: str, what: str) -> Any:

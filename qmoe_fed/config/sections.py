@@ -13,12 +13,26 @@ from qmoe_fed.errors import UserError
 
 MOONS_PARTITIONS = ("iid", "dirichlet", "concept-shift", "rotation")
 IMAGE_PARTITIONS = (*MOONS_PARTITIONS[:3], "pathological", "shard", "inner-dirichlet")
+FLOWERS = "flwr:"
+"""How the name of a partitioner of flwr-datasets begins."""
 
 _threads = between(1, 1024)
 _device = readable(values.device, "'cpu', 'cuda', or one of several GPUs, e.g. 'cuda:1'")
 _classes = readable(values.labels, "'all' or at least two different labels from 0 to 9, e.g. '0,1'")
+_own_classes = readable(values.names, "'all' or at least two different labels, e.g. 'cat,dog'")
+_angles = readable(
+    values.box,
+    "'auto', 'bounds', 'bounds(low, high)', 'standardised', 'pca' or an import path "
+    "'package.module:function'",
+)
 _sizes = readable(values.sizes, "whole numbers with commas between, e.g. '4,8,16,32'")
 _inputs = readable(values.inputs, "'router', 'all', 'standardised', or a number of components")
+
+
+def _dataset(key: str, value: str) -> None:
+    if ":" not in value and not value.endswith(values.FILES):
+        hint = "Or files, an import path, 'hf:<name>', 'sklearn:<name>': see docs/data.md."
+        one_of(*values.BUILT_IN, hint=hint)(key, value)
 
 
 @dataclass(frozen=True)
@@ -46,8 +60,10 @@ class FederationConfig(Section):
 class DataConfig(Section):
     """What each client holds."""
 
-    dataset: str = setting("moons", one_of("moons", "digits", "mnist", "fashion-mnist"))
-    partition: str = setting("dirichlet", one_of(*MOONS_PARTITIONS, *IMAGE_PARTITIONS))
+    dataset: str = setting("moons", _dataset)  # or your own: files, import path, hf:…, sklearn:…
+    label_column: str = setting("label")  # of tables and of hf:…
+    partition: str = setting("dirichlet")  # or flwr:<partitioner>; not where data name their client
+    partition_options: str = setting("")  # of flwr:<partitioner>
     dirichlet_alpha: float = setting(3.0, positive)
     train_samples: int = setting(64, between(1))  # per client; moons only
     test_samples: int = setting(64, between(1))  # per client; moons only
@@ -56,22 +72,30 @@ class DataConfig(Section):
     max_train_samples: int = setting(0, between(0))  # per client; 0: its whole share; images
     public_samples: int = setting(200, between(2))  # fits the projection; images
     features: int = setting(0, between(0))  # 0: one per qubit; images
+    angles: str = setting("auto", _angles)  # how features become angles; your own data
     expert_features: int | str = setting("router", _inputs)  # that experts see; others: images
-    classes: str = setting("all", _classes)  # or those in use, e.g. "0,1"; images
+    classes: str = setting("all")  # or those in use, e.g. "0,1"; images
     classes_per_client: int = setting(2, between(1))  # pathological; shards of one class: shard
     concept_groups: int = setting(2, between(2))  # clients that name classes alike; concept-shift
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        moons, classes = self.dataset == "moons", len(self.labels)
+        moons = self.dataset == "moons"
+        (_own_classes if self.own else _classes)("classes", self.classes)
+        classes = len(self.labels) or 2**63  # as many as the data have
         allowed = MOONS_PARTITIONS if moons else IMAGE_PARTITIONS
-        if self.partition not in allowed:
+        one_of(*MOONS_PARTITIONS, *IMAGE_PARTITIONS, other=FLOWERS)("partition", self.partition)
+        if self.partition not in allowed and (moons or not self.partition.startswith(FLOWERS)):
             raise UserError(
                 f"partition = {self.partition!r} is not for dataset = {self.dataset!r}; allowed "
                 f"there: {', '.join(allowed)}"
             )
         if moons and (self.classes != "all" or self.features):
             raise UserError("classes and features are for images; Two Moons has 2 of each")
+        if self.partition_options and not self.partition.startswith(FLOWERS):
+            raise UserError("partition-options need partition = 'flwr:<partitioner>'")
+        if not self.own and (self.angles, self.label_column) != ("auto", "label"):
+            raise UserError(f"angles and label-column are for your own data, not {self.dataset!r}")
         if moons and self.expert_features != "router":
             raise UserError(
                 f"expert-features = {self.expert_features!r}: on Two Moons the router sees both "
@@ -88,8 +112,18 @@ class DataConfig(Section):
             )
 
     @property
-    def labels(self) -> tuple[int, ...]:
-        """The labels in use, in the order in which they are numbered as classes 0, 1, …"""
+    def own(self) -> bool:
+        """Whether the data are none of those that are built in."""
+        return self.dataset not in values.BUILT_IN
+
+    @property
+    def labels(self) -> tuple[int | str, ...]:
+        """The labels in use, in the order in which they are numbered as classes 0, 1, …
+
+        None are known yet where ``classes = "all"`` of a user's own data.
+        """
+        if self.own:
+            return values.names(self.classes)
         return (0, 1) if self.dataset == "moons" else values.labels(self.classes)
 
 

@@ -6,6 +6,10 @@ Each function raises ValueError where the text says something else.
 import re
 from dataclasses import dataclass
 
+BUILT_IN = ("moons", "digits", "mnist", "fashion-mnist")
+FILES = (".npz", ".csv", ".parquet", "-ubyte", "-ubyte.gz", "/")
+"""How the names of files end that hold samples; a folder has one for each client."""
+
 
 @dataclass(frozen=True)
 class Spread:
@@ -43,6 +47,26 @@ def labels(text: str) -> tuple[int, ...]:
     if len(found) < 2 or len(set(found)) < len(found) or not set(found) <= set(range(10)):
         raise ValueError(text)
     return found
+
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the labels in ``"all"``, which are none yet, or in a list of two or more of them."""
+    found = () if text == "all" else tuple(part.strip() for part in text.split(","))
+    if len(found) == 1 or len(set(found)) < len(found) or "" in found:
+        raise ValueError(text)
+    return found
+
+
+def box(text: str) -> tuple[float, float] | None:
+    """Return the two ends in ``"bounds(low, high)"``; None in any other name."""
+    if not (found := re.fullmatch(r"bounds\(([^,]*),([^,]*)\)", text)):
+        if text not in ("auto", "bounds", "standardised", "pca") and ":" not in text:
+            raise ValueError(text)
+        return None
+    low, high = float(found[1]), float(found[2])
+    if not -1e30 < low < high < 1e30:
+        raise ValueError(text)
+    return low, high
 
 
 def device(text: str) -> int:

@@ -1,9 +1,11 @@
 """What clients learn from: sources, partitions among clients, and the map to angles."""
 
-from qmoe_fed.data.clients import Shape, fit_projection, load_clients, shape_of
+from qmoe_fed.data.clients import Shape, are_apart, example, fit_projection, load_clients, shape_of
+from qmoe_fed.data.own import settle
 from qmoe_fed.data.pools import load_pool, load_test
 from qmoe_fed.data.preprocessing import RAW, Projection
 from qmoe_fed.data.samples import ClientData, Samples
+from qmoe_fed.data.table import Table
 
 __all__ = [
     "RAW",
@@ -11,9 +13,13 @@ __all__ = [
     "Projection",
     "Samples",
     "Shape",
+    "Table",
+    "are_apart",
+    "example",
     "fit_projection",
     "load_clients",
     "load_pool",
     "load_test",
+    "settle",
     "shape_of",
 ]

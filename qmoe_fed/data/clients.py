@@ -11,8 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qmoe_fed.config import Config
-from qmoe_fed.data import moons, shares
+from qmoe_fed import rng
+from qmoe_fed.config import Config, values
+from qmoe_fed.data import moons, own, shares
 from qmoe_fed.data.pools import PIXELS
 from qmoe_fed.data.preprocessing import Projection
 from qmoe_fed.data.samples import ClientData, Samples
@@ -35,11 +36,22 @@ class Shape:
 
 
 def shape_of(config: Config) -> Shape:
-    """Return the shape of the configured data, without loading any."""
+    """Return the shape of the configured data.
+
+    None is loaded, but of a user's own where the settings do not say.
+    """
+    config = own.settle(config)
     data = config.data
     features = 2 if data.dataset == "moons" else data.features or config.model.qubits
     seen = data.expert_features
-    inputs = PIXELS[data.dataset] if seen in ("all", "standardised") else seen
+    inputs: int | str = seen
+    if seen in ("all", "standardised"):
+        by_box = data.own and values.box(data.angles)
+        inputs = (
+            PIXELS.get(data.dataset, features)
+            if by_box or not data.own
+            else own.raw_size(data, config.results.data_dir)
+        )
     return Shape(features, len(data.labels), 0 if isinstance(inputs, str) else inputs)
 
 
@@ -54,7 +66,8 @@ def fit_projection(config: Config) -> Projection:
     if config.data.dataset == "moons":
         return moons.bounds(config)
     seed, features = config.federation.seed, shape_of(config).features
-    return shares.fit(config.data, config.results.data_dir, seed, features)
+    data, data_dir = config.data, config.results.data_dir
+    return shares.fit(data, data_dir, seed, features, own.stamp(data, data_dir))
 
 
 def load_clients(config: Config, clients: Sequence[int], projection: Projection) -> ClientData:
@@ -78,6 +91,22 @@ def load_clients(config: Config, clients: Sequence[int], projection: Projection)
     if config.data.partition == "concept-shift":
         train, test = (_rename(samples, ids, config) for samples in (train, test))
     return ClientData(train, test)
+
+
+def are_apart(config: Config) -> bool:
+    """Return whether clients have samples of their own, which may be on their hosts alone."""
+    return own.is_apart(config.data, config.results.data_dir)
+
+
+def example(config: Config, projection: Projection) -> Samples:
+    """Return samples to try a model on: those of client 0, or made-up ones if it may be far."""
+    if not are_apart(config):
+        return load_clients(config, [0], projection).train
+    shape, count = shape_of(config), 2 * len(config.data.labels)
+    size = count, shape.features + shape.inputs
+    x = np.pi * rng.uniform(config.federation.seed, "example", [0], size)
+    y = torch.arange(count) % shape.classes
+    return Samples(torch.from_numpy(x).float(), y[None], torch.tensor([count]))
 
 
 def _rename(samples: Samples, ids: NDArray[np.int64], config: Config) -> Samples:

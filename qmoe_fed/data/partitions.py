@@ -5,26 +5,37 @@ owner of each sample. Clients of any size are fine, but each needs two samples: 
 one to be tested on.
 """
 
+import inspect
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qmoe_fed import rng
 from qmoe_fed.config import DataConfig
-from qmoe_fed.errors import UserError
+from qmoe_fed.config.sections import FLOWERS
+from qmoe_fed.config.settings import parse_options
+from qmoe_fed.errors import UserError, unknown
 
 Labels = NDArray[np.int64]
 Owners = NDArray[np.int64]
 """Client id of each sample, -1 for nobody's, shape ``(n,)``."""
 
+Columns = Mapping[str, NDArray[Any]]
+
 SMALLEST_SHARE = 2
+NO_COLUMNS: Columns = {}
 
 
-def partition(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> Owners:
+def partition(
+    labels: Labels, num_clients: int, data: DataConfig, seed: int, columns: Columns = NO_COLUMNS
+) -> Owners:
     """Return the owner of each sample by the configured partition.
 
-    Labels are the class of each sample ``(n,)``; unseen clients are among the clients.
+    Labels are the class of each sample ``(n,)``; unseen clients are among the clients. Flower's
+    partitioners may name further columns ``(n,)``.
 
     Raises:
         UserError: The pool is too small for so many clients, or the partition leaves some client
@@ -38,7 +49,10 @@ def partition(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> 
             f"{data.public_samples}, and each client needs {SMALLEST_SHARE} (one to train on, "
             f"one to be tested on), so at most {largest} clients"
         )
-    owners = _OURS.get(data.partition, by_flower)(labels, num_clients, data, seed)
+    if data.partition.startswith(FLOWERS):
+        owners = by_name(labels, num_clients, data, columns)
+    else:
+        owners = _OURS.get(data.partition, by_flower)(labels, num_clients, data, seed)
     smallest = np.bincount(owners[owners >= 0], minlength=num_clients).min()
     if smallest < SMALLEST_SHARE:
         raise UserError(
@@ -148,4 +162,40 @@ def by_flower(labels: Labels, num_clients: int, data: DataConfig, seed: int) -> 
     owners = np.full(len(labels), -1)
     for client, places in partitioner._partition_id_to_indices.items():
         owners[rows[places]] = client
+    return owners
+
+
+def by_name(labels: Labels, num_clients: int, data: DataConfig, columns: Columns) -> Owners:
+    """Return the owner of each sample by the partitioner of flwr-datasets after ``flwr:``.
+
+    It sees a table with the columns ``label`` (classes) and ``row`` and those given, and gets
+    ``partition-options`` and, if it takes one, the number of clients. Partitions from
+    ``num_clients`` on belong to nobody.
+
+    Raises:
+        UserError: There is no such partitioner, or it fails.
+    """
+    from datasets import Dataset
+    from flwr_datasets import partitioner as flower
+
+    name = data.partition.removeprefix(FLOWERS)
+    if name not in flower.__all__:
+        raise unknown("partitioner of flwr-datasets", name, flower.__all__)
+    kind = vars(flower)[name]
+    options = parse_options("partition-options", data.partition_options)
+    if "num_partitions" in inspect.signature(kind).parameters:
+        options = {"num_partitions": num_clients, **options}
+    owners = np.full(len(labels), -1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of arguments that are not ours
+        try:
+            made = kind(**options)
+            made.dataset = Dataset.from_dict(
+                {**columns, "label": labels, "row": np.arange(len(labels))}
+            )
+            for client in range(min(num_clients, made.num_partitions)):
+                owners[np.array(made.load_partition(client)["row"][:], np.int64)] = client
+        except Exception as error:  # of a partitioner: of many kinds
+            told = f"partition = {data.partition!r}, partition-options = {data.partition_options!r}"
+            raise UserError(f"{told}: {type(error).__name__}: {error}".splitlines()[0]) from error
     return owners

@@ -8,16 +8,17 @@ Files that are not there are fetched through flwr-datasets and kept as IDX files
 import os
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from qmoe_fed.config import Config, DataConfig
+from qmoe_fed.config import Config, DataConfig, values
 from qmoe_fed.config.settings import expanded
-from qmoe_fed.data import idx
+from qmoe_fed.data import idx, own
 from qmoe_fed.errors import UserError
 
-Pixels = NDArray[np.uint8]
+Pixels = NDArray[Any]
 Labels = NDArray[np.int64]
 
 PIXELS = {"digits": 64, "mnist": 784, "fashion-mnist": 784}
@@ -59,6 +60,9 @@ def read_pool(data: DataConfig, data_dir: str) -> tuple[Pixels, Labels]:
     Raises:
         UserError: The files are missing and cannot be downloaded, or they are damaged.
     """
+    if data.own:
+        table = own.table(data, data_dir)
+        return table.x, table.classes(tuple(map(str, data.labels)) or table.labels)
     if data.dataset == "digits":
         from sklearn.datasets import load_digits  # slow to import
 
@@ -70,7 +74,7 @@ def read_pool(data: DataConfig, data_dir: str) -> tuple[Pixels, Labels]:
 def _choose(pixels: Pixels, labels: NDArray[np.integer], data: DataConfig) -> tuple[Pixels, Labels]:
     """Keep the labels in use and number them 0 … C-1, in the order of ``classes``."""
     number = np.full(256, -1)
-    number[list(data.labels)] = np.arange(len(data.labels))
+    number[list(values.labels(data.classes))] = np.arange(len(data.labels))
     classes = number[labels]
     chosen = classes >= 0
     return pixels[chosen].reshape(chosen.sum(), -1), classes[chosen]

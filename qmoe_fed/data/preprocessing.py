@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from qmoe_fed.config import call, load_object
 from qmoe_fed.errors import UserError
 
 Array = NDArray[np.float32]
@@ -98,8 +99,54 @@ def scaling(low: NDArray[Any], high: NDArray[Any]) -> Projection:
     )
 
 
+def fit_angles(
+    x: NDArray[Any], features: int, angles: str, expert_features: int | str = "router"
+) -> Projection:
+    """Fit what turns samples ``(n, D)`` into so many angles, by its name.
+
+    ``bounds``: each feature is an angle, from its least to its largest value. ``standardised``:
+    the same from -3 to 3 standard deviations about the mean, or ``pca`` of the features divided by
+    their deviations where D is more than ``features``. ``auto``: ``bounds``, or ``pca`` where D is
+    more. An import path: a user's function ``(x, features) -> Projection``.
+
+    Raises:
+        UserError: D does not go with the number of angles, or the function returns something else.
+    """
+    size = x.shape[1]
+    if ":" in angles:
+        made = call(f"angles {angles!r}", load_object(angles, "angles"), x, features)
+        if not isinstance(made, Projection) or made.components.shape != (size, features):
+            raise UserError(f"angles = {angles!r}: expected a Projection of {(size, features)}")
+        return made
+    deviation = x.std(0)
+    scale = 1 / np.where(deviation > 0, deviation, 1)
+    if angles == "pca" or (size > features and angles in ("auto", "standardised")):
+        return principal_components(
+            x, features, expert_features, scale if angles == "standardised" else 1.0
+        )
+    if size != features:
+        raise UserError(
+            f"angles = {angles!r}: samples have {size} raw features and the router {features} "
+            f"angles; set features = {size}, with as many qubits, or angles = 'pca'"
+        )
+    low, high, mean = x.min(0), x.max(0), x.mean(0)
+    if angles == "standardised":
+        low, high = mean - 3 * deviation, mean + 3 * deviation
+    high = np.where(high > low, high, low + 1)  # where all are the same
+    gain = np.zeros(0, np.float32)
+    if expert_features == "router":  # bounds are those of the features themselves
+        mean = np.zeros(size)
+    else:
+        gain = principal_components(x, 1, expert_features).gain
+    parts = mean, np.eye(size), low - mean, high - mean, gain
+    return Projection(*(part.astype(np.float32) for part in parts))
+
+
 def principal_components(
-    x: NDArray[Any], features: int, expert_features: int | str = "router"
+    x: NDArray[Any],
+    features: int,
+    expert_features: int | str = "router",
+    scale: NDArray[Any] | float = 1.0,
 ) -> Projection:
     """Fit so many principal components to samples ``(n, D)``, bounded by the range of these.
 
@@ -109,12 +156,13 @@ def principal_components(
         expert_features: What experts see: ``router``, the angles; ``all`` raw features as they
             are, ``standardised`` (each divided by its deviation), or a number of components; all
             of them in one common scale, in which samples are √2 long on average.
+        scale: What each feature is multiplied by first, ``(D,)``.
 
     Raises:
         UserError: The samples vary in fewer directions than are asked for.
     """
     mean = x.mean(0)
-    _, spread, rows = np.linalg.svd(x - mean, full_matrices=False)
+    _, spread, rows = np.linalg.svd((x - mean) * scale, full_matrices=False)
     directions = int((spread > 1e-6 * max(spread[0], 1e-6)).sum())
     wanted = {"features": features, "expert-features": expert_features}
     for name, count in wanted.items():
@@ -124,11 +172,11 @@ def principal_components(
                 f"in only {directions} directions; ask for fewer features (or qubits) or more "
                 "public-samples"
             )
-    gain = _gain(x - mean, expert_features, rows)
+    gain = _gain(x - mean, expert_features, rows * scale)
     rows = rows[:features]
     # a direction's sign is arbitrary; fix it by its largest entry, as scikit-learn does
     largest = np.take_along_axis(rows, np.abs(rows).argmax(1)[:, None], 1)
-    components = (rows * np.sign(largest)).T
+    components = (rows * np.sign(largest) * scale).T
     position = (x - mean) @ components
     return Projection(
         mean.astype(np.float32),

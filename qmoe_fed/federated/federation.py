@@ -14,11 +14,11 @@ from copy import deepcopy
 from dataclasses import dataclass, field, replace
 
 from qmoe_fed.config import Config
-from qmoe_fed.data import Projection, fit_projection, load_clients
+from qmoe_fed.data import Projection, are_apart, example, fit_projection, load_clients, settle
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import ROUTER, make_rules
 from qmoe_fed.federated.hidden import OneHost, Sum, Wire, hidden_cohort, hidden_sum
-from qmoe_fed.federated.host import Host, Kept
+from qmoe_fed.federated.host import Host, Kept, check_unseen
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import Metrics, StepState, close_round, open_round
@@ -95,12 +95,14 @@ class Federation:
                 f"strategy = {config.strategy.strategy!r} needs Flower's messages: call a "
                 f"federation with strategy = {ROUTER!r}, or run it with qmoe-fed run"
             )
-        self.config = config
+        self.config = config = settle(config)
         self.model = Model(config)
         check_host(config, config.federation.num_clients)
         projection = prepare(self.model)
         self.rules = make_rules(config)
         self.host = Host(self.model, tuple(self.rules.mechanisms), projection)
+        if are_apart(config):
+            self.host.check_data()
 
     def init(self) -> State:
         """Return the state before the first round."""
@@ -138,6 +140,12 @@ class Federation:
         """Score all clients: accuracy, loss, routing-entropy, load-i of each expert i."""
         return self.host.score(self._kept(state), state.shared, self.host.clients)
 
+    def mixtures(self, state: State) -> Parameters:
+        """Return all parameters of the clients' mixtures, ``(K, *shape)`` each, experts solved."""
+        own = self.host.private(self._kept(state), state.shared)
+        every = self.model.replicas(state.shared, own, self.host.clients)
+        return {name: v for name, v in every.items() if not name.startswith("fit.")}
+
     def routing(self, state: State) -> ClientTable:
         """Return all clients' expert loads by class, see ``routing_summary``."""
         return self.host.routing(self._kept(state), state.shared, self.host.clients)
@@ -162,13 +170,8 @@ def prepare(model: Model) -> Projection:
     config, federation = model.config, model.config.federation
     check_server(config)
     projection = fit_projection(config)
-    try_module(model, load_clients(config, [0], projection).train)
-    counts = load_clients(config, federation.unseen_clients, projection).train.counts
-    largest = max(config.unseen.sample_sizes)
-    # few samples must not be called many: what unseen clients have must suffice
-    if federation.num_unseen_clients and (fewest := int(counts.min())) < largest:
-        raise UserError(
-            f"unseen-samples asks for {largest} labelled samples, but an unseen client has only "
-            f"{fewest} to train on; ask for fewer, or share the data among fewer clients"
-        )
+    try_module(model, example(config, projection))
+    if not are_apart(config):  # else each host looks after its own
+        unseen = federation.unseen_clients
+        check_unseen(config, load_clients(config, unseen, projection).train.counts)
     return projection

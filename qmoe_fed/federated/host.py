@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from qmoe_fed.config import Config
 from qmoe_fed.data import ClientData, Projection, load_clients
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.hidden import HiddenSum, hidden_sum
@@ -80,6 +81,17 @@ class Host:
         if len(clients) == len(self.clients):
             return slice(None)
         return (torch.tensor(clients) - self.number) // self.total
+
+    def check_data(self) -> None:
+        """Load all that the clients have that live here, those too that never train.
+
+        Raises:
+            UserError: Something is wrong with it.
+        """
+        config = self.model.config
+        unseen = [c for c in config.federation.unseen_clients if c % self.total == self.number]
+        if self._own and unseen:
+            check_unseen(config, self._load(unseen).train.counts)
 
     def start(self) -> Kept:
         """Return what is kept before the first round."""
@@ -222,6 +234,17 @@ class Host:
         groups = self.model.by_depth(clients)
         order = torch.tensor([client for _, ids in groups for client in ids]).argsort()
         return rows_of(join(make(model, ids) for model, ids in groups), order)
+
+
+def check_unseen(config: Config, counts: Tensor) -> None:
+    """Refuse unseen clients that have fewer samples to train on, ``(k,)``, than are asked for."""
+    largest = max(config.unseen.sample_sizes)
+    # few samples must not be called many: what unseen clients have must suffice
+    if len(counts) and (fewest := int(counts.min())) < largest:
+        raise UserError(
+            f"unseen-samples asks for {largest} labelled samples, but an unseen client has only "
+            f"{fewest} to train on; ask for fewer, or share the data among fewer clients"
+        )
 
 
 def _put(old: Parameters, rows: Tensor | slice, new: Parameters) -> Parameters:

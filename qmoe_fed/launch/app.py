@@ -134,9 +134,9 @@ def settle(
     _refuse_unlisted(app, {*overrides, "output-dir"})
     if supernodes and supernodes > (clients := config.federation.num_clients):
         raise UserError(f"--supernodes {supernodes}: num-clients = {clients}, and each needs one")
-    directory = _make_directory(output_dir or config.results.output_dir, app.name)
+    directory = make_directory(output_dir or config.results.output_dir, app.name)
     overrides = {**overrides, "output-dir": str(directory)}
-    if data_dir := config.results.data_dir:
+    if (data_dir := config.results.data_dir) or config.data.own:
         overrides["data-dir"] = str(expanded("data-dir", data_dir).absolute())
     return RunSettings(overrides, Config.from_flat({**app.settings, **overrides}))
 
@@ -172,8 +172,12 @@ def _refuse_unlisted(app: FlowerApp, keys: Set[str]) -> None:
         )
 
 
-def _make_directory(name: str, app: str) -> Path:
-    """Make the named directory, or a new one named after the app and the time."""
+def make_directory(name: str, app: str) -> Path:
+    """Make the named directory, or a new one named after the app and the time.
+
+    Raises:
+        UserError: It holds a run or anything else, or cannot be made.
+    """
     try:
         if not name:
             return new_directory(Path.cwd() / "runs" / f"{app}-{time.strftime('%Y%m%d-%H%M%S')}")

@@ -8,11 +8,11 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from qmoe_fed.config import Config
+from qmoe_fed.config import Config, DataConfig
 from qmoe_fed.config.settings import expanded
 from qmoe_fed.data import RAW, ClientData, Projection, load_clients, shape_of
 from qmoe_fed.errors import UserError
@@ -30,8 +30,8 @@ from qmoe_fed.models import Mixture, Parameters, build_model, device_strengths
 from qmoe_fed.results.checkpoint import exists
 from qmoe_fed.results.run_directory import read_about, read_json, read_lines, read_tensors
 
-Columns = dict[str, NDArray[np.float64]]
-"""Values by metric, one per client; NaN where there is none."""
+if TYPE_CHECKING:  # takes longer to import than all the rest, and drawing a run does not need it
+    import pandas as pd
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +42,7 @@ class Run:
         path: Its directory.
         config: Its settings.
         summary: The content of ``summary.json``.
-        rounds: The lines of ``metrics.jsonl``.
+        records: The lines of ``metrics.jsonl``.
         projection: Turns raw inputs into angles.
         shared: Parameters all clients share, ``(*shape)`` each.
     """
@@ -50,27 +50,48 @@ class Run:
     path: Path
     config: Config
     summary: dict[str, Any]
-    rounds: list[dict[str, Any]]
-    projection: Projection
-    shared: Parameters
+    records: list[dict[str, Any]] = field(repr=False)
+    projection: Projection = field(repr=False)
+    shared: Parameters = field(repr=False)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Open the directory of a finished run.
+
+        Raises:
+            UserError: It is not the directory of a run, or the run has not come to its end.
+        """
+        path = expanded("run", path)
+        try:
+            return cls(path, *_load(path))
+        except UserError:
+            raise
+        except (LookupError, TypeError, ValueError, AttributeError) as error:
+            raise UserError(f"the run in {path} is damaged: {error!r}") from error
 
     @cached_property
-    def clients(self) -> Columns:
-        """Final metrics of the clients; ``client`` holds their ids."""
+    def rounds(self) -> "pd.DataFrame":
+        """The ``records`` as a frame, a row per round; its columns are named as accuracy-mean."""
+        from pandas import json_normalize
+
+        return json_normalize(self.records, sep="-")
+
+    @cached_property
+    def clients(self) -> "pd.DataFrame":
+        """Final metrics of the clients, a row each; ``client`` holds their ids."""
         own = sorted(self.path.glob("experts/clients-*.json"))  # where scores stay with the hosts
-        parts = [self._columns(f"experts/{file.name}") for file in own]
+        parts = [read_json(file) for file in own]
         if sum(len(part["client"]) for part in parts) < self.config.federation.num_clients:
-            return self._columns("clients.json")
-        order = np.concatenate([part["client"] for part in parts]).argsort()
-        return {name: np.concatenate([part[name] for part in parts])[order] for name in parts[0]}
+            parts = [read_json(self.path / "clients.json")]
+        return _frame(*parts)
 
     @cached_property
-    def unseen(self) -> Columns:
-        """Accuracies of the unseen clients, by router and samples; empty if there were none."""
-        return self._columns("unseen.json") if self.summary["unseen"] else {}
+    def unseen(self) -> "pd.DataFrame":
+        """Accuracies of the unseen clients, by router and samples; empty if there were none.
 
-    def _columns(self, name: str) -> Columns:
-        return {k: np.array(own, np.float64) for k, own in read_json(self.path / name).items()}
+        Column ``shared-8`` is that of a client with the shared router and 8 labelled samples.
+        """
+        return _frame(read_json(self.path / "unseen.json") if self.summary["unseen"] else {})
 
     @cached_property
     def local(self) -> Parameters:
@@ -182,21 +203,24 @@ class Run:
         return load_clients(self.config, np.asarray(clients).tolist(), RAW)
 
     def _inputs(self, x: ArrayLike) -> Tensor:
-        inputs = np.asarray(x, np.float32)
-        size = len(self.projection.mean)
+        inputs, size = np.asarray(x, np.float32), len(self.projection.mean)
+        if inputs.ndim > 2 and self.config.data.own:
+            inputs = inputs.reshape(len(inputs), -1)
         if inputs.ndim != 2 or inputs.shape[1] != size:
             raise UserError(f"x has shape {inputs.shape}: expected (samples, {size})")
-        if fault := _not_raw(inputs, self.projection, self.config.data.dataset != "moons"):
+        if fault := _not_raw(inputs, self.projection, self.config.data):
             raise UserError(f"x {fault}: expected raw inputs as in the dataset, see raw(clients)")
         return torch.from_numpy(self.projection.inputs(inputs))
 
 
-def _not_raw(x: NDArray[np.float32], projection: Projection, pixels: bool) -> str:
+def _not_raw(x: NDArray[np.float32], projection: Projection, data: DataConfig) -> str:
     """Return what shows that inputs ``(B, D)`` are none of the dataset, if anything does."""
     if not np.isfinite(x).all():
         return "is not finite"
     low, high = x.min(initial=0), x.max(initial=0)
-    if pixels:
+    if data.own:
+        return ""
+    if data.dataset != "moons":
         return "has been divided: no pixel is above 1" if 0 < high <= 1 else ""
     outside = ((x < projection.low) | (x > projection.high)).any(-1).mean()
     angles = len(x) >= 8 and low >= 0 and high <= np.float32(np.pi) and outside > 0.25
@@ -209,22 +233,25 @@ def _output(module: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
     return output
 
 
+def _frame(*parts: dict[str, Any]) -> "pd.DataFrame":
+    """Return columns by name, those of several hosts together, by client; NaN for null."""
+    import pandas as pd
+
+    frame = pd.concat([pd.DataFrame(part, dtype=np.float64) for part in parts])
+    if "client" in frame:
+        frame = frame.astype({"client": np.int64}).sort_values("client", ignore_index=True)
+    return frame
+
+
 def load_run(path: str | Path) -> Run:
-    """Open the directory of a finished run.
-
-    Raises:
-        UserError: It is not the directory of a run, or the run has not come to its end.
-    """
-    path = expanded("run", path)
-    try:
-        return _load(path)
-    except UserError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise UserError(f"the run in {path} is damaged: {error!r}") from error
+    """Return ``Run.load(path)``."""
+    return Run.load(path)
 
 
-def _load(path: Path) -> Run:
+def _load(
+    path: Path,
+) -> tuple[Config, dict[str, Any], list[dict[str, Any]], Projection, Parameters]:
+    """Return what a run holds besides its path, see ``Run``."""
     about = read_about(path)
     way_on = f"; go on with it: qmoe-fed run APP --resume {path}" if exists(path) else ""
     if not (path / "summary.json").is_file():
@@ -240,8 +267,7 @@ def _load(path: Path) -> Run:
     except UserError as error:
         told = f"{path / 'config.json'}, written by qmoe-fed {about['versions']['qmoe-fed']},"
         raise UserError(f"{told} cannot be used by {version('qmoe-fed')}: {error}") from error
-    return Run(
-        path,
+    return (
         config,
         summary,
         read_lines(path / "metrics.jsonl"),

@@ -2,10 +2,13 @@
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 QUIET_SECONDS = 0.5
+
+Show = Callable[[int, Mapping[str, Mapping[str, Any]]], None]
+"""Takes a round and its scores: those of accuracy and of loss, see ``spread``."""
 
 
 class Progress:

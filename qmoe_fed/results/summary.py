@@ -10,6 +10,7 @@ from qmoe_fed.learning import worst_tenth
 from qmoe_fed.results.tables import print_table
 
 HEADLINE_SAMPLES = 8
+UNSEEN = "mean accuracy after fitting what is their own"
 NOISE_SOURCES = {"system": "the system's generator", "seed": "the seed, for experiments only"}
 
 
@@ -46,6 +47,16 @@ def unseen_labels(share: str) -> dict[str, str]:
 
 def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the summary of a run as tables."""
+    print_table("Result", (), [*figures_of(summary).items()])
+    if rows := unseen_of(summary):
+        title = f"{summary['unseen_clients']:,} unseen clients: {UNSEEN}"
+        header = ("labelled samples", *summary["unseen"]["scratch"])
+        print_table(title, header, [(label, *values) for label, values in rows.items()])
+    print(flush=True)
+
+
+def figures_of(summary: Mapping[str, Any]) -> dict[str, str]:
+    """Return the figures of a run as they are shown, each with its name."""
     status, rounds = summary["status"], summary["rounds"]
     counted = f", {summary['rounds_counted']} of them counted"
     scored, clients = summary["clients_scored"], f"{summary['clients']:,}"
@@ -68,16 +79,14 @@ def print_summary(summary: Mapping[str, Any]) -> None:
         rows[f"ε at δ = {summary['delta']:g}"] = f"{summary['epsilon']:.2f}"
         rows["noise comes from"] = NOISE_SOURCES[summary["noise_source"]]
     rows["seconds"] = f"{summary['wall_seconds']:.1f}"
-    print_table("Result", (), [*rows.items()])
-    if unseen := summary["unseen"]:
-        labels = unseen_labels(summary["share"])
-        print_table(
-            f"{summary['unseen_clients']:,} unseen clients: mean accuracy after fitting what is "
-            "their own",
-            ("labelled samples", *unseen["scratch"]),
-            [(labels[k], *(percent(own["mean"]) for own in unseen[k].values())) for k in labels],
-        )
-    print(flush=True)
+    return rows
+
+
+def unseen_of(summary: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return the mean accuracies of unseen clients by number of samples; a row for each kind."""
+    labels, unseen = unseen_labels(summary["share"]), summary["unseen"]
+    kinds = labels if unseen else {}
+    return {labels[k]: [percent(own["mean"]) for own in unseen[k].values()] for k in kinds}
 
 
 def bits(value: float | None) -> str:

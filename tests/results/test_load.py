@@ -99,8 +99,8 @@ def test_lists_are_inputs(finished: Run) -> None:
 
 def test_a_run_holds_what_was_written(finished: Run) -> None:
     assert finished.config.federation.num_clients == 7
-    assert [record["round"] for record in finished.rounds] == [0, 1, 2, 3]
-    last = finished.rounds[-1]["accuracy"]["mean"]
+    assert finished.rounds["round"].tolist() == [0, 1, 2, 3]
+    last = finished.rounds["accuracy-mean"].iloc[-1]
     assert last == finished.summary["accuracy_mean"]
     assert finished.clients["accuracy"].mean() == pytest.approx(last)
     assert finished.unseen["client"].tolist() == [7, 8, 9, 10, 11]

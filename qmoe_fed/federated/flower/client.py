@@ -16,7 +16,7 @@ from flwr.clientapp import ClientApp
 from torch import Tensor
 
 from qmoe_fed.config import Config
-from qmoe_fed.data import Projection
+from qmoe_fed.data import Projection, are_apart, settle
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import make_mechanisms
 from qmoe_fed.federated.flower import messages as wire
@@ -32,6 +32,7 @@ from qmoe_fed.results.checkpoint import host_file
 from qmoe_fed.results.run_directory import RunDirectory, read_tensors, write_tensors
 
 KEPT, SETUP = "kept", "setup"
+OF_NODE = ("data-dir",)  # settings that a node may have of its own
 
 Measure = Callable[[Host, Kept, Parameters, Sequence[int]], ClientTable]
 
@@ -54,6 +55,8 @@ def client_app() -> ClientApp:
 def _join(message: Message, context: Context) -> Message:
     context.state[SETUP] = message.content[SETUP]
     host = _host(context)
+    if host.total and are_apart(host.model.config):
+        host.check_data()
     if (
         host.total and host.clients and not wire.settings_of(message)
     ):  # what a host had is not made up again
@@ -180,7 +183,8 @@ def _host(context: Context) -> Host:
             f"this SuperNode has no {missing[0]}; start it with "
             '--node-config "partition-id=0 num-partitions=2" (0 and 2 as the case may be)'
         )
-    settings = tuple(sorted(context.run_config.items()))
+    given = {key: context.node_config[key] for key in OF_NODE if key in context.node_config}
+    settings = tuple(sorted({**context.run_config, **given}.items()))
     host = _make_host(settings, projection, *(int(context.node_config[key]) for key in wire.PLACE))
     check_demands(str(context.node_config.get("demands", "")), host.model.config.to_flat())
     return host
@@ -190,14 +194,14 @@ def _host(context: Context) -> Host:
 def _make_host(
     settings: tuple[tuple[str, Any], ...], projection: Projection, number: int, total: int
 ) -> Host:
-    config = Config.from_flat(dict(settings))
+    config = settle(Config.from_flat(dict(settings)))
     check_host(config, len(range(number, config.federation.num_clients, total or 1)))
     return Host(*_make_model(settings), projection, number, total)
 
 
 @lru_cache(maxsize=8)
 def _make_model(settings: tuple[tuple[str, Any], ...]) -> tuple[Model, tuple[Mechanism, ...]]:
-    config = Config.from_flat(dict(settings))
+    config = settle(Config.from_flat(dict(settings)))
     return Model(config), make_mechanisms(config)
 
 

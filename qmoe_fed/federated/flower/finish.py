@@ -45,12 +45,14 @@ def finish(run: Run) -> None:
         _write_table(run, "clients.json", run.table)
     summary = _summary(run, unseen, routing) | {"hosts_missing": sorted(missing)}
     run.directory.write_json("summary.json", summary)
-    print_summary(summary)
+    if not run.show:
+        print_summary(summary)
     if config.results.figures:
         from qmoe_fed.results.figures import draw_all  # matplotlib only where it is used
 
         draw_all(run.path)
-    say(f"results: {run.path}")
+    if not run.show:
+        say(f"results: {run.path}")
 
 
 def routing_summary(

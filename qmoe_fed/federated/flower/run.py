@@ -27,7 +27,7 @@ from qmoe_fed.federated.flower.transport import FlowerTransport
 from qmoe_fed.federated.mechanism import Memory, group_of, grouped
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.results.checkpoint import SERVER, forget, make_current, next_folder, read_current
-from qmoe_fed.results.progress import say
+from qmoe_fed.results.progress import Show, say
 from qmoe_fed.results.run_directory import RunDirectory, write_tensors
 
 _NAMES = "Bulyan FedAvg FedMedian FedProx FedTrimmedAvg Krum MultiKrum QFedAvg"
@@ -53,6 +53,7 @@ class Run:
     reason: str = ""  # why it was stopped
     table: ClientTable = field(default_factory=ClientTable)
     record: dict[str, Any] = field(default_factory=lambda: {"round": 0})
+    show: Show | None = None  # takes the place of what is printed of rounds and of the end
 
     @property
     def path(self) -> Path:

@@ -21,6 +21,7 @@ from flwr.serverapp.exception import PrivacyBudgetExhausted
 
 from qmoe_fed.config import Config
 from qmoe_fed.config.settings import expanded
+from qmoe_fed.data import settle
 from qmoe_fed.errors import RunFailed, UserError
 from qmoe_fed.federated.federation import Report, State, prepare
 from qmoe_fed.federated.flower.finish import finish
@@ -28,7 +29,7 @@ from qmoe_fed.federated.flower.run import Run, checkpoint_interval, go_on, save_
 from qmoe_fed.federated.flower.transport import FlowerTransport
 from qmoe_fed.federated.model import Model
 from qmoe_fed.results.checkpoint import alone, check_resumable
-from qmoe_fed.results.progress import Progress, say
+from qmoe_fed.results.progress import Progress, Show, say
 from qmoe_fed.results.run_directory import RunDirectory, new_directory, write_tensors
 from qmoe_fed.results.summary import spread
 
@@ -46,18 +47,21 @@ def server_app() -> ServerApp:
     return app
 
 
-def run_federation(grid: Grid, settings: Mapping[str, Any]) -> Path:
+def run_federation(grid: Grid, settings: Mapping[str, Any], show: Show | None = None) -> Path:
     """Run a whole federation on a grid and return the path of its results.
+
+    If ``show`` is given, it is called with the scores of rounds, and nothing of these is printed.
 
     UserError if the settings cannot work or not all SuperNodes are there; RunFailed if not one
     round of training counted.
     """
     with told(settings.get("output-dir")):
-        model = Model(Config.from_flat(settings))
+        model = Model(settle(Config.from_flat(settings)))
         transport = FlowerTransport(grid, model, prepare(model))
         directory = _open_directory(model.config, grid.run.fab_id)
     with alone(directory.path):
-        run = Run(transport, directory, State(model.initial_shared()), time.monotonic())
+        state = State(model.initial_shared())
+        run = Run(transport, directory, state, time.monotonic(), show=show)
         try:
             _carry_out(run)
         except BaseException as error:
@@ -128,8 +132,8 @@ def _run_rounds(run: Run) -> None:
     all hosts before any round counted.
     """
     total, first = run.config.federation.num_server_rounds, run.state.round
-    every, progress = checkpoint_interval(run), Progress(total, first)
-    _write_down(run, progress, time.monotonic())
+    every, show = checkpoint_interval(run), run.show or Progress(total, first).show
+    _write_down(run, show, time.monotonic())
     report = Report(False, {})
     for number in range(first + 1, total + 1):
         started = time.monotonic()
@@ -143,7 +147,7 @@ def _run_rounds(run: Run) -> None:
         run.record = {"round": number, "train": report.metrics, "rejections": rejections}
         if run.state.counted and every and (number % every == 0 or number == total):
             save_checkpoint(run)
-        _write_down(run, progress, started)
+        _write_down(run, show, started)
         if report.hopeless and not run.state.counted:
             break  # what fails everywhere will fail again
     if not run.state.counted and run.status == "completed":
@@ -154,7 +158,7 @@ def _run_rounds(run: Run) -> None:
         )
 
 
-def _write_down(run: Run, progress: Progress, started: float) -> None:
+def _write_down(run: Run, show: Show, started: float) -> None:
     """Write down the last round, and score all clients and show it if that is due."""
     number, scores = run.state.round, dict[str, dict[str, Any]]()
     last = number == run.config.federation.num_server_rounds
@@ -173,4 +177,4 @@ def _write_down(run: Run, progress: Progress, started: float) -> None:
                 scores[metric] |= {"deciles": deciles, "clients": len(values)}
     run.directory.add_round({**run.record, **scores, "seconds": time.monotonic() - started})
     if due:
-        progress.show(number, scores)
+        show(number, scores)

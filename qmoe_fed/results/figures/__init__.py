@@ -49,7 +49,7 @@ def pictures(run: Run) -> dict[str, Callable[[Run], Figure]]:
         "expert-load": charts.expert_load,
         "label-distribution": charts.label_distribution,
     }
-    if run.unseen:
+    if len(run.unseen):
         possible["unseen-clients"] = charts.unseen_clients
     if shape_of(run.config).features == 2:
         possible["decision-regions"] = maps.decision_regions

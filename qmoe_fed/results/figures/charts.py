@@ -1,5 +1,7 @@
 """Pictures of all clients: how they learn, what they hold, which experts they use."""
 
+from collections.abc import Mapping
+
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
@@ -18,7 +20,7 @@ LOOKS = {"shared": (style.BLUE, "o"), "scratch": (style.ORANGE, "s"), "random": 
 
 def learning_curves(run: Run) -> Figure:
     """Draw the mean over clients, the middle 80% of them, and the mean of the worst 10%."""
-    scored = [record for record in run.rounds if "accuracy" in record]
+    scored = [record for record in run.records if "accuracy" in record]
     number = [record["round"] for record in scored]
     figure = style.new_figure(style.PAGE, 2.4)
     panels = figure.subplots(1, 2)
@@ -39,6 +41,27 @@ def learning_curves(run: Run) -> Figure:
     panels[1].set_ylim(bottom=0)
     handles, _ = panels[0].get_legend_handles_labels()
     style.add_legend(figure, handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+def compare_curves(runs: Mapping[str, Run]) -> Figure:
+    """Draw the means over the clients of several runs, by name, against the rounds."""
+    figure = style.new_figure(style.PAGE, 2.4)
+    panels = figure.subplots(1, 2)
+    colors = style.class_colors(len(runs))
+    for (name, run), color in zip(runs.items(), colors, strict=True):
+        scored = [record for record in run.records if "accuracy" in record]
+        for ax, metric in zip(panels, ("accuracy", "loss"), strict=True):
+            number = [record["round"] for record in scored]
+            mean = np.array([record[metric]["mean"] for record in scored], float)
+            ax.plot(number, mean, color=color, lw=style.LINE, label=name)
+    for ax in panels:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+        style.draw_grid(ax)
+    style.dress(panels[0], x="round", y="test accuracy, mean over clients")
+    style.dress(panels[1], x="round", y="test loss, mean over clients")
+    handles, _ = panels[0].get_legend_handles_labels()
+    style.add_legend(figure, handles=handles, loc="outside upper center", ncols=min(len(runs), 3))
     return figure
 
 

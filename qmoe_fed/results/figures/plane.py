@@ -25,8 +25,8 @@ class Plane:
     @classmethod
     def of(cls, run: Run) -> "Plane":
         """Return the plane of a run whose data have two features."""
-        moons = run.config.data.dataset == "moons"
-        axes = ("x₁", "x₂") if moons else ("principal component 1", "principal component 2")
+        plain = np.count_nonzero(run.projection.components) == 2  # each direction is a feature
+        axes = ("x₁", "x₂") if plain else ("principal component 1", "principal component 2")
         return cls(run.projection, axes)
 
     @property
@@ -47,5 +47,5 @@ class Plane:
 
     def inputs(self, points: Floats) -> Floats:
         """Return raw inputs ``(B, D)`` that the projection maps to points ``(B, 2)``."""
-        # the directions are orthonormal, so their transpose leads back
-        return self.projection.mean + points @ self.projection.components.T
+        back: Floats = np.linalg.pinv(self.projection.components)
+        return self.projection.mean + points @ back

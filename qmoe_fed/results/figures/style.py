@@ -24,7 +24,7 @@ Colors = NDArray[np.float64]
 COLUMN, PAGE = 3.5, 7.16  # inches: width of a column and of a page
 TEXT, SMALL = 8, 7  # points
 LINE, THIN = 1.4, 0.6  # points
-DPI = 200
+DPI, SCREEN = 200, 110  # dots per inch
 BAND: dict[str, Any] = {"alpha": 0.2, "linewidth": 0}
 """How the space between two curves is filled."""
 
@@ -54,9 +54,18 @@ def _colors(names: tuple[str, ...], count: int) -> Colors:
     return rainbow
 
 
-def new_figure(width: float, height: float) -> Figure:
+class Picture(Figure):
+    """A figure that Jupyter shows, whatever else uses matplotlib there."""
+
+    def _repr_png_(self) -> bytes:
+        content = BytesIO()
+        self.savefig(content, dpi=SCREEN, format="png")
+        return content.getvalue()
+
+
+def new_figure(width: float, height: float) -> Picture:
     """Return an empty picture, width and height in inches."""
-    return Figure(figsize=(width, height), layout="constrained")
+    return Picture(figsize=(width, height), layout="constrained")
 
 
 def dress(ax: Axes, title: str = "", x: str = "", y: str = "") -> None:
