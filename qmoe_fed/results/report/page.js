@@ -12,12 +12,19 @@ function compare(a, b) {
   return String(a).localeCompare(String(b));
 }
 
+// All rows; of very many, those in the second body are hidden.
+function rowsOf(table) {
+  return [...table.querySelectorAll("tbody tr")];
+}
+
 function sort(table, column) {
-  const heads = [...table.tHead.rows[0].cells], body = table.tBodies[0];
+  const heads = [...table.tHead.rows[0].cells], [first, rest] = table.tBodies;
   const up = heads[column].getAttribute("aria-sort") !== "ascending", sign = up ? 1 : -1;
-  const keyed = [...body.rows].map((row) => [keyOf(row.cells[column]), row]);
+  const keyed = rowsOf(table).map((row) => [keyOf(row.cells[column]), row]);
   keyed.sort(([a], [b]) => compare(a, b) * (a === null || b === null ? 1 : sign));
-  body.append(...keyed.map(([, row]) => row));
+  const rows = keyed.map(([, row]) => row), shown = first.rows.length;
+  first.append(...rows.slice(0, shown));
+  rest?.append(...rows.slice(shown));
   for (const head of heads) head.removeAttribute("aria-sort");
   heads[column].setAttribute("aria-sort", up ? "ascending" : "descending");
 }
@@ -26,11 +33,13 @@ for (const table of document.querySelectorAll("table")) {
   [...table.tHead.rows[0].cells].forEach((head, column) => {
     head.querySelector("button")?.addEventListener("click", () => sort(table, column));
   });
+  const all = table.parentElement.nextElementSibling?.querySelector("input");
+  all?.addEventListener("change", () => table.classList.toggle("all", all.checked));
 }
 
 // The picture of all clients: each has an equal part of the width, in the order of the table.
 for (const rank of document.querySelectorAll(".rank")) {
-  const table = document.getElementById(rank.dataset.table), rows = [...table.tBodies[0].rows];
+  const table = document.getElementById(rank.dataset.table), rows = rowsOf(table);
   const names = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
   const [inner] = rank.children, line = rank.querySelector("i"), note = rank.nextElementSibling;
   const left = Number(rank.dataset.left), width = Number(rank.dataset.right) - left;
@@ -56,8 +65,8 @@ for (const rank of document.querySelectorAll(".rank")) {
   function mark() {
     table.querySelector(".marked")?.classList.remove("marked");
     rows[at].classList.add("marked");
-    const frame = table.parentElement;
-    frame.scrollTop = rows[at].offsetTop - frame.clientHeight / 2;
+    table.tBodies[0].prepend(rows[at]);
+    table.parentElement.scrollTop = 0;
   }
 
   rank.addEventListener("pointermove", (event) => show(under(event)));
@@ -72,6 +81,7 @@ for (const rank of document.querySelectorAll(".rank")) {
     if (!(event.key in steps)) return;
     event.preventDefault();
     show(at + steps[event.key]);
+    rank.scrollLeft = line.offsetLeft - rank.clientWidth / 2;
     if (event.key === "Enter") mark();
   });
 }

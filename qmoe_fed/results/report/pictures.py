@@ -36,7 +36,8 @@ TITLES = {
 DARK = """<style>@media (prefers-color-scheme: dark) {
 text { fill: #ddd !important }
 [style*="stroke: #000000"] { stroke: #bbb !important }
-[style*="stroke: #e5e5e5"] { stroke: #444 !important }
+[style*="stroke: #e5e5e5"], [style*="stroke: #e6e6e6"] { stroke: #444 !important }
+[id^="legend"] [style*="stroke: #222222"] { stroke: #ddd !important }
 }</style>"""
 """A picture follows the page, which follows the reader's system."""
 

@@ -92,19 +92,21 @@ def _beside(title: str, columns: Mapping[str, Mapping[str, object]]) -> Table:
 
 
 def details(run: Run) -> list[Table]:
-    """Return what there is of one run besides: the tables that are not empty."""
-    found = [_unseen(run), _privacy(run), _left_out(run), _rounds(run), _settings(run)]
-    return [table for table in found if table.rows]
+    """Return what there is of one run besides."""
+    unseen = [_unseen(run)] if run.summary["unseen"] else []
+    return [*unseen, _privacy(run), _left_out(run), _rounds(run), _settings(run)]
 
 
 def clients(run: Run) -> Clients | None:
     """Return the clients' last scores, of very many evenly spaced ones; None if not here."""
     try:
-        frame = run.clients.sort_values("accuracy", ignore_index=True, kind="stable")
+        frame = run.clients.sort_values(["accuracy", "loss"], ascending=[True, False])
     except UserError:  # they stay with their hosts
         return None
     total, experts = len(frame), run.config.model.num_experts
+    first = ["client", "accuracy", "loss"]
     frame = frame.iloc[evenly_spaced(total, MOST_ROWS)]
+    frame = frame[[*first, *frame.columns.difference(first, sort=False)]]
     load = frame[[f"load-{i}" for i in range(experts)]].to_numpy()
     accuracy = frame["accuracy"].to_numpy()
     frame["accuracy"] = [percent(value) for value in accuracy]
@@ -116,16 +118,15 @@ def clients(run: Run) -> Clients | None:
 
 def _unseen(run: Run) -> Table:
     rows = [(label, *values) for label, values in unseen_of(run.summary).items()]
-    sizes = run.summary["unseen"]["scratch"] if rows else ()
     title = f"{run.summary['unseen_clients']:,} unseen clients: {UNSEEN}"
-    return Table(title, ("labelled samples", *sizes), rows)
+    return Table(title, ("labelled samples", *run.summary["unseen"]["scratch"]), rows)
 
 
 def _privacy(run: Run) -> Table:
     """Return what was promised and what was spent; the settings are those of the mechanisms."""
     summary, settings = run.summary, run.config.privacy
     if not settings.mechanisms:
-        return Table("Privacy", (), ())
+        return Table("Privacy", ("", "value"), [("mechanisms", "none")], words=True)
     spent = {"mechanisms": settings.mechanisms, "ε spent": summary["epsilon"]}
     spent |= {"δ": summary["delta"], "ε at most": settings.max_epsilon or None}
     spent["noise comes from"] = NOISE_SOURCES.get(summary["noise_source"])
