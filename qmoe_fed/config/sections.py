@@ -213,4 +213,4 @@ class ResultsConfig(Section):
     checkpoint_every: int = setting(10, between(0))  # rounds; 0: never; with mechanisms every round
     evaluate_every: int = setting(1, between(1))
     figures: bool = setting(True)  # and report.html
-    log: str = setting("none", one_of("none", "tensorboard"))  # rounds as event files besides
+    log: str = setting("none", one_of("none", "tensorboard"))  # or tensorboard: event files

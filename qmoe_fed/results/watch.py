@@ -54,7 +54,7 @@ def watch(run: Path) -> bool:
 def _view(run: Path, total: int, status: str) -> RenderableType:
     """Return how far a run has come: a bar, the last rounds, who was left out of the last one."""
     records = _records(run / "metrics.jsonl")
-    last = records[-1] if records else {"round": 0}
+    last: dict[str, Any] = records[-1] if records else {"round": 0}
     table = Table(box=None, pad_edge=False)
     for name in ("round", "accuracy", "worst 10%", "loss", "left out", "ε", "seconds"):
         table.add_column(name, justify="right")

@@ -87,10 +87,10 @@ def ranking(accuracy: NDArray[np.float64], main: NDArray[np.int64], experts: int
     figure = style.new_figure(style.PAGE, 2.2)
     ax = figure.subplots()
     rank, colors = np.arange(len(accuracy)), style.expert_colors(experts)
+    size, many = 4 if len(rank) <= 200 else 2, len(rank) > MOST_MARKS
     for i in np.unique(main):
-        own = main == i
-        marks = {"ms": 4 if len(rank) <= 200 else 2, "rasterized": len(rank) > MOST_MARKS}
-        ax.plot(rank[own], accuracy[own], "o", mew=0, color=colors[i], label=f"expert {i}", **marks)
+        x, y, name = rank[main == i], accuracy[main == i], f"expert {i}"
+        ax.plot(x, y, "o", ms=size, mew=0, color=colors[i], label=name, rasterized=many)
     ax.set_xlim(-0.5, len(rank) - 0.5)
     style.draw_grid(ax)
     style.dress(ax, x="clients, by accuracy", y="test accuracy")

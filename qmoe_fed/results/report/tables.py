@@ -4,8 +4,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
 from qmoe_fed.results.figures.charts import evenly_spaced
@@ -177,7 +175,7 @@ def _settings(run: Run) -> Table:
 
 def _shown(value: object) -> str:
     """Return a value as a cell says it: numbers with four digits, a dash for none."""
-    if isinstance(value, float | np.floating):
+    if isinstance(value, float):
         if value.is_integer() and abs(value) < 1e15:
             return f"{value:,.0f}"
         return f"{value:.4g}" if math.isfinite(value) else NONE
