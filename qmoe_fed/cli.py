@@ -5,6 +5,7 @@ import shlex
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import version
 from io import TextIOWrapper
 from signal import SIGINT
@@ -100,6 +101,24 @@ def plot(options: argparse.Namespace) -> int:
     return 0
 
 
+def report(options: argparse.Namespace) -> int:
+    """Write the page of finished runs and say where it is."""
+    from qmoe_fed.results.report import report
+
+    output = expanded("--output", options.output) if options.output else None
+    print(report([expanded("RUN_DIR", name) for name in options.run_dirs], output))
+    return 0
+
+
+def watch(options: argparse.Namespace) -> int:
+    """Show a run until it ends; Ctrl-C ends the watching, not the run."""
+    from qmoe_fed.results.watch import watch
+
+    with suppress(KeyboardInterrupt):
+        return 0 if watch(expanded("RUN_DIR", options.run_dir)) else 1
+    return 128 + SIGINT
+
+
 class _Parser(argparse.ArgumentParser):
     """Reports bad arguments like every other mistake of the user: in one line."""
 
@@ -137,6 +156,21 @@ def _parser() -> argparse.ArgumentParser:
     about = "Draw the pictures of a finished run again, from its saved data alone."
     command = commands.add_parser("plot", help=text, description=about)
     command.set_defaults(command=plot)
+    command.add_argument("run_dir", metavar="RUN_DIR", help="directory of the results")
+
+    text = "write a page for the browser on finished runs, side by side"
+    about = "Write one page on finished runs: one file, which needs no network."
+    command = commands.add_parser("report", help=text, description=about)
+    command.set_defaults(command=report)
+    add = command.add_argument
+    add("run_dirs", metavar="RUN_DIR", nargs="+", help="directories of the results")
+    text = "the page (default: report.html, in RUN_DIR if there is one, else here)"
+    add("--output", metavar="FILE", help=text)
+
+    text = "show a run that is going on, until it ends"
+    about = "Show a run that is going on; exit with 1 if it fails."
+    command = commands.add_parser("watch", help=text, description=about)
+    command.set_defaults(command=watch)
     command.add_argument("run_dir", metavar="RUN_DIR", help="directory of the results")
     return parser
 

@@ -39,10 +39,7 @@ from qmoe_fed.federated.flower.server import run_federation
 from qmoe_fed.launch.app import make_directory
 from qmoe_fed.results.checkpoint import check_resumable
 from qmoe_fed.results.figures import charts, pictures
-from qmoe_fed.results.summary import UNSEEN, figures_of, unseen_of
-
-PLACES = ("engine", "output-dir", "data-dir", "resume", "checkpoint-every", "figures")
-"""Settings that say where and how a run is carried out, and nothing of what it finds."""
+from qmoe_fed.results.summary import UNSEEN, differing, figures_of, unseen_of
 
 FIGURES = (
     *("accuracy_mean", "accuracy_std", "accuracy_worst10"),
@@ -174,10 +171,10 @@ class Comparison:
 
         Figures that no run has are left out.
         """
-        differing = _differing([*self.runs.values()])
+        settings = _differing([*self.runs.values()])
         found = [{key: run.summary[key] for key in FIGURES} for run in self.runs.values()]
         figures = pd.DataFrame(found, dtype=np.float64).dropna(axis=1, how="all")
-        return pd.DataFrame(differing).join(figures).set_axis([*self.runs])
+        return pd.DataFrame(settings).join(figures).set_axis([*self.runs])
 
     def plot(self) -> Figure:
         """Return the learning curves in one picture: means over each run's clients."""
@@ -204,8 +201,7 @@ def compare(runs: Sequence[results.Run] | Mapping[str, results.Run]) -> Comparis
         raise UserError("compare: expected at least one run")
     if isinstance(runs, Mapping):
         return Comparison(runs)
-    differing = _differing(runs)
-    names = [", ".join(f"{key} = {own[key]}" for key in own) for own in differing]
+    names = [", ".join(f"{key} = {own[key]}" for key in own) for own in _differing(runs)]
     alike = {name for name in names if names.count(name) > 1}
     numbered = [f"{name} #{i}".strip() if name in alike else name for i, name in enumerate(names)]
     return Comparison(dict(zip(numbered, runs, strict=True)))
@@ -214,5 +210,5 @@ def compare(runs: Sequence[results.Run] | Mapping[str, results.Run]) -> Comparis
 def _differing(runs: Sequence[results.Run]) -> list[dict[str, Any]]:
     """Return the settings of each run in which it is not like all the others."""
     every = [run.config.to_flat() for run in runs]
-    keys = [k for k in every[0] if k not in PLACES and len({own[k] for own in every}) > 1]
+    keys = differing(every)
     return [{key: own[key] for key in keys} for own in every]

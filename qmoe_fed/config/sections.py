@@ -215,4 +215,5 @@ class ResultsConfig(Section):
     resume: bool = setting(False)  # go on with the run in output-dir, from its last checkpoint
     checkpoint_every: int = setting(10, between(0))  # rounds; 0: never; with mechanisms every round
     evaluate_every: int = setting(1, between(1))
-    figures: bool = setting(True)
+    figures: bool = setting(True)  # and report.html
+    log: str = setting("none", one_of("none", "tensorboard"))  # or tensorboard: event files

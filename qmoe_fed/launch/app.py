@@ -12,7 +12,9 @@ from typing import Any
 from qmoe_fed.config import Config
 from qmoe_fed.config.settings import Scalar, expanded, read_toml
 from qmoe_fed.errors import UserError
+from qmoe_fed.results import events
 from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole, exists
+from qmoe_fed.results.events import check_log
 from qmoe_fed.results.run_directory import new_directory, read_about
 
 REQUIRED = (
@@ -23,8 +25,9 @@ REQUIRED = (
     "tool.flwr.app.components.clientapp",
 )
 LEFT_BY_A_FAILED_START = {"summary.json", "flower.log", "superlink.log"}
-LEFT_BY_A_KILLED_RUN = {"config.json", "projection.safetensors", "metrics.jsonl", "checkpoint"}
-LEFT_BY_A_KILLED_RUN |= {"flower.log", "superlink.log"}
+FOLDERS_OF_A_KILLED_RUN = {"checkpoint", events.FOLDER}
+LEFT_BY_A_KILLED_RUN = {"config.json", "projection.safetensors", "metrics.jsonl"}
+LEFT_BY_A_KILLED_RUN |= {"flower.log", "superlink.log"} | FOLDERS_OF_A_KILLED_RUN
 # Flower's own rule: what --run-config means here, it also means to `flwr run`.
 PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
 
@@ -131,6 +134,7 @@ def settle(
             cannot be made.
     """
     config = Config.from_flat({**app.settings, **overrides})
+    check_log(config.results.log)
     _refuse_unlisted(app, {*overrides, "output-dir"})
     if supernodes and supernodes > (clients := config.federation.num_clients):
         raise UserError(f"--supernodes {supernodes}: num-clients = {clients}, and each needs one")
@@ -189,8 +193,9 @@ def make_directory(name: str, app: str) -> Path:
     killed = "config.json" in found and found <= LEFT_BY_A_KILLED_RUN and not exists(directory)
     if killed and "settings" in read_about(directory):
         with alone(directory):  # it cannot be gone on with, nor has it come to anything
-            shutil.rmtree(directory / "checkpoint", ignore_errors=True)
-            for name in found - {"checkpoint"}:
+            for name in FOLDERS_OF_A_KILLED_RUN:
+                shutil.rmtree(directory / name, ignore_errors=True)
+            for name in found - FOLDERS_OF_A_KILLED_RUN:
                 (directory / name).unlink()
         return directory
     if "config.json" in found:

@@ -12,7 +12,6 @@ a process that is killed leaves the old checkpoint whole or the new one.
 
 import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -121,13 +120,15 @@ def alone(run: Path) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             told = f"a run is still going on in {run}: wait until it ends, or stop it"
-            told += f" (process {_holder(file.fileno())})"
+            told += f" (process {holder(run) or 'unknown'})"
             raise UserError(told) from error
         yield
 
 
-def _holder(file: int) -> str:
-    """Return the id of the process that has locked an open file, as Linux tells it."""
-    end, locks = f":{os.fstat(file).st_ino}", Path("/proc/locks")
-    lines = locks.read_text().splitlines() if locks.exists() else []
-    return next((p[4] for line in lines if (p := line.split())[5].endswith(end)), "unknown")
+def holder(run: Path) -> str:
+    """Return the id of the process that runs in a directory, as Linux tells it; "" if none does."""
+    end, locks = f":{(run / 'config.json').stat().st_ino}", Path("/proc/locks")
+    if not locks.exists():
+        return "unknown"
+    lines = map(str.split, locks.read_text().splitlines())
+    return next((part[4] for part in lines if part[5].endswith(end)), "")

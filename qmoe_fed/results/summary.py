@@ -1,7 +1,7 @@
 """The figures a federated run is judged by."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -11,6 +11,9 @@ from qmoe_fed.results.tables import print_table
 
 HEADLINE_SAMPLES = 8
 UNSEEN = "mean accuracy after fitting what is their own"
+PLACES = ("engine", "output-dir", "data-dir", "resume", "checkpoint-every", "figures", "log")
+"""Settings that say where and how a run is carried out, and nothing of what it finds."""
+
 NOISE_SOURCES = {"system": "the system's generator", "seed": "the seed, for experiments only"}
 
 
@@ -87,6 +90,11 @@ def unseen_of(summary: Mapping[str, Any]) -> dict[str, list[str]]:
     labels, unseen = unseen_labels(summary["share"]), summary["unseen"]
     kinds = labels if unseen else {}
     return {labels[k]: [percent(own["mean"]) for own in unseen[k].values()] for k in kinds}
+
+
+def differing(every: Sequence[Mapping[str, object]]) -> list[str]:
+    """Return the settings in which runs, given by all their settings, differ; not the PLACES."""
+    return [k for k in every[0] if k not in PLACES and len({own[k] for own in every}) > 1]
 
 
 def bits(value: float | None) -> str:

@@ -133,6 +133,7 @@ def test_the_server_writes_means_and_the_hosts_their_clients_scores(tmp_path):
     own = json.loads((folder / "experts" / "clients-1.json").read_text())
     assert own["client"] == [1, 3, 5, 7, 9, 11]
     assert (folder / "figures" / "learning-curves.png").exists()
+    assert (folder / "report.html").exists()
 
 
 def test_its_config_can_run():

@@ -71,7 +71,7 @@ def test_experts_on_other_machines_leave_one_picture_out(
     shutil.rmtree(own_copy / "experts")
     assert [file.name for file in draw_all(own_copy)] == ["unseen-clients.png"]
     (line,) = capsys.readouterr().out.splitlines()
-    assert line.startswith("decision-regions.png is left out: the experts are not in")
+    assert line.startswith("decision-regions is left out: the experts are not in")
 
 
 @pytest.mark.parametrize(

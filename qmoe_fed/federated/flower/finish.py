@@ -48,9 +48,9 @@ def finish(run: Run) -> None:
     if not run.show:
         print_summary(summary)
     if config.results.figures:
-        from qmoe_fed.results.figures import draw_all  # matplotlib only where it is used
+        from qmoe_fed.results.report import leave  # matplotlib only where it is used
 
-        draw_all(run.path)
+        leave(run.path)
     if not run.show:
         say(f"results: {run.path}")
 

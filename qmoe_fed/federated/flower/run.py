@@ -27,6 +27,7 @@ from qmoe_fed.federated.flower.transport import FlowerTransport
 from qmoe_fed.federated.mechanism import Memory, group_of, grouped
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.results.checkpoint import SERVER, forget, make_current, next_folder, read_current
+from qmoe_fed.results.events import Log
 from qmoe_fed.results.progress import Show, say
 from qmoe_fed.results.run_directory import RunDirectory, write_tensors
 
@@ -53,6 +54,7 @@ class Run:
     reason: str = ""  # why it was stopped
     table: ClientTable = field(default_factory=ClientTable)
     record: dict[str, Any] = field(default_factory=lambda: {"round": 0})
+    log: Log = lambda record: None  # also takes what is written down of each round
     show: Show | None = None  # takes the place of what is printed of rounds and of the end
 
     @property

@@ -29,10 +29,12 @@ from qmoe_fed.federated.flower.run import Run, checkpoint_interval, go_on, save_
 from qmoe_fed.federated.flower.transport import FlowerTransport
 from qmoe_fed.federated.model import Model
 from qmoe_fed.results.checkpoint import alone, check_resumable
+from qmoe_fed.results.events import check_log, event_log
 from qmoe_fed.results.progress import Progress, Show, say
 from qmoe_fed.results.run_directory import RunDirectory, new_directory, write_tensors
 from qmoe_fed.results.summary import spread
 
+DRAWING = ("qmoe_fed.results.report", "pandas")
 DEFAULT_OUTPUT = "~/.qmoe_fed/runs"
 
 
@@ -57,6 +59,7 @@ def run_federation(grid: Grid, settings: Mapping[str, Any], show: Show | None = 
     """
     with told(settings.get("output-dir")):
         model = Model(settle(Config.from_flat(settings)))
+        check_log(model.config.results.log)
         transport = FlowerTransport(grid, model, prepare(model))
         directory = _open_directory(model.config, grid.run.fab_id)
     with alone(directory.path):
@@ -119,8 +122,9 @@ def _carry_out(run: Run) -> None:
     write_tensors(run.path / "projection.safetensors", tensors)
     if run.config.results.figures:
         # It takes seconds to import; meanwhile the hosts train and this process waits.
-        Thread(target=import_module, args=["qmoe_fed.results.figures"], daemon=True).start()
-    _run_rounds(run)
+        Thread(target=lambda: [*map(import_module, DRAWING)], daemon=True).start()
+    with event_log(run.config.results.log, run.path, run.state.round) as run.log:
+        _run_rounds(run)
     finish(run)
     shutil.rmtree(run.path / "checkpoint", ignore_errors=True)
 
@@ -175,6 +179,8 @@ def _write_down(run: Run, show: Show, started: float) -> None:
                 tenths = torch.linspace(0, 1, 11, dtype=values.dtype)
                 deciles = values.quantile(tenths).tolist()
                 scores[metric] |= {"deciles": deciles, "clients": len(values)}
-    run.directory.add_round({**run.record, **scores, "seconds": time.monotonic() - started})
+    record = {**run.record, **scores, "seconds": time.monotonic() - started}
+    run.directory.add_round(record)
+    run.log(record)
     if due:
         show(number, scores)

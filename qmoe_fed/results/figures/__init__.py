@@ -3,7 +3,7 @@
 Importing this package imports matplotlib.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure
@@ -15,7 +15,7 @@ from qmoe_fed.results.figures.style import save
 from qmoe_fed.results.load import Run, load_run
 from qmoe_fed.results.progress import say
 
-__all__ = ["draw_all", "pictures"]
+__all__ = ["draw", "draw_all", "pictures", "save_all"]
 
 
 def draw_all(path: str | Path) -> list[Path]:
@@ -30,16 +30,26 @@ def draw_all(path: str | Path) -> list[Path]:
         UserError: There is no finished run, or its directory cannot be written to.
     """
     run = load_run(path)
-    files = []
-    for name, draw in pictures(run).items():
+    return save_all(run, draw(run))
+
+
+def save_all(run: Run, figures: Mapping[str, Figure]) -> list[Path]:
+    """Write pictures into ``figures/`` of a run's directory and return the files."""
+    files = {run.path / "figures" / f"{name}.png": own for name, own in figures.items()}
+    for file, figure in files.items():
+        save(figure, file)
+    return [*files]
+
+
+def draw(run: Run) -> dict[str, Figure]:
+    """Return all pictures of a run, by name, but those whose data are not on this machine."""
+    drawn = {}
+    for name, picture in pictures(run).items():
         try:
-            figure = draw(run)
+            drawn[name] = picture(run)
         except UserError as error:
-            say(f"{name}.png is left out: {error}")
-            continue
-        files.append(run.path / "figures" / f"{name}.png")
-        save(figure, files[-1])
-    return files
+            say(f"{name} is left out: {error}")
+    return drawn
 
 
 def pictures(run: Run) -> dict[str, Callable[[Run], Figure]]:

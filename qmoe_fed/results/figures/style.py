@@ -98,7 +98,9 @@ def add_colorbar(figure: FigureBase, colors: ScalarMappable, label: str, **place
 
 
 def save(figure: Figure, path: Path) -> None:
-    """Write a picture as PNG."""
+    """Write a picture as PNG; all in it stays where it is then, which spares the next writer."""
     content = BytesIO()
-    figure.savefig(content, dpi=DPI, format="png")
+    fast = {"compress_level": 3}  # of 9; a seventh larger than with the usual 6
+    figure.savefig(content, dpi=DPI, format="png", pil_kwargs=fast)
+    figure.set_layout_engine(None)
     write_whole(path, content.getvalue())
