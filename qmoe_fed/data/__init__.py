@@ -3,7 +3,7 @@
 from qmoe_fed.data.clients import Shape, are_apart, example, fit_projection, load_clients, shape_of
 from qmoe_fed.data.own import settle
 from qmoe_fed.data.pools import load_pool, load_test
-from qmoe_fed.data.preprocessing import RAW, Projection
+from qmoe_fed.data.preprocessing import RAW, Projection, not_raw
 from qmoe_fed.data.samples import ClientData, Samples
 from qmoe_fed.data.table import Table
 
@@ -20,6 +20,7 @@ __all__ = [
     "load_clients",
     "load_pool",
     "load_test",
+    "not_raw",
     "settle",
     "shape_of",
 ]

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from qmoe_fed.config import call, load_object
+from qmoe_fed.config import DataConfig, call, load_object
 from qmoe_fed.errors import UserError
 
 Array = NDArray[np.float32]
@@ -201,3 +201,17 @@ def _gain(centred: NDArray[Any], expert_features: int | str, rows: NDArray[Any])
         gain = rows[: int(expert_features)].T
         seen = centred @ gain
     return gain * np.sqrt(2 / max((seen**2).sum(1).mean(), 1e-12))
+
+
+def not_raw(x: Array, projection: Projection, data: DataConfig) -> str:
+    """Return what shows that inputs ``(B, D)`` are none of the dataset, if anything does."""
+    if not np.isfinite(x).all():
+        return "is not finite"
+    low, high = x.min(initial=0), x.max(initial=0)
+    if data.own:
+        return ""
+    if data.dataset != "moons":
+        return "has been divided: no pixel is above 1" if 0 < high <= 1 else ""
+    outside = ((x < projection.low) | (x > projection.high)).any(-1).mean()
+    angles = len(x) >= 8 and low >= 0 and high <= np.float32(np.pi) and outside > 0.25
+    return "seems to hold angles: all lie in [0, π], many where no data are" if angles else ""

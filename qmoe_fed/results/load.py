@@ -2,8 +2,6 @@
 
 ::
 
-    from qmoe_fed.results import load_run
-
     load_run("runs/my-run").predict(client=3, x=[[0.5, 0.25]])
 """
 
@@ -20,15 +18,16 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from qmoe_fed.config import Config, DataConfig
+from qmoe_fed.config import Config
 from qmoe_fed.config.settings import expanded
-from qmoe_fed.data import RAW, ClientData, Projection, load_clients, shape_of
+from qmoe_fed.data import RAW, ClientData, Projection, load_clients, not_raw, shape_of
 from qmoe_fed.errors import UserError
 from qmoe_fed.learning.devices import client_layers
 from qmoe_fed.learning.routing import ROUTER
 from qmoe_fed.models import Mixture, Parameters, build_model, device_strengths
 from qmoe_fed.results.checkpoint import exists
 from qmoe_fed.results.run_directory import read_about, read_json, read_lines, read_tensors
+from qmoe_fed.results.tables import frame
 
 if TYPE_CHECKING:  # takes longer to import than all the rest, and drawing a run does not need it
     import pandas as pd
@@ -83,7 +82,7 @@ class Run:
         parts = [read_json(file) for file in own]
         if sum(len(part["client"]) for part in parts) < self.config.federation.num_clients:
             parts = [read_json(self.path / "clients.json")]
-        return _frame(*parts)
+        return frame(*parts)
 
     @cached_property
     def unseen(self) -> "pd.DataFrame":
@@ -91,13 +90,13 @@ class Run:
 
         Column ``shared-8`` is that of a client with the shared router and 8 labelled samples.
         """
-        return _frame(read_json(self.path / "unseen.json") if self.summary["unseen"] else {})
+        return frame(read_json(self.path / "unseen.json") if self.summary["unseen"] else {})
 
     @cached_property
     def local(self) -> Parameters:
-        """Parameters clients keep to themselves, as far as their hosts saved them here.
+        """What clients keep to themselves, ``(k, *shape)`` each, as far as hosts saved it here.
 
-        One row per client, ``(k, *shape)`` each; ``clients`` holds the ids, ``(k,)``.
+        ``clients`` holds their ids, ``(k,)``.
         """
         files = sorted((self.path / "experts").glob("host-*.safetensors"))
         parts = [read_tensors(file) for file in files]
@@ -110,8 +109,7 @@ class Run:
     def model(self) -> Mixture:
         """A module for one client; its own parameters are not the trained ones.
 
-        It has exact probabilities where the run had finite shots, and no noise where each client
-        had its own.
+        It has exact probabilities where the run had shots, and no noise where clients had theirs.
         """
         return self._build()
 
@@ -125,8 +123,7 @@ class Run:
         """Ids of the clients whose parameters are all here, ascending."""
         if self.shared.keys() >= set(self._names):
             return np.arange(self.config.federation.num_clients)
-        ids: NDArray[np.int64] = self.local.get("clients", torch.arange(0)).numpy()
-        return ids
+        return np.asarray(self.local.get("clients", torch.arange(0)), np.int64)
 
     @cached_property
     def _names(self) -> list[str]:
@@ -195,7 +192,7 @@ class Run:
     def data(self, clients: Sequence[int] | NDArray[np.int64]) -> ClientData:
         """Return the samples of some clients, made anew from the settings, as mixtures see them.
 
-        Their ``x`` are angles; ``predict`` takes those of ``raw``. UserError as ``load_clients``.
+        Their ``x`` are angles; ``predict`` takes those of ``raw``.
         """
         return load_clients(self.config, np.asarray(clients).tolist(), self.projection)
 
@@ -209,39 +206,14 @@ class Run:
             inputs = inputs.reshape(len(inputs), -1)
         if inputs.ndim != 2 or inputs.shape[1] != size:
             raise UserError(f"x has shape {inputs.shape}: expected (samples, {size})")
-        if fault := _not_raw(inputs, self.projection, self.config.data):
+        if fault := not_raw(inputs, self.projection, self.config.data):
             raise UserError(f"x {fault}: expected raw inputs as in the dataset, see raw(clients)")
         return torch.from_numpy(self.projection.inputs(inputs))
 
 
-def _not_raw(x: NDArray[np.float32], projection: Projection, data: DataConfig) -> str:
-    """Return what shows that inputs ``(B, D)`` are none of the dataset, if anything does."""
-    if not np.isfinite(x).all():
-        return "is not finite"
-    low, high = x.min(initial=0), x.max(initial=0)
-    if data.own:
-        return ""
-    if data.dataset != "moons":
-        return "has been divided: no pixel is above 1" if 0 < high <= 1 else ""
-    outside = ((x < projection.low) | (x > projection.high)).any(-1).mean()
-    angles = len(x) >= 8 and low >= 0 and high <= np.float32(np.pi) and outside > 0.25
-    return "seems to hold angles: all lie in [0, π], many where no data are" if angles else ""
-
-
 @torch.no_grad()
 def _output(module: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
-    output: Tensor = functional_call(module, parameters, x)
-    return output
-
-
-def _frame(*parts: dict[str, Any]) -> "pd.DataFrame":
-    """Return columns by name, those of several hosts together, by client; NaN for null."""
-    import pandas as pd
-
-    frame = pd.concat([pd.DataFrame(part, dtype=np.float64) for part in parts])
-    if "client" in frame:
-        frame = frame.astype({"client": np.int64}).sort_values("client", ignore_index=True)
-    return frame
+    return torch.as_tensor(functional_call(module, parameters, x))
 
 
 def load_run(path: str | Path) -> Run:

@@ -1,10 +1,14 @@
-"""Tables for the terminal."""
+"""Tables for the terminal, and frames."""
 
 from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 WIDTH = 100
 """Columns, whatever the terminal: a log must look the same everywhere."""
@@ -23,3 +27,13 @@ def print_table(
     for row in rows:
         table.add_row(*row)
     Console(width=WIDTH, highlight=False).print(f"\n[bold]{title}[/bold]", table, sep="\n")
+
+
+def frame(*parts: dict[str, Any]) -> "pd.DataFrame":
+    """Return columns by name, those of several hosts together, by client; NaN for null."""
+    import pandas as pd
+
+    joined = pd.concat([pd.DataFrame(part, dtype="float64") for part in parts])
+    if "client" in joined:
+        joined = joined.astype({"client": "int64"}).sort_values("client", ignore_index=True)
+    return joined
