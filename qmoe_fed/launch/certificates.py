@@ -27,6 +27,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from qmoe_fed.errors import UserError
 
+HERE = ("localhost", "127.0.0.1", "::1")  # where the SuperLink's own processes reach it
 OLDER = timedelta(hours=1)  # than now, for clocks that are late
 
 
@@ -41,14 +42,14 @@ def make_certificates(
 
     Args:
         folder: Is made.
-        hosts: Names and addresses under which the SuperLink is reached, at least one.
+        hosts: Names and addresses under which others reach the SuperLink, at least one.
         supernodes: Number of SuperNodes to make keys for.
         days: How long the certificates last.
 
     Raises:
         UserError: The folder is there already or cannot be made, or a host is no name.
     """
-    names = [_name(host) for host in hosts]
+    names = [_name(host) for host in dict.fromkeys([*hosts, *HERE])]
     try:
         folder.mkdir(parents=True, mode=0o700)
     except OSError as error:
