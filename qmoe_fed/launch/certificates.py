@@ -24,6 +24,7 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
     PublicFormat,
 )
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from qmoe_fed.errors import UserError
 
@@ -69,9 +70,9 @@ def make_certificates(
         public = key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH)
         files[f"node-{i}.pub"] = public + b"\n"
     for name, content in files.items():
-        public = name.endswith((".crt", ".pub"))
+        open_to_all = name.endswith((".crt", ".pub"))
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL
-        with open(os.open(folder / name, flags, 0o644 if public else 0o600), "wb") as file:
+        with open(os.open(folder / name, flags, 0o644 if open_to_all else 0o600), "wb") as file:
             file.write(content)
     return [folder / name for name in files]
 
@@ -123,7 +124,7 @@ def _certificate(
         .add_extension(uses, True)
     )
     if not root:
-        server = x509.ExtendedKeyUsage([x509.ExtendedKeyUsageOID.SERVER_AUTH])
+        server = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH])
         builder = builder.add_extension(x509.SubjectAlternativeName(names), False)
         builder = builder.add_extension(server, False)
     return builder.sign(authority, hashes.SHA384())
