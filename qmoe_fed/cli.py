@@ -119,6 +119,24 @@ def watch(options: argparse.Namespace) -> int:
     return 128 + SIGINT
 
 
+def new(options: argparse.Namespace) -> int:
+    """Make a Flower app in a new directory and say how to run it."""
+    from qmoe_fed.launch.new import new_app
+
+    print(f"qmoe-fed run {shlex.quote(str(new_app(expanded('DIR', options.dir))))}")
+    return 0
+
+
+def certificates(options: argparse.Namespace) -> int:
+    """Make certificates and keys for a deployment and say where they are."""
+    from qmoe_fed.launch.certificates import make_certificates
+
+    folder = expanded("DIR", options.dir)
+    for path in make_certificates(folder, options.hosts, options.supernodes):
+        print(path)
+    return 0
+
+
 class _Parser(argparse.ArgumentParser):
     """Reports bad arguments like every other mistake of the user: in one line."""
 
@@ -172,6 +190,23 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("watch", help=text, description=about)
     command.set_defaults(command=watch)
     command.add_argument("run_dir", metavar="RUN_DIR", help="directory of the results")
+
+    text = "make a Flower app of your own"
+    about = "Make a Flower app in a new directory, all settings listed, for you to change."
+    command = commands.add_parser("new", help=text, description=about)
+    command.set_defaults(command=new)
+    command.add_argument("dir", metavar="DIR", help="where; its last part is the app's name")
+
+    text = "make certificates and keys for a deployment"
+    about = "Make what SuperLink and SuperNodes need for TLS and to prove who they are."
+    command = commands.add_parser("certificates", help=text, description=about)
+    command.set_defaults(command=certificates)
+    add = command.add_argument
+    add("dir", metavar="DIR", help="folder for the files; it is made")
+    text = "names and addresses under which SuperNodes and you reach the SuperLink"
+    add("hosts", metavar="HOST", nargs="+", help=text)
+    text = "number of SuperNodes to make keys for (default: 2)"
+    add("--supernodes", type=_count, metavar="N", default=2, help=text)
     return parser
 
 

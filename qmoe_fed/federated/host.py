@@ -20,6 +20,7 @@ from qmoe_fed.federated.updates import ClientTable, Cohort
 from qmoe_fed.learning import Scores
 from qmoe_fed.learning.optimizers import State
 from qmoe_fed.learning.replicas import join, rows_of
+from qmoe_fed.learning.trainer import CHUNK
 from qmoe_fed.models import Parameters, wrap
 
 
@@ -240,8 +241,15 @@ class Host:
     def _by_depth(
         self, clients: Sequence[int], make: Callable[[Model, Sequence[int]], dict[str, Tensor]]
     ) -> dict[str, Tensor]:
-        """Return what is made of clients, a row each: all of one depth are made together."""
-        groups = self.model.by_depth(clients)
+        """Return what is made of clients, a row each: at most ``CHUNK`` of one depth together.
+
+        So a million clients take no more memory at a time than the first few thousand.
+        """
+        groups = [
+            (model, ids[start : start + CHUNK])
+            for model, ids in self.model.by_depth(clients)
+            for start in range(0, len(ids), CHUNK)
+        ]
         order = torch.tensor([client for _, ids in groups for client in ids]).argsort()
         return rows_of(join(make(model, ids) for model, ids in groups), order)
 

@@ -6,6 +6,7 @@ from small_federation import SMALL
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import fit_projection, load_clients
+from qmoe_fed.federated import Federation, host
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.training import train_clients
 
@@ -38,3 +39,19 @@ def test_a_client_whose_training_diverges_keeps_what_is_its_own(with_state):
         old = state[name][1] if state else torch.zeros_like(values[1])
         torch.testing.assert_close(values[1], old, rtol=0, atol=0)
         torch.testing.assert_close(values[[0, 2]], sound.state[name][[0, 2]])
+
+
+@pytest.mark.parametrize("fit", ["gradient", "solve"])
+def test_clients_in_pieces_are_scored_as_all_at_once(monkeypatch, fit):
+    settings = {**SMALL, "expert-fit": fit, "layers": "1..2", "num-clients": 7}
+    federation = Federation(Config.from_flat(settings))
+    state, _ = federation.round(federation.init())
+    whole, experts = federation.score(state), federation.mixtures(state)
+    monkeypatch.setattr(host, "CHUNK", 2)
+    parts = federation.score(state)
+    assert parts.clients.tolist() == [*range(7)]
+    assert parts.columns.keys() == whole.columns.keys()
+    for name, values in whole.columns.items():
+        torch.testing.assert_close(parts.columns[name], values, msg=name)
+    for name, values in federation.mixtures(state).items():
+        torch.testing.assert_close(values, experts[name], msg=name)
