@@ -2,7 +2,7 @@
 
 After an idea of the hybrid's paper (section VII-E), which goes back to Li et al.
 
-python simulations/regimes_study.py           some minutes on a free core
+python simulations/regimes_study.py           three minutes on a free core
 python simulations/regimes_study.py --quick   a first look
 """
 
