@@ -19,6 +19,7 @@ from qmoe_fed.errors import UserError, unknown
 CHANNELS = ("depolarizing", "amplitude-damping", "phase-damping", "bit-flip")
 
 _engine = one_of("statevector", "pennylane:<device>", other="pennylane:")
+_mitigation = one_of("none", "readout", "linear", "richardson", "exponential")
 _layers = readable(values.depths, "a number above 0, or a range among clients, e.g. '1..3'")
 _chance = readable(values.Spread.of, "a number in [0, 1], or of each client 'uniform(0, 0.05)'")
 
@@ -73,6 +74,7 @@ class ModelConfig(Section):
     noise_strength: float | str = setting(0.0, _chance)  # or of each client: "uniform(0, 0.05)"
     noise_placement: str = setting("gate", one_of("gate", "notebook"))
     readout_error: float | str = setting(0.0, _chance)  # or of each client
+    mitigation: str = setting("none", _mitigation)  # in training and evaluation
     noise_drift: float = setting(0.0, between(0, 1))  # most per round, as a share of the range
     calibration: bool = setting(False)  # the router sees its device's place in the range, as angle
     shots: int = setting(0, between(0))  # that a circuit's outputs are averages of; 0: exact
@@ -136,6 +138,7 @@ class ModelConfig(Section):
         asked = {
             "noise-channel": self.noise_channel != "none",
             "readout-error": self.readout_errors.high > 0,
+            "mitigation": self.mitigation != "none",
             "shots": self.shots > 0,
         }
         if self.expert == "quantum":  # then these are of its circuits too

@@ -92,6 +92,7 @@ def _running(config: ModelConfig) -> Running:
         config.shot_gradients,
         config.shot_source,
         config.device_options,
+        config.mitigation,
     )
 
 
@@ -213,7 +214,8 @@ def _init_bounds(model: nn.Module) -> dict[str, float]:
         stated = getattr(module, "init_bounds", {})
         if type(module) is nn.Linear:
             stated = {name: module.in_features**-0.5 for name, _ in module.named_parameters()}
-        bounds |= {f"{prefix}.{name}": bound for name, bound in stated.items()}
+        dot = "." if prefix else ""  # none before those of the model itself
+        bounds |= {f"{prefix}{dot}{name}": bound for name, bound in stated.items()}
     return bounds
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from qmoe_fed.circuits import Circuit, Engine, engine
+from qmoe_fed.circuits.noise.mitigation import circuits_of, mitigated
 from qmoe_fed.errors import UserError, unknown
 from qmoe_fed.models.shifts import shifts
 from qmoe_fed.models.shots import Shots
@@ -16,6 +17,9 @@ SHOT_GRADIENTS = ("exact", "parameter-shift", "spsa")
 
 STREAM = 2**53
 """Keys of draws are below it; those of circuits side by side are so far apart."""
+
+MOST_DRAWING = 2**63 // STREAM - 1
+"""Circuits side by side that have keys of 64 bits."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +33,8 @@ class Running:
         shot_source: ``seed`` draws outcomes of the engine's exact probabilities; ``device`` has the
             PennyLane device measure.
         device_options: Of that device, e.g. ``"seed = 3"``.
+        mitigation: ``none``, or how noise is mitigated, see ``mitigated``. Shots are of each of
+            the circuits that this takes.
 
     Raises:
         UserError: There is no such way, or two of these do not go together.
@@ -39,6 +45,7 @@ class Running:
     shot_gradients: str = "exact"
     shot_source: str = "seed"
     device_options: str = ""
+    mitigation: str = "none"
 
     def __post_init__(self) -> None:
         if self.shot_gradients not in SHOT_GRADIENTS:
@@ -73,7 +80,8 @@ class QuantumModule(nn.Module):
         running: How it is run.
 
     Raises:
-        UserError: The circuit has no parameter-shift rule, or there is no such engine or device.
+        UserError: The circuit has no parameter-shift rule or nothing to mitigate, there is no such
+            engine or device, or so many circuits cannot draw.
     """
 
     angles = frozenset({"theta"})
@@ -95,13 +103,21 @@ class QuantumModule(nn.Module):
         if circuit.strengths:
             self.register_buffer("strengths", torch.zeros(circuit.strengths))
         self.training_draws = running.shot_gradients != "exact"
-        self.shots: Shots | None = None
+        self.mitigation = running.mitigation
+        circuits = circuits_of(circuit, running.mitigation, running.engine != "statevector")
+        self.shots: dict[Circuit, Shots] = {}
         if running.shots:
+            if len(shape) > 1 and shape[0] > MOST_DRAWING:
+                raise UserError(
+                    f"shots with {shape[0]} quantum experts: at most {MOST_DRAWING} draw apart"
+                )
             at_device = running.shot_source == "device"
             number, way = running.shots, running.shot_gradients
-            self.shots = Shots(circuit, self.simulate, number, way == "spsa", at_device)
-            if way == "parameter-shift":
-                shifts(self.shots.outcomes)  # refused before any work
+            for place, own in enumerate(circuits):
+                shots = Shots(own, self.simulate, number, way == "spsa", at_device, place)
+                self.shots[own] = shots
+                if way == "parameter-shift":
+                    shifts(shots.outcomes)  # refused before any work
             # no key yet; not saved, as it is of one step
             self.register_buffer("draw", torch.tensor(-1), persistent=False)
 
@@ -110,13 +126,17 @@ class QuantumModule(nn.Module):
         strengths = self.strengths if self.circuit.strengths else None
         theta = self.theta[..., : self.circuit.parameters]
         if not self.shots or not (self.training_draws or not self.training):
-            return self.simulate(self.circuit, x, theta, strengths)
+            return mitigated(self.simulate, self.mitigation)(self.circuit, x, theta, strengths)
         draw = self.draw
         if theta.dim() > 1:  # the router has the first stream
             streams = STREAM * torch.arange(1, len(theta) + 1, device=draw.device)
             draw = torch.where(draw < 0, draw, draw + streams)
             x, strengths = x.unsqueeze(0), None if strengths is None else strengths.unsqueeze(0)
-        return self.shots(x, theta, strengths, draw)
+
+        def drawn(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None) -> Tensor:
+            return self.shots[circuit](x, theta, strengths, draw)
+
+        return mitigated(drawn, self.mitigation)(self.circuit, x, theta, strengths)
 
 
 class QuantumExperts(QuantumModule):

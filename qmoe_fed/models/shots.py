@@ -45,6 +45,7 @@ class Shots:
         spsa: Whether gradients come from two circuits, see ``_both_sides``, and not from all that
             the parameter-shift rule takes.
         at_device: Whether the engine measures by itself: it returns frequencies.
+        place: Among circuits that are drawn from by the same key, each with draws of its own.
 
     Raises:
         UserError: The number is negative.
@@ -55,6 +56,7 @@ class Shots:
     number: int
     spsa: bool = False
     at_device: bool = False
+    place: int = 0
 
     def __post_init__(self) -> None:
         if self.number < 0:
@@ -67,7 +69,7 @@ class Shots:
 
     def measured(self, p: Tensor, draw: Tensor, stream: int = 0) -> Tensor:
         """Return frequencies; arguments as ``sample``, p of what the engine returned."""
-        return p if self.at_device else sample(p, draw, self.number, stream)
+        return p if self.at_device else sample(p, draw, self.number, 3 * self.place + stream)
 
     def __call__(self, x: Tensor, theta: Tensor, strengths: Tensor | None, draw: Tensor) -> Tensor:
         """Return estimates of what the circuit reads out, ``(..., B, outputs)``.
@@ -154,7 +156,10 @@ def both_sides(draw: Tensor, number: int) -> Tensor:
 
 
 def _draws(key: int, stream: int) -> np.random.Generator:
-    """Return the generator of a key's outputs (0), gradients (1) or directions (2)."""
+    """Return the generator of a key's outputs (0), gradients (1) or directions (2).
+
+    Streams of further circuits follow, three for each.
+    """
     if key < 0:
         raise ValueError("no key for the draws: pass `draw`, from draw_keys")
     return np.random.Generator(np.random.Philox(key=(stream << 64) + key))

@@ -14,6 +14,7 @@ SMALL = {
     "num-experts": 2,
     "expert-fit": "gradient",
 }
+EXTRAPOLATED = {"noise-channel": "depolarizing", "mitigation": "linear"}
 
 
 def found(**settings):
@@ -34,6 +35,7 @@ def test_rows_are_scores_after_the_rounds_that_are_asked_for():
         ({"shot-gradients": "parameter-shift"}, 1 + 4),
         ({"shot-gradients": "spsa"}, 1 + 2),
         ({"shot-gradients": "spsa", "expert": "quantum"}, (1 + 2) * (1 + 2)),
+        ({"shot-gradients": "spsa", **EXTRAPOLATED}, 3 * (1 + 2)),
     ],
 )
 def test_every_circuit_of_a_gradient_and_every_shot_is_counted(settings, circuits):

@@ -1,5 +1,7 @@
 """The studies of other systems: what they compare is of the sizes that they state."""
 
+from pathlib import Path
+
 import first_phase as phase_study
 import numpy as np
 import pytest
@@ -9,12 +11,20 @@ import shots_study
 import torch
 
 from qmoe_fed.config import Config
+from qmoe_fed.config.settings import read_toml
+from qmoe_fed.experiments import federations
 from qmoe_fed.experiments.datasets import Source
 from qmoe_fed.experiments.engine import Runner, Store
 from qmoe_fed.experiments.measures import first_phase
 from qmoe_fed.experiments.measures.noise import Noisy, noisy_fits
 from qmoe_fed.experiments.models import all_parameters, build
 from qmoe_fed.experiments.protocol import Protocol
+from qmoe_fed.models import build_model
+
+SHOTS, REGIMES = (
+    read_toml(Path(study.__file__).with_name(f"{name}.toml"))
+    for study, name in ((shots_study, "shots"), (regimes_study, "regimes"))
+)
 
 
 def test_models_beside_the_quantum_experts_have_as_many_parameters():
@@ -34,8 +44,8 @@ def test_every_cell_of_the_studies_has_a_key_of_its_own():
     settings = quantum_experts.Settings.from_flat({"seeds": 2})
     found = [
         *quantum_experts.cells(settings),
-        *shots_study.cells(shots_study.Scope(seeds=2)),
-        *regimes_study.cells(regimes_study.Scope(seeds=2)),
+        *federations.cells(SHOTS, federations.Scope(seeds=2)),
+        *federations.cells(REGIMES, federations.Scope(seeds=2)),
         *phase_study.cells(phase_study.Scope(seeds=2)),
     ]
     assert len({cell.key for cell in found}) == len(found) > 40
@@ -81,7 +91,35 @@ def test_pixels_of_a_quarter_are_means():
     assert first_phase._small(pixels).tolist() == [[0] * 7 + [1] + [0] * 8]
 
 
+@pytest.mark.parametrize("grid", [SHOTS, REGIMES])
+def test_settings_of_federations_are_accepted(grid):
+    for cell in federations.cells(grid, federations.Scope(seeds=2)):
+        config = Config.from_flat(cell.arguments["settings"])
+        build_model(config.model, 2, 2)  # circuits have what is to be mitigated
+
+
+def test_a_list_in_a_run_stands_for_several_and_a_quick_look_takes_the_first():
+    whole, quick = (
+        [
+            (*cell.factors.values(), cell.arguments["settings"]["seed"], cell.arguments["at"])
+            for cell in federations.cells(SHOTS, federations.Scope(seeds=2, quick=quick))
+        ]
+        for quick in (False, True)
+    )
+    assert len(whole) == 2 * (1 + 3 + 3)
+    assert whole[:3] == [
+        ("exact", 0, 0, [1, 3, 10]),
+        ("exact", 0, 1, [1, 3, 10]),
+        ("parameter shift", 10, 0, [1, 3, 10]),
+    ]
+    assert quick == [
+        (name, shots, seed, [1, 3])
+        for name, shots in (("exact", 0), ("parameter shift", 10), ("SPSA", 10))
+        for seed in (0, 1)
+    ]
+
+
 @pytest.mark.parametrize("study", [shots_study, regimes_study])
-def test_settings_of_federations_are_accepted(study):
-    for cell in study.cells(study.Scope(seeds=2)):
-        Config.from_flat(cell.arguments["settings"])
+def test_a_study_is_called_like_its_file(study):
+    assert study.STUDY.name == study.__name__.replace("_", "-")
+    assert study.STUDY.settings().scope.seeds == 5

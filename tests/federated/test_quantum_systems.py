@@ -59,3 +59,16 @@ def test_one_circuit_for_all_clients():
     federation, state = after(**settings)
     assert set(state.shared) == {"experts.theta", "experts.weight", "experts.bias"}
     assert (federation.score(state).columns["load-0"] == 1).all()
+
+
+def test_mitigated_devices_are_trained_and_scored_side_by_side_as_one_by_one():
+    noise = {"noise-channel": "amplitude-damping", "noise-strength": "uniform(0, 0.2)"}
+    given = {**noise, "share": "all", "mitigation": "linear", "optimizer": "sgd"}
+    (_, together), (_, alone) = (
+        after(execution=execution, **given) for execution in ("vmap", "serial")
+    )
+    _, bare = after(**{**given, "mitigation": "none"})
+    for name, values in together.shared.items():
+        torch.testing.assert_close(values, alone.shared[name], atol=1e-5, rtol=0)
+    theta = "router.theta"
+    assert (together.shared[theta] - bare.shared[theta]).abs().max() > 1e-4  # of a step

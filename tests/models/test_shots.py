@@ -254,7 +254,7 @@ def test_many_shots_come_close():
 
 def test_without_shots_nothing_is_added():
     module = QuantumRouter(ANSATZ, 4)
-    assert module.shots is None
+    assert not module.shots
     assert not dict(module.named_buffers())
     assert "draw" not in router().state_dict()
 
@@ -284,9 +284,10 @@ def test_any_engine_can_be_sampled_side_by_side():
 def test_settings_reach_the_router():
     config = ModelConfig(shots=64, shot_gradients="parameter-shift", readout_error=0.1)
     module = build_model(config, 2, 2).router
-    assert module.shots.number == 64
+    (shots,) = module.shots.values()
+    assert shots.number == 64
     assert module.training_draws
-    assert build_model(ModelConfig(), 2, 2).router.shots is None
+    assert not build_model(ModelConfig(), 2, 2).router.shots
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,10 @@ from qmoe_fed.circuits.operations import Channel, Operation, Slot
 from qmoe_fed.errors import UserError, unknown
 
 EXTRAPOLATIONS = ("linear", "richardson", "exponential")
+MITIGATIONS = ("none", "readout", *EXTRAPOLATIONS)
+
+SCALES = (1, 3, 5)
+"""Of the noise, unless others are asked for."""
 
 _TINY = 1e-9  # a distance from the asymptote that says nothing
 
@@ -95,7 +99,7 @@ def lawful(values: Tensor, readout: str) -> Tensor:
     return (values - excess.gather(-1, kept - 1)).clamp(min=0)
 
 
-def extrapolated(engine: Engine, method: str, scales: Sequence[float] = (1, 3, 5)) -> Engine:
+def extrapolated(engine: Engine, method: str, scales: Sequence[float] = SCALES) -> Engine:
     """Return an engine that extrapolates to no noise what another one returns.
 
     The other, exact or with shots, a simulator or a device, runs one circuit for each scale. Strong
@@ -118,8 +122,9 @@ def without_readout_errors(engine: Engine) -> Engine:
 
     def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None = None) -> Tensor:
         flips = readout.split(circuit)[1]
-        if any(p == 0.5 for own in flips for p in own):
-            raise UserError("readout error = 0.5: nothing is left to invert, expected another")
+        if not any(flips):
+            return engine(circuit, x, theta, strengths)
+        _check_flips(flips)
         undo = [[p if isinstance(p, Slot) else p / (2 * p - 1) for p in own] for own in flips]
         given = x.new_zeros(0) if strengths is None else strengths / (2 * strengths - 1)
         values = engine(circuit, x, theta, strengths)
@@ -127,3 +132,48 @@ def without_readout_errors(engine: Engine) -> Engine:
         return lawful(undone, circuit.readout)
 
     return run
+
+
+def _check_flips(flips: readout.Flips) -> None:
+    if any(p == 0.5 for own in flips for p in own):
+        raise UserError("readout error = 0.5: nothing is left to invert, expected another")
+
+
+def mitigated(engine: Engine, method: str) -> Engine:
+    """Return an engine that mitigates what another one returns.
+
+    It inverts readout errors (``readout``), extrapolates after that (the methods of
+    ``extrapolate``), or does nothing (``none``).
+    """
+    if method == "none":
+        return engine
+    inverted = without_readout_errors(engine)
+    return inverted if method == "readout" else extrapolated(inverted, method)
+
+
+def circuits_of(circuit: Circuit, method: str, own_noise: bool = False) -> list[Circuit]:
+    """Return the circuits that a mitigated engine runs in place of one.
+
+    Args:
+        circuit: With its noise.
+        method: As of ``mitigated``.
+        own_noise: Whether the engine may add noise that is not in the circuit, as hardware does.
+
+    Raises:
+        UserError: There is no such method, or nothing for it to mitigate.
+    """
+    if method not in MITIGATIONS:
+        raise unknown("mitigation", method, MITIGATIONS)
+    if method == "none":
+        return [circuit]
+    bare, flips = readout.split(circuit)
+    _check_flips(flips)
+    if method == "readout":
+        if not any(flips):
+            raise UserError("mitigation = 'readout' inverts nothing: set a readout-error")
+        return [circuit]
+    if not (bare.noisy or own_noise):
+        raise UserError(
+            f"mitigation = {method!r} extrapolates noise, and gates have none: set a noise-channel"
+        )
+    return [fold(circuit, scale) for scale in SCALES]

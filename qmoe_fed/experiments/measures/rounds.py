@@ -59,6 +59,7 @@ def executions(part: QuantumModule) -> int:
     """Return how often circuits are run for a training sample, its gradient included; 0: exact."""
     if not part.shots or not part.training_draws:
         return 0
-    others = 2 if part.shots.spsa else len(shifts(part.shots.outcomes)[1])
     circuits = len(part.theta) if part.theta.dim() > 1 else 1
-    return circuits * part.shots.number * (1 + others)
+    each = part.shots.values()
+    others = (2 if shots.spsa else len(shifts(shots.outcomes)[1]) for shots in each)
+    return circuits * sum(s.number * (1 + o) for s, o in zip(each, others, strict=True))
