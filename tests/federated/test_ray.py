@@ -14,7 +14,13 @@ APP = Path(__file__).parents[2] / "simulations" / "moons_fed"
 
 
 def run_app(folder: Path, engine: str, supernodes: int, **changes: object) -> dict:
-    settings = {**SMALL, "engine": engine, **{k.replace("_", "-"): v for k, v in changes.items()}}
+    patient = {"supernode-timeout": 180.0}  # beside other tests Ray takes its time
+    settings = {
+        **SMALL,
+        **patient,
+        "engine": engine,
+        **{k.replace("_", "-"): v for k, v in changes.items()},
+    }
     pairs = " ".join(
         f"{k}={str(v).lower() if v is False else repr(v)}" for k, v in settings.items()
     )

@@ -93,9 +93,9 @@ def test_which_pictures_a_run_can_have(
 
 
 def test_what_was_spent_is_drawn_if_an_epsilon_is_stated(finished: Run) -> None:
-    spent = [{**row, "train": {"epsilon": 2.0 * row["round"]}} for row in finished.rounds[1:]]
+    spent = [{**row, "train": {"epsilon": 2.0 * row["round"]}} for row in finished.records[1:]]
     config = replace(finished.config, privacy=replace(finished.config.privacy, max_epsilon=8.0))
-    run = replace(finished, rounds=[finished.rounds[0], *spent], config=config)
+    run = replace(finished, records=[finished.records[0], *spent], config=config)
     assert set(pictures(run)) == {*NAMES, "privacy-spent"}
     (ax,) = privacy_spent(run).axes
     curve, budget = ax.lines
