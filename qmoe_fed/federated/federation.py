@@ -18,12 +18,13 @@ from qmoe_fed.data import Projection, are_apart, example, fit_projection, load_c
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import ROUTER, make_rules
 from qmoe_fed.federated.hidden import OneHost, Sum, Wire, hidden_cohort, hidden_sum
-from qmoe_fed.federated.host import Host, Kept, check_unseen
+from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import Metrics, StepState, close_round, open_round
 from qmoe_fed.federated.sizes import check_host, check_server
 from qmoe_fed.federated.trial import try_module
+from qmoe_fed.federated.unseen import check_unseen
 from qmoe_fed.federated.updates import ClientTable, Cohort, Rejection
 from qmoe_fed.models import Parameters
 

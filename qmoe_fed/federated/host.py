@@ -1,21 +1,18 @@
 """A host: it trains, scores and keeps the rows of many clients, in one tensor program each."""
 
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from qmoe_fed.config import Config
 from qmoe_fed.data import ClientData, Projection, load_clients
-from qmoe_fed.errors import UserError
 from qmoe_fed.federated.hidden import HiddenSum, hidden_sum
-from qmoe_fed.federated.mechanism import Mechanism
+from qmoe_fed.federated.mechanism import Mechanism, protect
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.training import LocalUpdate, score_clients, train_clients
-from qmoe_fed.federated.unseen import fit_unseen
+from qmoe_fed.federated.unseen import check_unseen, fit_unseen
 from qmoe_fed.federated.updates import ClientTable, Cohort
 from qmoe_fed.learning import Scores
 from qmoe_fed.learning.optimizers import State
@@ -132,7 +129,8 @@ class Host:
             numbers = update.updates, update.examples, update.loss
             cohorts.append(Cohort(tuple(ids), *(values.cpu().double() for values in numbers)))
         cohort = Cohort.join(cohorts)
-        updates = self._protect(cohort.updates, clients, server_round)
+        seed = self.model.config.federation.seed
+        updates = protect(self.mechanisms, cohort.updates, clients, server_round, seed)
         updates = updates.float().double()  # float32 leaves a host
         if self.hidden:  # nobody can do it later
             trained, is_angle = self.model.trained_by(clients), self.model.layout.is_angle
@@ -145,19 +143,6 @@ class Host:
         if self.model.config.training.keep_optimizer_state:
             optimizer = _put(kept.optimizer or self._zeros(update.state), rows, update.state)
         return Kept(_put(kept.local, rows, update.local), optimizer)
-
-    def _protect(self, updates: Tensor, clients: Sequence[int], server_round: int) -> Tensor:
-        """Return what the client halves of the mechanisms let out of updates ``(k, P)``."""
-        seed = self.model.config.federation.seed
-        for mechanism in deepcopy(self.mechanisms):
-            changed = mechanism.on_client(updates, clients, server_round, seed)
-            if changed.shape != updates.shape:
-                raise UserError(
-                    f"mechanism {type(mechanism).__name__}: on_client returned shape "
-                    f"{tuple(changed.shape)}, expected {tuple(updates.shape)}"
-                )
-            updates = changed
-        return updates
 
     def _zeros(self, like: State) -> State:
         count = len(self.clients)
@@ -252,17 +237,6 @@ class Host:
         ]
         order = torch.tensor([client for _, ids in groups for client in ids]).argsort()
         return rows_of(join(make(model, ids) for model, ids in groups), order)
-
-
-def check_unseen(config: Config, counts: Tensor) -> None:
-    """Refuse unseen clients that have fewer samples to train on, ``(k,)``, than are asked for."""
-    largest = max(config.unseen.sample_sizes)
-    # few samples must not be called many: what unseen clients have must suffice
-    if len(counts) and (fewest := int(counts.min())) < largest:
-        raise UserError(
-            f"unseen-samples asks for {largest} labelled samples, but an unseen client has only "
-            f"{fewest} to train on; ask for fewer, or share the data among fewer clients"
-        )
 
 
 def _put(old: Parameters, rows: Tensor | slice, new: Parameters) -> Parameters:

@@ -9,12 +9,14 @@ A user's own mechanism derives from ``Mechanism`` and is named in the config by 
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from functools import partial
 from typing import ClassVar, Self, TypeVar
 
 from torch import Tensor
 
 from qmoe_fed.config import Config
+from qmoe_fed.errors import UserError
 from qmoe_fed.federated.updates import Cohort
 
 Memory = dict[str, int | float | Tensor]
@@ -123,3 +125,26 @@ def group_of(entries: Mapping[str, Value], group: str) -> dict[str, Value]:
     """Return the entries of one group by their own names; undoes ``grouped``."""
     prefix = f"{group}."
     return {k.removeprefix(prefix): v for k, v in entries.items() if k.startswith(prefix)}
+
+
+def protect(
+    mechanisms: Sequence[Mechanism],
+    updates: Tensor,
+    clients: Sequence[int],
+    server_round: int,
+    seed: int,
+) -> Tensor:
+    """Return what the client halves of mechanisms let out of updates ``(k, P)``.
+
+    Raises:
+        UserError: One of them returned another shape.
+    """
+    for mechanism in deepcopy(mechanisms):
+        changed = mechanism.on_client(updates, clients, server_round, seed)
+        if changed.shape != updates.shape:
+            raise UserError(
+                f"mechanism {type(mechanism).__name__}: on_client returned shape "
+                f"{tuple(changed.shape)}, expected {tuple(updates.shape)}"
+            )
+        updates = changed
+    return updates

@@ -10,7 +10,9 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from qmoe_fed.config import Config
 from qmoe_fed.data import ClientData, Samples
+from qmoe_fed.errors import UserError
 from qmoe_fed.federated.model import Model
 from qmoe_fed.learning import evaluate, train
 from qmoe_fed.learning.replicas import expand, join
@@ -89,3 +91,14 @@ def _tile(samples: Samples, repeats: int) -> Samples:
         samples.y.repeat(repeats, 1),
         samples.counts.repeat(repeats),
     )
+
+
+def check_unseen(config: Config, counts: Tensor) -> None:
+    """Refuse unseen clients that have fewer samples to train on, ``(k,)``, than are asked for."""
+    largest = max(config.unseen.sample_sizes)
+    # few samples must not be called many: what unseen clients have must suffice
+    if len(counts) and (fewest := int(counts.min())) < largest:
+        raise UserError(
+            f"unseen-samples asks for {largest} labelled samples, but an unseen client has only "
+            f"{fewest} to train on; ask for fewer, or share the data among fewer clients"
+        )
