@@ -12,7 +12,7 @@ one client. What they take are settings of a run, by the same names and with the
 """
 
 from collections.abc import Callable
-from dataclasses import Field, fields, make_dataclass, replace
+from dataclasses import Field, fields, make_dataclass
 from numbers import Integral
 from typing import Any, Self
 
@@ -137,9 +137,11 @@ class _Mixtures(ClassifierMixin, BaseEstimator):
     def _answers(self) -> Callable[[int, Tensor], Floats]:
         """Return what maps a client's row and angles ``(B, d)`` to probabilities ``(B, C)``."""
         config, sizes = self.config_, (self.config_.data.features, len(self.classes_))
-        exact = replace(config.model, shots=0, shot_gradients="exact")
         layers = client_layers(config, range(len(self.clients_)))
-        modules = {n: build_model(exact, *sizes, n).eval().double() for n in set(layers)}
+        modules = {
+            n: build_model(config.model.without_shots, *sizes, n).eval().double()
+            for n in set(layers)
+        }
 
         @torch.no_grad()
         def answer(row: int, angles: Tensor) -> Floats:

@@ -119,3 +119,11 @@ def test_privacy_is_accounted_round_by_round():
     private = q.FederatedMixture(mechanisms="central-dp", noise_source="seed", quorum=0.0, **TINY)
     (metrics,) = private.fit(X, Y, CLIENTS).metrics_
     assert metrics["epsilon"] > 0
+
+
+def test_a_device_measures_while_it_learns_and_answers_are_exact():
+    way = {"shots": 20, "shot_gradients": "spsa", "shot_source": "device"}
+    way |= {"circuit_engine": "pennylane:default.qubit", "execution": "serial"}
+    measured = q.MixtureClassifier(**TINY, **way)
+    fitted = measured.fit(X[:16], Y[:16])
+    assert (fitted.predict_proba(X) == fitted.predict_proba(X)).all()

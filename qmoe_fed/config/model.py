@@ -1,7 +1,7 @@
 """The section of a run's settings that describes the mixture of experts, see ``sections``."""
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 from qmoe_fed.config import values
 from qmoe_fed.config.settings import (
@@ -133,6 +133,11 @@ class ModelConfig(Section):
     def noisy(self) -> bool:
         """Whether the circuit has any noise, be it of strength 0."""
         return self.noise_channel != "none" or self.readout_errors.high > 0
+
+    @property
+    def without_shots(self) -> "ModelConfig":
+        """The same model with exact probabilities."""
+        return replace(self, shots=0, shot_gradients="exact", shot_source="seed")
 
     def _check_circuit(self) -> None:
         asked = {

@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
@@ -115,7 +115,7 @@ class Run:
 
     def _build(self, layers: int = 0) -> Mixture:
         shape = shape_of(self.config)
-        exact = replace(self.config.model, shots=0, shot_gradients="exact", shot_source="seed")
+        exact = self.config.model.without_shots
         return build_model(exact, shape.features, shape.classes, layers, shape.inputs).eval()
 
     @cached_property
