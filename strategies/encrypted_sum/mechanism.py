@@ -23,7 +23,7 @@ from strategies.encrypted_sum.cipher import SCHEMES, Cipher, new_key
 from strategies.secure_sum import checks, keys, meeting
 from strategies.secure_sum.checks import KINDS
 from strategies.secure_sum.fixed_point import dequantise
-from strategies.secure_sum.rows import head, integers, mean
+from strategies.secure_sum.rows import head, heading, integers, mean
 from strategies.secure_sum.vault import keys_of, party_of
 from strategies.secure_sum.wire import entry, id_bytes, ids_of
 
@@ -164,9 +164,7 @@ class EncryptedSum(HiddenSum):
                 self.key = wire.name_of(made)
             who = "every client" if self._holder == EVERYONE else f"client {self._holder}"
             logger.warning("%s: the server and %s together could read all rows", NAME, who)
-        number = what.round + (what.kind == "score")  # the first scores are of round 0
-        kind = KINDS.index(what.kind)
-        return {"kind": kind, "round": number, "attempt": 0, "key": self.key}
+        return {**heading(what, attempt=0), "key": self.key}
 
     def total(self, what: Sum, ask: Ask) -> tuple[tuple[int, ...], Tensor]:
         """Return whose rows are in the sum, and their mean; as ``HiddenSum.total``."""

@@ -10,11 +10,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from qmoe_fed.federated.hidden import Refused, Wire
 from strategies.secure_sum.keys import KEY, Party
-from strategies.secure_sum.settings import TAG
+from strategies.secure_sum.settings import NONCE, TAG
 from strategies.secure_sum.wire import entry, id_bytes, ids_of
 
 LABEL = b"qmoe-fed encrypted sum 1"
-NONCE = 12
 
 
 def hand_out(party: Party, maker: int, key: bytes) -> Wire:
@@ -28,10 +27,8 @@ def hand_out(party: Party, maker: int, key: bytes) -> Wire:
     channels = party.agreed((maker,))[1].get(maker, {})
     once, wraps = AESGCM.generate_key(8 * KEY), []
     for client in sorted(channels):
-        nonce = os.urandom(NONCE)
-        wraps.append(nonce + AESGCM(channels[client]).encrypt(nonce, once, _bound(party, client)))
-    nonce = os.urandom(NONCE)
-    box = nonce + AESGCM(once).encrypt(nonce, key, _bound(party, maker))
+        wraps.append(_sealed(channels[client], once, _bound(party, client)))
+    box = _sealed(once, key, _bound(party, maker))
     return {"box": box, "clients": id_bytes(sorted(channels)), "wraps": b"".join(wraps)}
 
 
@@ -49,9 +46,8 @@ def take(party: Party, maker: int, wire: Wire) -> bytes:
         raise Refused("the key is not for any client here")
     wrap = wraps[clients.index(mine)].tobytes()
     try:
-        channel = AESGCM(channels[mine][maker])
-        once = channel.decrypt(wrap[:NONCE], wrap[NONCE:], _bound(party, mine))
-        return AESGCM(once).decrypt(box[:NONCE], box[NONCE:], _bound(party, maker))
+        once = _opened(channels[mine][maker], wrap, _bound(party, mine))
+        return _opened(once, box, _bound(party, maker))
     except InvalidTag as error:
         raise Refused(f"the key is not from client {maker}") from error
 
@@ -82,6 +78,15 @@ def unpacked(wire: Wire, count: int, each: int) -> list[list[bytes]]:
     ends = np.cumsum(sizes, dtype=np.int64).tolist()
     parts = [boxes[end - size : end] for size, end in zip(sizes, ends, strict=True)]
     return [parts[at : at + each] for at in range(0, len(parts), each)]
+
+
+def _sealed(key: bytes, text: bytes, bound: bytes) -> bytes:
+    nonce = os.urandom(NONCE)
+    return nonce + AESGCM(key).encrypt(nonce, text, bound)
+
+
+def _opened(key: bytes, box: bytes, bound: bytes) -> bytes:
+    return AESGCM(key).decrypt(box[:NONCE], box[NONCE:], bound)
 
 
 def _bound(party: Party, client: int) -> bytes:

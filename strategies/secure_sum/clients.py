@@ -12,10 +12,9 @@ from qmoe_fed.federated.hidden import Refused, Wire
 from strategies.secure_sum import field
 from strategies.secure_sum.fixed_point import columns
 from strategies.secure_sum.keys import Party
-from strategies.secure_sum.settings import TAG, Session
+from strategies.secure_sum.settings import NONCE, TAG, Session
 from strategies.secure_sum.wire import id_bytes
 
-NONCE = 12
 _BLOCK = 1 << 22  # bytes of shares that exist in clear at a time
 
 

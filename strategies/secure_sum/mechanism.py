@@ -16,11 +16,10 @@ from qmoe_fed.federated.updates import ClientTable, Cohort
 from qmoe_fed.models import Parameters
 from strategies.secure_sum import checks, keys, meeting, server
 from strategies.secure_sum.checks import KINDS
-from strategies.secure_sum.clients import NONCE
 from strategies.secure_sum.fixed_point import dequantise
 from strategies.secure_sum.parameters import ALL_MEMBERS
-from strategies.secure_sum.rows import Floats, head, integers, mean, values
-from strategies.secure_sum.settings import Session, Settings, fingerprint
+from strategies.secure_sum.rows import Floats, head, heading, integers, mean, values
+from strategies.secure_sum.settings import NONCE, Session, Settings, fingerprint
 from strategies.secure_sum.vault import NUMBERS, keys_of, party_of, restored, stored
 from strategies.secure_sum.wire import entry
 
@@ -121,12 +120,8 @@ class SecureSum(HiddenSum):
         """Have all hosts meet, if they have not, and return what is sent along with a request."""
         if not self.publics:
             self._introduce_all(what.hosts, ask)
-        return {
-            "kind": KINDS.index(what.kind),
-            "round": what.round + (what.kind == "score"),  # the first scores are of round 0
-            "attempt": self.attempt,
-            "parameters": _fingerprint(what.kind, what.shared, self.publics),
-        }
+        parameters = _fingerprint(what.kind, what.shared, self.publics)
+        return {**heading(what, self.attempt), "parameters": parameters}
 
     def _introduce_all(self, hosts: int, ask: Ask) -> None:
         there, clients = self._places(hosts), self.config.federation.num_clients

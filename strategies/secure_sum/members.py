@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from qmoe_fed.federated.hidden import Refused, Wire
 from strategies.secure_sum import field
-from strategies.secure_sum.clients import NONCE, Memory
+from strategies.secure_sum.clients import Memory
 from strategies.secure_sum.keys import SIGNATURE, Party, is_signed
-from strategies.secure_sum.settings import LABEL, TAG, Session
+from strategies.secure_sum.settings import LABEL, NONCE, TAG, Session
 from strategies.secure_sum.wire import entry, id_bytes, ids_of
 
 

@@ -8,12 +8,18 @@ from numpy.typing import NDArray
 
 from qmoe_fed import rng
 from qmoe_fed.config import Config
-from qmoe_fed.federated.hidden import Refused, Wire
+from qmoe_fed.federated.hidden import Refused, Sum, Wire
 from qmoe_fed.federated.updates import ClientTable, Cohort
 from strategies.secure_sum.checks import KINDS, clip_norm, scores
 from strategies.secure_sum.fixed_point import Block, clip_rows, quantise
 
 Floats = NDArray[np.float64]
+
+
+def heading(what: Sum, attempt: int) -> Wire:
+    """Return what a message about a sum begins with; ``head`` reads it."""
+    number = what.round + (what.kind == "score")  # the first scores are of round 0
+    return {"kind": KINDS.index(what.kind), "round": number, "attempt": attempt}
 
 
 def head(wire: Wire) -> tuple[str, int, int]:

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from qmoe_fed.federated.hidden import Ask, Refused, Wire
 from qmoe_fed.federated.rules import TooFewClients
 from strategies.secure_sum import field
-from strategies.secure_sum.clients import NONCE
 from strategies.secure_sum.fixed_point import columns
 from strategies.secure_sum.keys import SIGNATURE
-from strategies.secure_sum.settings import TAG, Session
+from strategies.secure_sum.settings import NONCE, TAG, Session
 from strategies.secure_sum.wire import entry, id_bytes, ids_of, joined
 
 TOLD = 3  # refusals, when a round is lost

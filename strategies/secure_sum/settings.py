@@ -15,7 +15,7 @@ from strategies.secure_sum.field import MOST_MEMBERS, PRIME, width
 from strategies.secure_sum.fixed_point import Block
 
 LABEL = b"qmoe-fed secure sum 1"
-TAG = 16  # bytes that AES-GCM adds
+NONCE, TAG = 12, 16  # bytes of AES-GCM: drawn for each message, and added to it
 
 
 @dataclass(frozen=True)
