@@ -4,7 +4,7 @@ import argparse
 import shlex
 import sys
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from importlib.metadata import version
 from io import TextIOWrapper
@@ -21,6 +21,8 @@ examples:
   qmoe-fed run simulations/moons_fed --run-config my.toml --run-config seed=1
   qmoe-fed run simulations/moons_fed --resume runs/moons-fed-20261120-093000
 """
+
+Command = Callable[[argparse.Namespace], int]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -149,13 +151,16 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"qmoe-fed {version('qmoe-fed')}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
 
-    text = "Run a Flower app; exit with 0 only if it wrote complete results."
-    plain = argparse.RawDescriptionHelpFormatter
-    command = commands.add_parser(
-        "run", help="run a Flower app", description=text, epilog=EXAMPLES, formatter_class=plain
-    )
-    command.set_defaults(command=run)
-    add = command.add_argument
+    def adding(does: Command, text: str, about: str, examples: str = "") -> Callable[..., object]:
+        name, plain = does.__name__, argparse.RawDescriptionHelpFormatter
+        command = commands.add_parser(
+            name, help=text, description=about, epilog=examples, formatter_class=plain
+        )
+        command.set_defaults(command=does)
+        return command.add_argument
+
+    about = "Run a Flower app; exit with 0 only if it wrote complete results."
+    add = adding(run, "run a Flower app", about, EXAMPLES)
     add("app", metavar="APP", help="directory of the app")
     text = (
         "settings that replace the app's own: 'key=value …' as for flwr run, or a TOML file; "
@@ -172,36 +177,26 @@ def _parser() -> argparse.ArgumentParser:
 
     text = "draw the pictures of a finished run again"
     about = "Draw the pictures of a finished run again, from its saved data alone."
-    command = commands.add_parser("plot", help=text, description=about)
-    command.set_defaults(command=plot)
-    command.add_argument("run_dir", metavar="RUN_DIR", help="directory of the results")
+    adding(plot, text, about)("run_dir", metavar="RUN_DIR", help="directory of the results")
 
     text = "write a page for the browser on finished runs, side by side"
     about = "Write one page on finished runs: one file, which needs no network."
-    command = commands.add_parser("report", help=text, description=about)
-    command.set_defaults(command=report)
-    add = command.add_argument
+    add = adding(report, text, about)
     add("run_dirs", metavar="RUN_DIR", nargs="+", help="directories of the results")
     text = "the page (default: report.html, in RUN_DIR if there is one, else here)"
     add("--output", metavar="FILE", help=text)
 
     text = "show a run that is going on, until it ends"
     about = "Show a run that is going on; exit with 1 if it fails."
-    command = commands.add_parser("watch", help=text, description=about)
-    command.set_defaults(command=watch)
-    command.add_argument("run_dir", metavar="RUN_DIR", help="directory of the results")
+    adding(watch, text, about)("run_dir", metavar="RUN_DIR", help="directory of the results")
 
     text = "make a Flower app of your own"
     about = "Make a Flower app in a new directory, all settings listed, for you to change."
-    command = commands.add_parser("new", help=text, description=about)
-    command.set_defaults(command=new)
-    command.add_argument("dir", metavar="DIR", help="where; its last part is the app's name")
+    adding(new, text, about)("dir", metavar="DIR", help="where; its last part is the app's name")
 
     text = "make certificates and keys for a deployment"
     about = "Make what SuperLink and SuperNodes need for TLS and to prove who they are."
-    command = commands.add_parser("certificates", help=text, description=about)
-    command.set_defaults(command=certificates)
-    add = command.add_argument
+    add = adding(certificates, text, about)
     add("dir", metavar="DIR", help="folder for the files; it is made")
     text = "names and addresses under which SuperNodes and you reach the SuperLink"
     add("hosts", metavar="HOST", nargs="+", help=text)

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 from numpy.typing import NDArray
@@ -34,8 +35,7 @@ def learning_curves(run: Run) -> Figure:
         ax.plot(number, mean, color=blue, lw=style.LINE, label="mean over clients")
         ax.plot(number, worst, "--", color=red, lw=style.LINE, label="mean of the worst 10%")
         ax.set_xlim(number[0], number[-1])
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-        style.draw_grid(ax)
+        _against_rounds(ax)
     style.dress(panels[0], x="round", y="test accuracy")
     style.dress(panels[1], x="round", y="test loss (cross-entropy, nats)")
     panels[1].set_ylim(bottom=0)
@@ -56,8 +56,7 @@ def compare_curves(runs: Mapping[str, Run]) -> Figure:
             mean = np.array([record[metric]["mean"] for record in scored], float)
             ax.plot(number, mean, color=color, lw=style.LINE, label=name)
     for ax in panels:
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-        style.draw_grid(ax)
+        _against_rounds(ax)
     style.dress(panels[0], x="round", y="test accuracy, mean over clients")
     style.dress(panels[1], x="round", y="test loss, mean over clients")
     handles, _ = panels[0].get_legend_handles_labels()
@@ -74,8 +73,7 @@ def privacy_spent(run: Run) -> Figure:
     if privacy.max_epsilon:
         ax.axhline(privacy.max_epsilon, color=style.GREY, lw=style.LINE, ls=":")
     ax.set_ylim(bottom=0)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
-    style.draw_grid(ax)
+    _against_rounds(ax)
     dotted = ", dots: max-epsilon" if privacy.max_epsilon else ""
     style.dress(ax, x="round", y=f"ε spent at δ = {privacy.delta:g}{dotted}")
     return figure
@@ -182,3 +180,8 @@ def serpentine(shares: NDArray[np.floating]) -> NDArray[np.int64]:
 def evenly_spaced(total: int, most: int) -> NDArray[np.int64]:
     """Return at most ``most`` of the numbers 0 … total - 1, evenly spaced, ends included."""
     return np.linspace(0, total - 1, min(total, most)).round().astype(np.int64)
+
+
+def _against_rounds(ax: Axes) -> None:
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
+    style.draw_grid(ax)
