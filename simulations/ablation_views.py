@@ -1,6 +1,5 @@
 """The ablation's rows as tables, published numbers beside them, and pictures."""
 
-import tomllib
 from collections.abc import Callable
 from functools import partial
 from itertools import product
@@ -12,6 +11,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 
+from qmoe_fed.config.settings import read_toml
 from qmoe_fed.experiments.cells import Arrays
 from qmoe_fed.experiments.datasets import MOONS, Dataset
 from qmoe_fed.experiments.measures.gradients import MARGINAL, SINGLE, decay_per_qubit
@@ -22,7 +22,7 @@ from qmoe_fed.results.figures import style
 
 HERE = Path(__file__).parent
 PUBLISHED = published.read_published(HERE / "published.toml", "ablation")
-GRID = tomllib.loads((HERE / "ablation.toml").read_text())
+GRID = read_toml(HERE / "ablation.toml")
 MODELS, SWEEPS, SIZES, SOLVED = (GRID[key] for key in ("models", "sweeps", "sizes", "solved"))
 COLORS = {model: vars(style)[color] for model, color in GRID["colors"].items()}
 MIDDLE = 10, 90  # percentiles between which the middle 80% of the seeds lie

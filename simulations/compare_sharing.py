@@ -7,7 +7,6 @@ python simulations/compare_sharing.py --full           everything; may be stoppe
 """
 
 import sys
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import product
@@ -17,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from qmoe_fed.config import Config
-from qmoe_fed.config.settings import Scalar, Tree, between, one_of, setting
+from qmoe_fed.config.settings import Scalar, Tree, between, one_of, read_toml, setting
 from qmoe_fed.data import fit_projection
 from qmoe_fed.experiments import command
 from qmoe_fed.experiments.cells import Cell
@@ -27,7 +26,7 @@ from qmoe_fed.experiments.measures.sharing import shared
 from qmoe_fed.experiments.statistics import mean_interval
 from qmoe_fed.experiments.views.tables import Table, make_tables, only, paired
 
-GRID = tomllib.loads((Path(__file__).parent / "sharing.toml").read_text())
+GRID = read_toml(Path(__file__).parent / "sharing.toml")
 CHOICE_SEEDS = 1000, 1001  # other clients than those of the seeds that are reported
 FACTORS = ["task", "router", "sharing"]
 

@@ -5,7 +5,6 @@ python simulations/first_phase.py --data-dir DIR --quick   the synthetic data on
 """
 
 import sys
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 
-from qmoe_fed.config.settings import Tree, between, setting
+from qmoe_fed.config.settings import Tree, between, read_toml, setting
 from qmoe_fed.experiments import command
 from qmoe_fed.experiments.cells import Cell
 from qmoe_fed.experiments.command import Report, Study, main
@@ -22,7 +21,7 @@ from qmoe_fed.experiments.measures.first_phase import SYNTHETIC, first_phase, sa
 from qmoe_fed.experiments.views.published import Line, Published, comparison, line
 from qmoe_fed.experiments.views.tables import only
 
-GRID = tomllib.loads(Path(__file__).with_name("first_phase.toml").read_text())
+GRID = read_toml(Path(__file__).with_name("first_phase.toml"))
 DATA = tuple(entry["data"] for entry in GRID["published"])
 QUICK = {"quick": True, "seeds": 2}
 

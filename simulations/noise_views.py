@@ -1,7 +1,6 @@
 """The noise study's rows as tables, published numbers beside them, and pictures."""
 
 import math
-import tomllib
 from collections.abc import Callable
 from functools import partial
 from itertools import cycle, product
@@ -14,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator
 
 from qmoe_fed.circuits.noise.placement import depolarizing_from_qiskit, depolarizing_to_qiskit
+from qmoe_fed.config.settings import read_toml
 from qmoe_fed.experiments.measures.noise import MEASUREMENT, TEST, TRAINING
 from qmoe_fed.experiments.statistics import Interval, breakdown
 from qmoe_fed.experiments.views import pictures
@@ -22,7 +22,7 @@ from qmoe_fed.experiments.views.tables import NONE, Table, make_tables, only, pe
 from qmoe_fed.results.figures import style
 
 HERE = Path(__file__).parent
-GRID = tomllib.loads((HERE / "noise.toml").read_text())
+GRID = read_toml(HERE / "noise.toml")
 PUBLISHED, NOTEBOOK = (read_published(HERE / "published.toml", n) for n in ("noise", "notebook"))
 TABLE_II = [n.rows["error"] for n in PUBLISHED.values() if "error" in n.rows and not n.minus]
 LOSS = 0.10  # of accuracy since no noise: the second criterion of breakdown

@@ -8,14 +8,13 @@ python simulations/quantum_experts.py --data-dir DIR --quick    a first look
 """
 
 import sys
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
 
-from qmoe_fed.config.settings import Tree, between, positive, setting
+from qmoe_fed.config.settings import Tree, between, positive, read_toml, setting
 from qmoe_fed.experiments import command
 from qmoe_fed.experiments.cells import Cell
 from qmoe_fed.experiments.command import Report, Study, main
@@ -25,7 +24,7 @@ from qmoe_fed.experiments.measures.noise import Noisy, noisy_fits
 from qmoe_fed.experiments.protocol import Protocol
 from qmoe_fed.experiments.views.tables import make_tables
 
-GRID = tomllib.loads(Path(__file__).with_suffix(".toml").read_text())
+GRID = read_toml(Path(__file__).with_suffix(".toml"))
 STRENGTHS = tuple(GRID["strengths"]["p"])
 TASKS = "mnist-4", "fashion-4"
 QUICK = {"quick": True, "seeds": 2, "max-epochs": 2}

@@ -3,7 +3,7 @@
 import argparse
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
@@ -13,8 +13,9 @@ from matplotlib.figure import Figure
 
 from qmoe_fed.config.settings import Section, Tree, between, kebab, read_toml, setting
 from qmoe_fed.errors import UserError
+from qmoe_fed.experiments.cells import Cell
 from qmoe_fed.experiments.engine import Runner, Store
-from qmoe_fed.experiments.views.tables import Table
+from qmoe_fed.experiments.views.tables import Table, make_tables
 from qmoe_fed.results.figures.style import save
 from qmoe_fed.results.progress import say
 from qmoe_fed.results.run_directory import write_whole
@@ -69,6 +70,22 @@ class Study(Generic[Settings]):
     report: Callable[[Settings, Runner], Report]
     sizes: Mapping[str, Mapping[str, Any]]
     check: Callable[[Settings], object] = lambda settings: None
+
+
+def tabled(
+    name: str,
+    description: str,
+    settings: type[Settings],
+    cells: Callable[[Settings], Iterable[Cell]],
+    tables: Sequence[Mapping[str, Any]],
+    quick: Mapping[str, Any],
+) -> Study[Settings]:
+    """Return the study that runs cells and shows tables, described as in ``make_tables``."""
+
+    def report(settings: Settings, run: Runner) -> Report:
+        return Report(make_tables(tables, run([*cells(settings)])))
+
+    return Study(name, description, settings, report, {"quick": quick})
 
 
 def main(study: Study[Settings], arguments: Sequence[str] | None = None) -> int:

@@ -9,10 +9,8 @@ from typing import Any
 from qmoe_fed.config.settings import Tree, between, read_toml, setting
 from qmoe_fed.experiments import command
 from qmoe_fed.experiments.cells import Cell
-from qmoe_fed.experiments.command import Report, Study
-from qmoe_fed.experiments.engine import Runner
+from qmoe_fed.experiments.command import Study
 from qmoe_fed.experiments.measures.rounds import rounds
-from qmoe_fed.experiments.views.tables import make_tables
 
 QUICK = {"quick": True, "seeds": 2}
 
@@ -56,7 +54,7 @@ def of_file(script: str, description: str) -> Study[Settings]:
     name = path.stem.removesuffix("_study")
     grid = read_toml(path.with_name(f"{name}.toml"))
 
-    def report(settings: Settings, run: Runner) -> Report:
-        return Report(make_tables(grid["tables"], run([*cells(grid, settings.scope)])))
+    def asked(settings: Settings) -> Iterator[Cell]:
+        return cells(grid, settings.scope)
 
-    return Study(f"{name}-study", description, Settings, report, {"quick": QUICK})
+    return command.tabled(f"{name}-study", description, Settings, asked, grid["tables"], QUICK)

@@ -5,12 +5,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qmoe_fed.config.settings import Tree
+from qmoe_fed.experiments import command
 from qmoe_fed.experiments.cells import Cell
-from qmoe_fed.experiments.command import Report, Scope, Study
+from qmoe_fed.experiments.command import Scope, Study
 from qmoe_fed.experiments.datasets import MOONS, Source
-from qmoe_fed.experiments.engine import Runner
 from qmoe_fed.experiments.protocol import Protocol
-from qmoe_fed.experiments.views.tables import make_tables
 
 QUICK = {"quick": True, "seeds": 2, "max-epochs": 3}
 
@@ -36,9 +35,5 @@ def tabled(
     cells: Callable[[Settings], Iterable[Cell]],
     tables: Sequence[Mapping[str, Any]],
 ) -> Study[Settings]:
-    """Return the study that runs cells and shows tables, described as in ``make_tables``."""
-
-    def report(settings: Settings, run: Runner) -> Report:
-        return Report(make_tables(tables, run([*cells(settings)])))
-
-    return Study(name, description, Settings, report, {"quick": QUICK})
+    """Return the study that runs cells and shows tables, with these settings."""
+    return command.tabled(name, description, Settings, cells, tables, QUICK)
