@@ -95,7 +95,7 @@ def density_matrix(kind, x, theta, name, strength, placement, readout_error):
     strength=st.floats(0, 0.4),
     readout_error=st.floats(0, 0.4),
 )
-@examples(15)
+@examples(6)
 def test_equals_the_density_matrix(
     name, placement, dtype, tolerance, kind, seed, batch, strength, readout_error
 ):
@@ -182,7 +182,7 @@ def test_qubits_outside_the_light_cone_cost_and_change_nothing():
 
 
 @given(circuits(max_layers=2), seeds, st.sampled_from([1, 16]))
-@examples(20)
+@examples(10)
 def test_replicas_and_strengths_broadcast_as_a_loop(circuit, seed, batch):
     slots = noisy(circuit, "depolarizing", Slot(0), readout_error=Slot(1))
     x, theta = angles(circuit, seed, batch, lead_x=(3,), lead_theta=(2, 1))

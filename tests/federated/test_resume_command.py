@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,20 @@ def lines_of(file: Path) -> int:
     return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return what runs settings without a stop, once, and names the directory of the results."""
+    folder = tmp_path_factory.mktemp("whole")
+
+    @cache
+    def run(pairs):
+        results = folder / str(run.cache_info().misses)
+        subprocess.run(cli("--run-config", pairs, "--output-dir", str(results)), check=True)
+        return results
+
+    return run
+
+
 @pytest.mark.parametrize(
     ("engine", "rounds", "number"),
     [
@@ -32,16 +47,14 @@ def lines_of(file: Path) -> int:
     ],
 )
 def test_stopped_by_a_signal_and_gone_on_with_from_the_command_line(
-    tmp_path, engine, rounds, number
+    tmp_path, whole, engine, rounds, number
 ):
     settings = {**SMALL, "engine": engine, "num-server-rounds": rounds, "checkpoint-every": 3}
     pairs = " ".join(
         f"{k}={str(v).lower() if isinstance(v, bool) else repr(v)}" for k, v in settings.items()
     )
-    whole, run = tmp_path / "whole", tmp_path / "run"
-    asked = ["--run-config", pairs, "--output-dir"]
-    subprocess.run(cli(*asked, str(whole)), check=True)
-    process = subprocess.Popen(cli(*asked, str(run)), stderr=subprocess.PIPE, text=True)
+    run, asked = tmp_path / "run", cli("--run-config", pairs, "--output-dir")
+    process = subprocess.Popen([*asked, str(run)], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while lines_of(run / "metrics.jsonl") < 9:
         assert process.poll() is None
@@ -59,4 +72,4 @@ def test_stopped_by_a_signal_and_gone_on_with_from_the_command_line(
         assert err == f"stopped; results so far: {run}\n{last}"
     done = subprocess.run(cli("--resume", str(run)), capture_output=True, text=True, check=True)
     assert "going on after round" in done.stdout
-    assert_same_bits(timeless(whole), timeless(run))
+    assert_same_bits(timeless(whole(pairs)), timeless(run))

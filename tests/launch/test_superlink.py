@@ -78,15 +78,6 @@ def test_a_failing_app_fails_the_run(tmp_path: Path) -> None:
     assert "Starting Flower SuperLink" in logs["superlink.log"]
 
 
-@pytest.mark.slow
-def test_what_an_app_refuses_is_told_in_one_line(tmp_path: Path) -> None:
-    with started(tmp_path, 3) as process:
-        out, err = process.communicate(timeout=200)
-    assert (process.returncode, err) == (2, "error: take seed = 4\n")
-    assert "Traceback" not in out
-    assert "ValueError: take seed = 4" in (tmp_path / "out" / "flower.log").read_text()
-
-
 SAID = [
     ({"status": "completed"}, None, ""),
     ({"status": "stopped", "reason": "ε"}, None, ""),

@@ -63,10 +63,6 @@ def main(grid, context):
     (results / "family.tmp").rename(results / "family.json")
     if config["seed"] == 1:
         raise RuntimeError("one is not allowed")
-    if config["seed"] == 3:
-        said = {"status": "failed", "error": "UserError", "reason": "take seed = 4", "rounds": 0}
-        (results / "summary.json").write_text(json.dumps(said))
-        raise ValueError("take seed = 4")
     if config["seed"] == 2:
         time.sleep(600)
     status = {"status": "completed", "config": config, "cwd": os.getcwd()}
