@@ -21,7 +21,7 @@ from qmoe_fed.errors import UserError
 from qmoe_fed.experiments import command
 from qmoe_fed.experiments.cells import Cell
 from qmoe_fed.experiments.command import Report, Study, main
-from qmoe_fed.experiments.datasets import IMAGES, MOONS, Source, load
+from qmoe_fed.experiments.datasets import MOONS, Source, load
 from qmoe_fed.experiments.engine import Runner
 from qmoe_fed.experiments.measures.fits import fits
 from qmoe_fed.experiments.measures.gradients import READOUTS, variances
@@ -137,7 +137,7 @@ def available(settings: Settings) -> tuple[list[str], list[str]]:
     if not Path(data_dir).expanduser().is_dir():
         raise UserError(f"data-dir = {data_dir!r}: there is no such directory")
     there, left_out = [], []
-    for name in IMAGES:
+    for name in (name for name in SWEEPS if name != MOONS):
         try:
             load(settings.source(name))
         except UserError as error:

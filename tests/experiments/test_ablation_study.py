@@ -104,6 +104,16 @@ def test_without_image_files_the_rest_is_done_and_one_is_told_how_to_get_them(qu
     assert set(rows["dataset"].dropna()) == {"moons"}
 
 
+def test_with_image_files_there_are_cells_for_each_task_of_the_sweeps(monkeypatch, tmp_path):
+    monkeypatch.setattr(centralized_ablation, "load", lambda source: None)
+    settings = Settings.from_flat({"data-dir": str(tmp_path)})
+    images, left_out = centralized_ablation.available(settings)
+    assert (images, left_out) == (["mnist-0-1", "fashion-0-1", "mnist-10"], [])
+    asked = [cell.factors for cell in centralized_ablation.cells(settings, images)]
+    swept = {factors["dataset"] for factors in asked if factors["part"] == "sweep"}
+    assert swept == {"moons", *images}
+
+
 def test_the_same_command_again_runs_nothing_and_shows_the_same(quick, monkeypatch, capsys):
     monkeypatch.setattr(centralized_ablation, "draw", lambda *given: {})
     files = [quick[0] / name for name in ("records.jsonl", "cells.jsonl", "tables.md")]
