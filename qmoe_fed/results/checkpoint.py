@@ -97,7 +97,7 @@ def check_whole(run: Path) -> None:
         UserError: One is missing or damaged.
     """
     folder, content = read_current(run)
-    for file in (folder / SERVER, *(host_file(folder, i) for i in range(content["hosts"]))):
+    for file in (folder / SERVER, *(host_file(folder, i) for i in range(len(content["folders"])))):
         try:
             with safe_open(file, "numpy"):
                 pass

@@ -144,8 +144,8 @@ class Restarted(SpyGrid):
     rounds, node = 0, SECOND + 7
 
     def deliver(self, messages, timeout):
-        self.rounds += messages[0].metadata.message_type == "train"
-        if self.rounds == 2 and SECOND in self.contexts:
+        self.rounds += (training := messages[0].metadata.message_type == "train")
+        if training and self.rounds == 2:
             old = self.contexts.pop(SECOND)
             old.state, old.node_id = RecordDict(), self.node
             self.contexts[self.node] = old
@@ -180,6 +180,35 @@ def test_no_untrained_expert_is_saved_for_a_trained_one(tmp_path, grid, fit):
         test = run.raw([client]).test
         accuracy = (run.predict(client, test.x[0]).argmax(1) == test.y[0].numpy()).mean()
         assert accuracy == pytest.approx(run.clients["accuracy"][saved.index(client)])
+
+
+class Late(SpyGrid):
+    """The second host does not answer in the second round, and keeps what it has."""
+
+    rounds = 0
+
+    def deliver(self, messages, timeout):
+        self.rounds += (kind := messages[0].metadata.message_type) == "train"
+        away = [SECOND] if self.rounds == 2 and kind != "query.join" else []
+        here = [m for m in messages if m.metadata.dst_node_id not in away]
+        gone = [m for m in messages if m not in here]
+        return [*super().deliver(here, timeout), *(unavailable(m, None) for m in gone)]
+
+
+@pytest.mark.parametrize("grid", [Restarted, SameId])
+def test_a_host_that_comes_back_goes_on_from_its_checkpoint(tmp_path, grid):
+    settings = {"keep_optimizer_state": True, "num_server_rounds": 4, "checkpoint_every": 1}
+    late, back = (
+        outcome(federate(tmp_path / kind.__name__, 2, kind, evaluate_every=2, **settings)[1])
+        for kind in (Late, grid)
+    )
+    assert [len(line["rejections"]) for line in back["rounds"][1:]] == [0, 3, 0, 0]
+    assert (back["summary"]["clients_scored"], back["summary"]["hosts_missing"]) == (6, [])
+    assert back["rounds"][4]["accuracy"] == late["rounds"][4]["accuracy"]
+    assert back["experts"].keys() == late["experts"].keys() == {*range(6)}
+    for client, experts in back["experts"].items():
+        for name, values in experts.items():
+            assert values.tobytes() == late["experts"][client][name].tobytes(), (client, name)
 
 
 def test_a_host_writes_where_it_is_told_to(tmp_path):

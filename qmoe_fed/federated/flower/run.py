@@ -111,9 +111,9 @@ def save_checkpoint(run: Run) -> None:
     If a host cannot do its part, the log says so and the checkpoint before stays; with privacy
     mechanisms there is none then, until the next.
     """
-    state, folder = run.state, next_folder(run.path)
-    where = {**run.place(folder), ROUND: state.round}
-    if faults := run.transport.tell("query.checkpoint", where):
+    state, folder, hosts = run.state, next_folder(run.path), len(run.transport.hosts.nodes)
+    where = run.place(folder)
+    if faults := run.transport.tell("query.checkpoint", {**where, ROUND: state.round}):
         logger.warning("no checkpoint after round %d: %s", state.round, told_of(faults))
         if run.config.privacy.mechanisms:
             forget(run.path)
@@ -124,7 +124,8 @@ def save_checkpoint(run: Run) -> None:
     write_tensors(folder / SERVER, {**tensors, "clients": run.table.clients})
     content = {
         "round": state.round,
-        "hosts": len(run.transport.hosts.nodes),
+        "folders": [where["folder"]] * hosts,
+        "rounds": [state.round] * hosts,
         "counted": state.counted,
         "record": run.record,
         "columns": list(run.table.columns),
@@ -132,14 +133,15 @@ def save_checkpoint(run: Run) -> None:
         "seconds": time.monotonic() - run.started,
     }
     make_current(run.path, folder, content)
+    run.transport.written = _written(run, content)
 
 
 def go_on(run: Run) -> None:
     """Bring hosts, strategy, run and files to the last checkpoint; UserError if there is none."""
     folder, content = read_current(run.path)
     number, tensors = content["round"], load_file(folder / SERVER)
-    where = {**run.place(folder), ROUND: number, "hosts": content["hosts"]}
-    if faults := run.transport.tell("query.restore", where):
+    run.transport.written = _written(run, content)
+    if faults := run.transport.tell("query.restore", run.transport.written):
         raise UserError(f"cannot go on after round {number}: {told_of(faults)}")
     memory: Memory = {**group_of(tensors, "strategy"), **content["strategy"]}
     if type(run.transport.strategy) not in STATELESS:
@@ -154,6 +156,11 @@ def go_on(run: Run) -> None:
     (run.path / "summary.json").unlink(missing_ok=True)
     shutil.rmtree(run.path / "experts", ignore_errors=True)  # of other hosts, perhaps
     say(f"going on after round {number}")
+
+
+def _written(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``query.restore`` says of a checkpoint: which host wrote where, and when."""
+    return {"run": str(run.path), "folders": content["folders"], "rounds": content["rounds"]}
 
 
 def _memory(run: Run) -> Memory:
