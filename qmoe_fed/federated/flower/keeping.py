@@ -63,7 +63,8 @@ def restore(context: Context, host: Host, settings: Mapping[str, Any]) -> None:
     sources = {client % hosts for client in host.clients}
     if lost := sorted(source for source in sources if not rounds[source]):
         if host.keeps or host.hidden:
-            raise UserError(f"host {lost[0]} came to no checkpoint: what it kept is lost")
+            told = "came to no checkpoint, and what it kept of its clients is lost"
+            raise UserError(f"host {lost[0]} {told}; only a new run has them all")
         sources -= {*lost}
     files = {i: _read(host_file(folders[i], i), rounds[i]) for i in sources}
     own = folders[host.number % hosts]

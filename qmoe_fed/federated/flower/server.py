@@ -138,7 +138,7 @@ def _run_rounds(run: Run) -> None:
     total, first = run.config.federation.num_server_rounds, run.state.round
     every, show = checkpoint_interval(run), run.show or Progress(total, first).show
     _write_down(run, show, time.monotonic())
-    report = Report(False, {})
+    report, due = Report(False, {}), False
     for number in range(first + 1, total + 1):
         started = time.monotonic()
         try:
@@ -149,8 +149,9 @@ def _run_rounds(run: Run) -> None:
             break
         rejections = [vars(rejection) for rejection in report.rejections]
         run.record = {"round": number, "train": report.metrics, "rejections": rejections}
-        if run.state.counted and every and (number % every == 0 or number == total):
-            save_checkpoint(run)
+        due = due or (bool(every) and (number % every == 0 or number == total))
+        if due and run.state.counted:
+            due = not save_checkpoint(run)
         _write_down(run, show, started)
         if report.hopeless and not run.state.counted:
             break  # what fails everywhere will fail again
