@@ -112,7 +112,7 @@ def test_a_host_whose_answers_are_damaged_does_not_end_the_run(tmp_path, damage,
 
 def test_a_run_in_which_nothing_counts_fails_and_says_so(tmp_path):
     with pytest.raises(
-        RuntimeError, match=r"not one round .* of 1 tried .*client 0: .*out of order"
+        RuntimeError, match=r"not one round .* of 2 tried .*client 0: .*out of order"
     ):
         federate(tmp_path / "run", grid_type=AlwaysBroken)
     assert '"failed"' in (tmp_path / "run" / "summary.json").read_text()

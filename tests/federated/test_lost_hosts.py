@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from flwr.app import Error, Message, RecordDict
 from small_federation import SpyGrid, federate, outcome
-from stopped_runs import Power
 
 from qmoe_fed.errors import RunFailed, UserError
 from qmoe_fed.federated.flower.grid import FIRST_NODE
-from qmoe_fed.results import checkpoint, load_run
+from qmoe_fed.results import load_run
 
 SECOND = FIRST_NODE + 1
 FLOWER = "flwr.serverapp.strategy:FedAvg"
@@ -181,87 +180,6 @@ def test_no_untrained_expert_is_saved_for_a_trained_one(tmp_path, grid, fit):
         test = run.raw([client]).test
         accuracy = (run.predict(client, test.x[0]).argmax(1) == test.y[0].numpy()).mean()
         assert accuracy == pytest.approx(run.clients["accuracy"][saved.index(client)])
-
-
-class Late(SpyGrid):
-    """The second host does not answer in some rounds, and keeps what it has."""
-
-    rounds, away = 0, (2,)
-
-    def deliver(self, messages, timeout):
-        self.rounds += (kind := messages[0].metadata.message_type) == "train"
-        away = [SECOND] if self.rounds in self.away and kind != "query.join" else []
-        here = [m for m in messages if m.metadata.dst_node_id not in away]
-        gone = [m for m in messages if m not in here]
-        return [*super().deliver(here, timeout), *(unavailable(m, None) for m in gone)]
-
-
-def assert_same_experts(a, b):
-    assert a["experts"].keys() == b["experts"].keys()
-    for client, experts in a["experts"].items():
-        for name, values in experts.items():
-            assert values.tobytes() == b["experts"][client][name].tobytes(), (client, name)
-
-
-@pytest.mark.parametrize("grid", [Restarted, SameId])
-def test_a_host_that_comes_back_goes_on_from_its_checkpoint(tmp_path, grid):
-    settings = {"keep_optimizer_state": True, "num_server_rounds": 4, "checkpoint_every": 1}
-    late, back = (
-        outcome(federate(tmp_path / kind.__name__, 2, kind, evaluate_every=2, **settings)[1])
-        for kind in (Late, grid)
-    )
-    assert [len(line["rejections"]) for line in back["rounds"][1:]] == [0, 3, 0, 0]
-    assert (back["summary"]["clients_scored"], back["summary"]["hosts_missing"]) == (6, [])
-    assert back["rounds"][4]["accuracy"] == late["rounds"][4]["accuracy"]
-    assert back["experts"].keys() == {*range(6)}
-    assert_same_experts(late, back)
-
-
-class Away(Late):
-    """As late, and then the power goes."""
-
-    def deliver(self, messages, timeout):
-        if messages[0].metadata.message_type == "train" and self.rounds == 4:
-            raise Power
-        return super().deliver(messages, timeout)
-
-
-FIVE = {"num_server_rounds": 5, "checkpoint_every": 1, "num_unseen_clients": 0}
-FIVE |= {"execution": "serial"}
-
-
-@pytest.mark.parametrize("hosts", [2, 3])
-def test_a_dead_host_stops_no_checkpoint_of_the_others(tmp_path, monkeypatch, capsys, hosts):
-    monkeypatch.setattr(Late, "away", (2, 3, 4))
-    late = outcome(federate(tmp_path / "late", 2, Late, **FIVE)[1])
-    with pytest.raises(Power):
-        federate(tmp_path / "run", 2, Away, **FIVE)
-    content = checkpoint.read_current(tmp_path / "run")[1]
-    assert (content["round"], content["rounds"]) == (4, [4, 1])
-    checkpoint.check_whole(tmp_path / "run")
-    grid, _ = federate(tmp_path / "run", hosts, resume=True, **FIVE)
-    told = "going on after round 4; host 1 with what it wrote after round 1\n"
-    assert told in capsys.readouterr().out
-    assert sum(m.metadata.message_type == "train" for m in grid.sent) == hosts
-    result = outcome(tmp_path / "run")
-    for name, values in late["shared"].items():
-        assert values.tobytes() == result["shared"][name].tobytes()
-    assert_same_experts(late, result)
-
-
-@pytest.mark.parametrize("fit", ["solve", "gradient"])
-def test_what_a_host_never_wrote_is_not_made_up(tmp_path, monkeypatch, fit):
-    monkeypatch.setattr(Late, "away", (1, 2, 3, 4))
-    with pytest.raises(Power):
-        federate(tmp_path / "run", 2, Away, expert_fit=fit, **FIVE)
-    assert checkpoint.read_current(tmp_path / "run")[1]["rounds"] == [4, 0]
-    checkpoint.check_whole(tmp_path / "run")
-    if fit == "gradient":
-        with pytest.raises(UserError, match=r"after round 4: host 1: .* came to no checkpoint"):
-            federate(tmp_path / "run", 2, resume=True, expert_fit=fit, **FIVE)
-    else:
-        federate(tmp_path / "run", 2, resume=True, expert_fit=fit, **FIVE)
-        assert outcome(tmp_path / "run")["summary"]["clients_scored"] == 6
 
 
 def test_a_host_writes_where_it_is_told_to(tmp_path):

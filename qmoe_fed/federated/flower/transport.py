@@ -67,13 +67,13 @@ class FlowerTransport:
         new = [node for node in self.grid.get_node_ids() if node not in others]
         messages = [Message(self._setup(again=True), node, "query.join") for node in new]
         timeout = self.config.federation.supernode_timeout
-        back = set()
+        back = set[int]()
         for reply in wire.send(self.grid, messages, timeout):
             partition, total = place_of(reply)
             if total == len(nodes) and partition in self._failed:
                 nodes[partition] = reply.metadata.src_node_id
                 back.add(partition)
-        self.hosts.nodes = tuple(nodes.values())
+        self.hosts.nodes, self._failed = tuple(nodes.values()), self._failed - back
         if back and self.written:
             faults = self.tell("query.restore", {**self.written, "again": True}, hosts=back)
             for number, why in faults.items():
@@ -84,12 +84,11 @@ class FlowerTransport:
         if self._failed:
             self._rejoin()
         number, strategy, settings = state.round + 1, self.strategy, self.config.federation
-        grid = self.grid
+        grid, arrays = self.grid, wire.to_record(state.shared)
         if not isinstance(strategy, RouterStrategy):
-            grid = VirtualGrid(grid, self.hosts, settings.num_clients, settings.seed, number)
-        arrays = wire.to_record(state.shared)
+            grid = VirtualGrid(self._send, self.hosts, settings.num_clients, settings.seed, number)
         messages = strategy.configure_train(number, arrays, ConfigRecord(), grid)
-        replies = self._send(messages, grid)
+        replies = self._send(messages) if grid is self.grid else wire.send(grid, messages, None)
         new, metrics = strategy.aggregate_train(number, replies)
         if new is not None:
             # Flower's FedAvgM turns parameters into float64
@@ -99,21 +98,19 @@ class FlowerTransport:
             counted=new is not None,
             metrics=dict(metrics or MetricRecord()),  # type: ignore[arg-type]
             rejections=strategy.rejections if isinstance(strategy, RouterStrategy) else [],
-            hopeless=len(replies) == len(self.hosts.nodes) and all(r.has_error() for r in replies),
+            hopeless=len(self._failed) == len(self.hosts.nodes),
         )
         return replace(state, round=number), report
 
-    def _send(self, messages: Iterable[Message], grid: Grid | None = None) -> list[Message]:
+    def _send(self, messages: Iterable[Message]) -> list[Message]:
         """Return the replies to messages, and remember which hosts failed when they were asked."""
         messages = list(messages)
-        replies = wire.send(grid or self.grid, messages, self.config.federation.round_timeout)
-        if grid in (None, self.grid):  # else nodes are clients
-            asked = {message.metadata.dst_node_id for message in messages}
-            by_node = {reply.metadata.src_node_id: reply for reply in replies}
-            for i, node in enumerate(self.hosts.nodes):
-                if node in asked:
-                    self._failed -= {i}
-                    self._failed |= {i} if fault_of(by_node.get(node)) else set()
+        replies = wire.send(self.grid, messages, self.config.federation.round_timeout)
+        by_node = {reply.metadata.src_node_id: reply for reply in replies}
+        asked = {message.metadata.dst_node_id for message in messages}
+        hosts = {i: node for i, node in enumerate(self.hosts.nodes) if node in asked}
+        self._failed -= hosts.keys()
+        self._failed |= {i for i, node in hosts.items() if fault_of(by_node.get(node))}
         return replies
 
     def score(self, state: State) -> ClientTable:
