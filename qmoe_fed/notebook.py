@@ -36,6 +36,7 @@ from qmoe_fed.errors import UserError, unknown
 from qmoe_fed.federated.flower import client_app
 from qmoe_fed.federated.flower.grid import LocalGrid, task_identity
 from qmoe_fed.federated.flower.server import run_federation
+from qmoe_fed.federated.model import threads_as_before
 from qmoe_fed.launch.app import make_directory
 from qmoe_fed.results.checkpoint import check_resumable
 from qmoe_fed.results.figures import charts, pictures
@@ -144,6 +145,7 @@ def run(*, progress: bool = True, **settings: object) -> Run:
     return finished
 
 
+@threads_as_before()
 def _carry_out(settings: Mapping[str, Any], rounds: int, progress: bool) -> None:
     bar: AbstractContextManager[Any] = tqdm(total=rounds, unit="round", disable=not progress)
     with bar as shown, task_identity():
