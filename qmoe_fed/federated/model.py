@@ -216,6 +216,7 @@ class Model:
         """
         if not self.solve:
             return parameters
+        self.module.eval()  # as they will be used
         execution = self.config.training.execution
         return self.solve.mixtures(self.module, parameters, samples, execution)
 
