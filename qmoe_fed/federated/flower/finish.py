@@ -7,6 +7,7 @@ import torch
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import shape_of
+from qmoe_fed.errors import UserError
 from qmoe_fed.federated.flower.run import Run, told_of
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.learning.routing import imbalance, mutual_information
@@ -53,6 +54,17 @@ def finish(run: Run) -> None:
         leave(run.path)
     if not run.show:
         say(f"results: {run.path}")
+
+
+def show_failure(run: Run) -> None:
+    """Leave the page of a run that failed; what it failed of comes first, should that fail too."""
+    if run.config.results.figures:
+        from qmoe_fed.results.report import leave
+
+        try:
+            leave(run.path)
+        except UserError as error:
+            say(f"no report.html: {error}")
 
 
 def routing_summary(

@@ -24,7 +24,7 @@ from qmoe_fed.config.settings import expanded
 from qmoe_fed.data import settle
 from qmoe_fed.errors import RunFailed, UserError
 from qmoe_fed.federated.federation import Report, State, prepare
-from qmoe_fed.federated.flower.finish import finish
+from qmoe_fed.federated.flower.finish import finish, show_failure
 from qmoe_fed.federated.flower.run import Run, checkpoint_interval, go_on, save_checkpoint
 from qmoe_fed.federated.flower.transport import FlowerTransport
 from qmoe_fed.federated.model import Model
@@ -70,6 +70,8 @@ def run_federation(grid: Grid, settings: Mapping[str, Any], show: Show | None = 
         except BaseException as error:
             _write_failure(directory, error, run.state.round)
             run.write_shared()
+            if isinstance(error, Exception):  # a run that is stopped does not wait
+                show_failure(run)
             raise
     return directory.path
 
