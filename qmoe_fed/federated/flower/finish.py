@@ -24,7 +24,7 @@ def finish(run: Run) -> None:
     """
     config, transport = run.config, run.transport
     run.write_shared()
-    unseen: dict[str, Any] = {}
+    unseen, table = dict[str, Any](), ClientTable()
     if config.federation.num_unseen_clients:
         table, sizes = transport.unseen(run.state), config.unseen.sample_sizes
         _write_table(run, "unseen.json", table)
@@ -44,7 +44,8 @@ def finish(run: Run) -> None:
         say(f"experts that are not saved: {told_of(missing)}")
     if not transport.hidden:  # else each host has written its own
         _write_table(run, "clients.json", run.table)
-    summary = _summary(run, unseen, routing) | {"hosts_missing": sorted(missing)}
+    summary = _summary(run, unseen, routing)
+    summary |= {"unseen_clients_scored": len(table.clients), "hosts_missing": sorted(missing)}
     run.directory.write_json("summary.json", summary)
     if not run.show:
         print_summary(summary)

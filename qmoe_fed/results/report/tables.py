@@ -13,11 +13,11 @@ from qmoe_fed.results.run_directory import read_about
 from qmoe_fed.results.summary import (
     NOISE_SOURCES,
     PLACES,
-    UNSEEN,
     differing,
     figures_of,
     percent,
     unseen_of,
+    unseen_title,
 )
 
 MOST_ROWS = 10_000
@@ -127,8 +127,9 @@ def clients(run: Run) -> Clients | None:
 
 def _unseen(run: Run) -> Table:
     rows = [(label, *values) for label, values in unseen_of(run.summary).items()]
-    title = f"{run.summary['unseen_clients']:,} unseen clients: {UNSEEN}"
-    return Table(title, ("labelled samples", *run.summary["unseen"]["scratch"]), rows)
+    return Table(
+        unseen_title(run.summary), ("labelled samples", *run.summary["unseen"]["scratch"]), rows
+    )
 
 
 def _privacy(run: Run) -> Table:
