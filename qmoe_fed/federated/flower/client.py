@@ -17,17 +17,9 @@ from qmoe_fed.config import Config
 from qmoe_fed.data import Projection, are_apart, settle
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import make_mechanisms
+from qmoe_fed.federated.flower import keeping
 from qmoe_fed.federated.flower import messages as wire
 from qmoe_fed.federated.flower.hiding import check_demands, hide
-from qmoe_fed.federated.flower.keeping import (
-    folder_of,
-    is_new,
-    keep,
-    kept_of,
-    restore,
-    save,
-    tensors_of,
-)
 from qmoe_fed.federated.flower.phases import PHASE, asked_of
 from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import Mechanism
@@ -67,16 +59,16 @@ def _join(message: Message, context: Context) -> Message:
     if (
         host.total and host.clients and not wire.settings_of(message)
     ):  # what a host had is not made up again
-        keep(context, host.start())
+        keeping.keep(context, host.start())
     return _reply(message, dict(zip(wire.PLACE, (host.number, host.total), strict=True)))
 
 
 def _train(message: Message, context: Context) -> Message:
     host, settings = _host(context), wire.settings_of(message)
-    kept, shared = kept_of(context, host), tensors_of(wire.arrays_of(message), host)
+    kept, shared = keeping.kept_of(context, host), keeping.tensors_of(wire.arrays_of(message), host)
     number, mu = int(settings[wire.ROUND]), settings.get("proximal-mu")  # of Flower's FedProx
     kept, cohort = host.train(kept, shared, settings[wire.CLIENTS], number, mu)
-    keep(context, kept)
+    keeping.keep(context, kept)
     if host.hidden:
         if asked_of(message).get("round") != number:  # else a round could be summed twice
             raise UserError(f"asked to train as in round {number}, and to be summed in another")
@@ -92,7 +84,7 @@ def _score(message: Message, context: Context) -> Message:
     host, clients = _host(context), wire.settings_of(message)[wire.CLIENTS]
     if not host.hidden:
         return _answer(Host.score, message, context)
-    kept, shared = kept_of(context, host), tensors_of(wire.arrays_of(message), host)
+    kept, shared = keeping.kept_of(context, host), keeping.tensors_of(wire.arrays_of(message), host)
     table = host.score(kept, shared, clients, _round(message))
     return hide(message, context, host, "shares", (shared, table))
 
@@ -116,7 +108,7 @@ def _answer(measure: Measure, message: Message, context: Context) -> Message:
     host, clients = _host(context), wire.settings_of(message)[wire.CLIENTS]
     if host.hidden and not set(clients) <= {*host.model.config.federation.unseen_clients}:
         raise UserError("the mechanisms of this run let no table of training clients leave a host")
-    kept, shared = kept_of(context, host), tensors_of(wire.arrays_of(message), host)
+    kept, shared = keeping.kept_of(context, host), keeping.tensors_of(wire.arrays_of(message), host)
     table = measure(host, kept, shared, clients, _round(message))
     columns = {wire.CLIENT: table.clients, **table.columns}
     return _reply(message, {name: values.tolist() for name, values in columns.items()})
@@ -125,8 +117,8 @@ def _answer(measure: Measure, message: Message, context: Context) -> Message:
 def _save_experts(message: Message, context: Context) -> Message:
     """Write what belongs to the clients that live here alone, and whose it is."""
     host, settings = _host(context), wire.settings_of(message)
-    folder = folder_of(context, settings["run"], settings["folder"])
-    kept, shared = kept_of(context, host), tensors_of(wire.arrays_of(message), host)
+    folder = keeping.folder_of(context, settings["run"], settings["folder"])
+    kept, shared = keeping.kept_of(context, host), keeping.tensors_of(wire.arrays_of(message), host)
     private = host.private(kept, shared) if host.clients else {}
     if host.clients and host.hidden:  # the server does not have their scores
         last = host.model.config.federation.num_server_rounds
@@ -141,15 +133,15 @@ def _save_experts(message: Message, context: Context) -> Message:
 
 
 def _save_kept(message: Message, context: Context) -> Message:
-    save(context, _host(context), wire.settings_of(message))
+    keeping.save(context, _host(context), wire.settings_of(message))
     return Message(RecordDict(), reply_to=message)
 
 
 def _restore_kept(message: Message, context: Context) -> Message:
     """Go on from what was written, but for a host that has been here all the time."""
     settings = wire.settings_of(message)
-    if is_new(context) or not settings.get("again"):
-        restore(context, _host(context), settings)
+    if keeping.is_new(context) or not settings.get("again"):
+        keeping.restore(context, _host(context), settings)
     return Message(RecordDict(), reply_to=message)
 
 

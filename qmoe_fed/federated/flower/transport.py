@@ -58,10 +58,7 @@ class FlowerTransport:
         return RecordDict({"setup": ArrayRecord(setup), wire.CONFIG: ConfigRecord({**more})})
 
     def _rejoin(self) -> None:
-        """Let hosts that failed when they were asked last, and were started anew, in again.
-
-        What they had kept they take from the last checkpoint that has it.
-        """
+        """Let hosts that failed last, and were started anew, in again with what they wrote last."""
         nodes = dict(enumerate(self.hosts.nodes))
         others = {node for i, node in nodes.items() if i not in self._failed}
         new = [node for node in self.grid.get_node_ids() if node not in others]
@@ -103,14 +100,16 @@ class FlowerTransport:
         return replace(state, round=number), report
 
     def _send(self, messages: Iterable[Message]) -> list[Message]:
-        """Return the replies to messages, and remember which hosts failed when they were asked."""
+        """Return the replies to messages, and note which hosts fail; the log names them once."""
         messages = list(messages)
         replies = wire.send(self.grid, messages, self.config.federation.round_timeout)
         by_node = {reply.metadata.src_node_id: reply for reply in replies}
         asked = {message.metadata.dst_node_id for message in messages}
         hosts = {i: node for i, node in enumerate(self.hosts.nodes) if node in asked}
-        self._failed -= hosts.keys()
-        self._failed |= {i for i, node in hosts.items() if fault_of(by_node.get(node))}
+        faults = {i: why for i, node in hosts.items() if (why := fault_of(by_node.get(node)))}
+        for i in sorted(faults.keys() - self._failed):
+            logger.warning("host %d: %s", i, wire.one_line(faults[i].removeprefix("its host ")))
+        self._failed = (self._failed - hosts.keys()) | faults.keys()
         return replies
 
     def score(self, state: State) -> ClientTable:
