@@ -70,6 +70,11 @@ class Host:
     def _own(self) -> ClientData:
         return self._load(self.clients)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether something of its clients would be lost with it."""
+        return bool(self.model.local or self.model.config.training.keep_optimizer_state)
+
     def _load(self, clients: Sequence[int]) -> ClientData:
         config = self.model.config
         return load_clients(config, clients, self.projection).to(config.training.device)
@@ -202,8 +207,7 @@ class Host:
         server_round: int,
     ) -> tuple[Scores, Tensor, Tensor]:
         rows = self._rows(clients)
-        local = rows_of(kept.local, rows)
-        own = self._own.select(rows)
+        local, own = rows_of(kept.local, rows), self._own.select(rows)
         return score_clients(model, own, shared, local, clients, server_round)
 
     def unseen(self, shared: Parameters, clients: Sequence[int]) -> ClientTable:
