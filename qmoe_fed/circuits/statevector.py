@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qmoe_fed.circuits import general, kronecker, whole
+from qmoe_fed.circuits import general, kronecker, series, whole
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.noise import density, readout
 from qmoe_fed.circuits.schedule import pure
@@ -39,6 +39,8 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None = N
             is noisy and too large for that.
     """
     x, theta, strengths = check_inputs(circuit, x, theta, strengths)
+    if (few := series.of_inputs(circuit, x, theta)) is not None:
+        return few(x, theta)
     if not circuit.noisy:
         return read_out(circuit, amplitudes(circuit, x, theta), x)
     ideal, flips = readout.split(circuit)
@@ -67,7 +69,7 @@ def check_inputs(
         raise UserError(
             f"{given} strengths of noise: the circuit has slots for {circuit.strengths}"
         )
-    strengths = x.new_zeros(0) if strengths is None else strengths
+    strengths = _NONE(x) if strengths is None else strengths
     return x if d == circuit.features else x[..., : circuit.features], theta.to(dtype), strengths
 
 
@@ -98,6 +100,9 @@ def read_out(circuit: Circuit, psi: Tensor, x: Tensor) -> Tensor:
     if probabilities.shape[-2] == x.shape[-2]:
         return probabilities
     return probabilities.expand(*probabilities.shape[:-2], x.shape[-2], -1)
+
+
+_NONE = Constant(np.zeros(0))
 
 
 @cache

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn.functional import linear
 
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.operations import Angle
@@ -53,10 +54,15 @@ class Linear:
         angles: The combinations.
         circuit: Says how many features and parameters there are.
         mix: Matrix ``(len(angles), m)`` that mixes the angles into what is returned.
+        shift: Is added to it, ``(m,)``.
     """
 
     def __init__(
-        self, angles: Sequence[Angle], circuit: Circuit, mix: NDArray[np.float64] | None = None
+        self,
+        angles: Sequence[Angle],
+        circuit: Circuit,
+        mix: NDArray[np.float64] | None = None,
+        shift: NDArray[np.float64] | None = None,
     ) -> None:
         of_x = np.zeros((circuit.features, len(angles)))
         of_theta = np.zeros((circuit.parameters, len(angles)))
@@ -67,7 +73,8 @@ class Linear:
             for k, factor in angle.parameters:
                 of_theta[k, column] = factor
         mixed = [part if mix is None else part @ mix for part in (of_x, of_theta, constant)]
-        self.x, self.theta, self.constant = (Constant(m) if m.any() else None for m in mixed)
+        mixed[2] = mixed[2] if shift is None else mixed[2] + shift
+        self.x, self.theta, self.constant = (Constant(m.T) if m.any() else None for m in mixed)
         self.zeros = Constant(np.zeros_like(mixed[2]))
         self.of_x = self.x is not None
 
@@ -78,17 +85,18 @@ class Linear:
             x: Features, ``(..., B, features)``.
             theta: Parameters, ``(..., P)``.
         """
-        total = None if self.theta is None else theta @ self.theta(x)
+        total = None if self.constant is None else self.constant(x)
         if self.x is not None:
-            embedded = x @ self.x(x)
-            if total is None:
-                total = embedded
-            else:
-                total = embedded + (total if total.dim() == 1 else total.unsqueeze(-2))
-        if self.constant is not None:
-            constant = self.constant(x)
-            total = constant if total is None else total + constant
-        return self.zeros(x) if total is None else total
+            total = linear(x, self.x(x), total)
+        if self.theta is None:
+            return self.zeros(x) if total is None else total
+        weight, single = self.theta(x), theta.dim() == 1
+        if self.x is None and total is not None:
+            return torch.addmv(total, weight, theta) if single else linear(theta, weight, total)
+        turned = weight.mv(theta) if single else linear(theta, weight)
+        if total is None:
+            return turned
+        return total + (turned if single else turned.unsqueeze(-2))
 
 
 def waves(angles: Tensor) -> Tensor:
