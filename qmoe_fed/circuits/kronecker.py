@@ -79,6 +79,15 @@ def fits(part: Part) -> bool:
 def amplitudes(part: Part, x: Tensor, theta: Tensor) -> Tensor:
     """Return the state, shape ``(..., B or 1, 2^n)``: B if x is in it; qubit 0 is the leading bit.
 
+    Arguments as of ``but_last``.
+    """
+    psi, last = but_last(part, x, theta)
+    return last(psi, axis=-1)
+
+
+def but_last(part: Part, x: Tensor, theta: Tensor) -> tuple[Tensor, "Entangler"]:
+    """Return the state before the last entangler, which need not be applied to read it, and that.
+
     Args:
         part: One that ``fits``.
         x: Features in radians, shape ``(..., B, circuit.features)``.
@@ -90,9 +99,7 @@ def amplitudes(part: Part, x: Tensor, theta: Tensor) -> Tensor:
     maps: dict[Chains, list[Tensor]] = {}  # of every layer, one of each group
     groups = list(pairwise(plan.groups))
     if plan.shared:
-        each, length = plan.matrices(*given), len(plan.shared)
-        rows = [each[i : i + length] for i in range(0, len(each), length)]
-        units = [torch.stack(torch.broadcast_tensors(*row), -3) for row in rows]
+        units = plan.matrices.stacks(*given, len(plan.shared))
         whole = [reduce(kron, units[a:b]).unbind(-3) for a, b in groups]
         maps |= zip(plan.shared, map(list, zip(*whole, strict=True)), strict=True)
     for chains, matrices in plan.of_x.items():
@@ -102,8 +109,10 @@ def amplitudes(part: Part, x: Tensor, theta: Tensor) -> Tensor:
     size = 2 ** len(part.qubits)
     if not plan.of_x and size < psi.shape[-2]:
         # What follows the embedding is the same for every sample: multiply it out once.
-        return psi @ _evolve(plan, torch.eye(size, dtype=dtype, device=psi.device), maps)
-    return _evolve(plan, psi, maps)
+        psi = psi @ _evolve(plan, torch.eye(size, dtype=dtype, device=psi.device), maps)
+    else:
+        psi = _evolve(plan, psi, maps)
+    return psi, plan.entanglers[-1]
 
 
 class _Plan:
@@ -201,7 +210,6 @@ def _evolve(plan: _Plan, psi: Tensor, maps: dict[Chains, list[Tensor]]) -> Tenso
         psi = entangler(psi, axis=-2 if turned else -1)
         psi = _turn(psi, blocks, back=turned)
         turned = not turned
-    psi = plan.entanglers[-1](psi, axis=-2 if turned else -1)
     return psi.mT if turned else psi
 
 
@@ -212,15 +220,14 @@ def _turn(psi: Tensor, blocks: Sequence[Tensor], back: bool) -> Tensor:
     leaves it at the other. So the axis of the next group comes to lie at that end, and every
     product is a single large one.
     """
-    rows, columns = psi.shape[-2:]
-    psi = psi.flatten(-2)
+    lead, (rows, columns) = psi.shape[:-2], psi.shape[-2:]
     for one in blocks if back else reversed(blocks):
         size = one.shape[-1]
         if back:
-            psi = (psi.unflatten(-1, (size, -1)).mT @ one.mT).flatten(-2)
+            psi = psi.reshape(*lead, size, -1).mT @ one.mT
         else:
-            psi = (one @ psi.unflatten(-1, (-1, size)).mT).flatten(-2)
-    return psi.unflatten(-1, (columns, rows))
+            psi = one @ psi.reshape(*lead, -1, size).mT
+    return psi.reshape(*lead, columns, rows)
 
 
 def kron(left: Tensor, right: Tensor) -> Tensor:

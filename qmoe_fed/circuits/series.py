@@ -98,7 +98,7 @@ class Series:
 def of_inputs(circuit: Circuit, x: Tensor, theta: Tensor) -> Series | None:
     """Return a circuit as a series, if that is the fastest way for so many samples."""
     samples = x.shape[:-1].numel()
-    if theta.dim() > 1 or circuit.strengths or not 0 < samples <= MOST_SAMPLES or x.is_cuda:
+    if theta.dim() > 1 or circuit.strengths or not 0 < samples <= MOST_SAMPLES or x.device.type != "cpu":
         return None
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return None  # vmap may hide any number of samples
