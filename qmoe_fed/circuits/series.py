@@ -86,10 +86,10 @@ class Series:
         """Return what is read, ``(..., B, outputs)``, of features ``(..., B, d)`` and one θ."""
         if self.moving is None:  # so many numbers are added up that it takes double precision
             wide = x.double()
-            read = (self.angles(wide, theta.double()).cos() @ self.values(wide)).to(x.dtype)
+            read = (self.angles.of_one(wide, theta.double()).cos() @ self.values(wide)).to(x.dtype)
         else:
-            still = self.values(x).mv(self.angles(x, theta).cos()).view(-1, self.outputs)
-            read = self.moving(x, theta).cos() @ still
+            still = self.values(x).mv(self.angles.of_one(x, theta).cos()).view(-1, self.outputs)
+            read = self.moving.of_one(x, theta).cos() @ still
         if self.probabilities:  # not below 0, whatever rounding did
             read = read - read.detach().clamp(max=0)
         return read.expand(*x.shape[:-1], -1) if read.dim() < x.dim() else read
@@ -98,7 +98,12 @@ class Series:
 def of_inputs(circuit: Circuit, x: Tensor, theta: Tensor) -> Series | None:
     """Return a circuit as a series, if that is the fastest way for so many samples."""
     samples = x.shape[:-1].numel()
-    if theta.dim() > 1 or circuit.strengths or not 0 < samples <= MOST_SAMPLES or x.device.type != "cpu":
+    if (
+        theta.dim() > 1
+        or circuit.strengths
+        or not 0 < samples <= MOST_SAMPLES
+        or x.device.type != "cpu"
+    ):
         return None
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return None  # vmap may hide any number of samples

@@ -74,7 +74,7 @@ class Linear:
                 of_theta[k, column] = factor
         mixed = [part if mix is None else part @ mix for part in (of_x, of_theta, constant)]
         mixed[2] = mixed[2] if shift is None else mixed[2] + shift
-        self.x, self.theta, self.constant = (Constant(m.T) if m.any() else None for m in mixed)
+        self.x, self.theta, self.constant = (Constant(m) if m.any() else None for m in mixed)
         self.zeros = Constant(np.zeros_like(mixed[2]))
         self.of_x = self.x is not None
 
@@ -85,18 +85,24 @@ class Linear:
             x: Features, ``(..., B, features)``.
             theta: Parameters, ``(..., P)``.
         """
-        total = None if self.constant is None else self.constant(x)
+        total = None if self.theta is None else theta @ self.theta(x)
         if self.x is not None:
-            total = linear(x, self.x(x), total)
-        if self.theta is None:
-            return self.zeros(x) if total is None else total
-        weight, single = self.theta(x), theta.dim() == 1
-        if self.x is None and total is not None:
-            return torch.addmv(total, weight, theta) if single else linear(theta, weight, total)
-        turned = weight.mv(theta) if single else linear(theta, weight)
-        if total is None:
-            return turned
-        return total + (turned if single else turned.unsqueeze(-2))
+            embedded = x @ self.x(x)
+            if total is None:
+                total = embedded
+            else:
+                total = embedded + (total if total.dim() == 1 else total.unsqueeze(-2))
+        if self.constant is not None:
+            constant = self.constant(x)
+            total = constant if total is None else total + constant
+        return self.zeros(x) if total is None else total
+
+    def of_one(self, x: Tensor, theta: Tensor) -> Tensor:
+        """Return the same for one θ, ``(P,)``, in fewer operations."""
+        total = (self.constant or self.zeros)(x)
+        if self.theta is not None:
+            total = torch.addmv(total, self.theta(x).mT, theta)
+        return total if self.x is None else linear(x, self.x(x).mT, total)
 
 
 def waves(angles: Tensor) -> Tensor:
