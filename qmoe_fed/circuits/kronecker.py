@@ -30,7 +30,6 @@ GROUP = 4
 MOST_TURNS = 6
 """Most rotations in one table: it has 2^7 rows per matrix."""
 
-
 Layer = tuple[Chains, tuple[Operation, ...]]
 """Gates on single wires, which form a chain on each, then CZ, CNOT and SWAP, in order."""
 
@@ -79,15 +78,6 @@ def fits(part: Part) -> bool:
 def amplitudes(part: Part, x: Tensor, theta: Tensor) -> Tensor:
     """Return the state, shape ``(..., B or 1, 2^n)``: B if x is in it; qubit 0 is the leading bit.
 
-    Arguments as of ``but_last``.
-    """
-    psi, last = but_last(part, x, theta)
-    return last(psi, axis=-1)
-
-
-def but_last(part: Part, x: Tensor, theta: Tensor) -> tuple[Tensor, "Entangler"]:
-    """Return the state before the last entangler, which need not be applied to read it, and that.
-
     Args:
         part: One that ``fits``.
         x: Features in radians, shape ``(..., B, circuit.features)``.
@@ -95,8 +85,8 @@ def but_last(part: Part, x: Tensor, theta: Tensor) -> tuple[Tensor, "Entangler"]
     """
     plan, given = _plan(part), (x, theta, x.new_empty(0))
     dtype = x.dtype if part.is_real else x.dtype.to_complex()
-    first = zip(plan.first(*given), plan.first.of_x, strict=True)
-    rows = [row if of_x else row.unsqueeze(-3) for row, of_x in first]
+    first = plan.first(*given), plan.first.of_x
+    rows = [row if of_x else row.unsqueeze(-3) for row, of_x in zip(*first, strict=True)]
     maps: dict[int, list[Tensor]] = {}  # of every kind of layer, one of each group
     groups = list(pairwise(plan.groups))
     if plan.shared:
@@ -114,16 +104,15 @@ def but_last(part: Part, x: Tensor, theta: Tensor) -> tuple[Tensor, "Entangler"]
         maps[kind] = [reduce(kron, each[a:b]) for a, b in groups]
     starts = [_product_state(rows[a:b]) for a, b in pairwise(plan.starts)]
     if plan.joined is not None:
-        both = zip(starts, maps[plan.joined], strict=True)
-        starts = [own.to(dtype) @ one.mT for own, one in both]
+        starts = [
+            own.to(dtype) @ one.mT for own, one in zip(starts, maps[plan.joined], strict=True)
+        ]
     psi = _product_state([own.unsqueeze(-2) for own in starts]).to(dtype)
     size = 2 ** len(part.qubits)
     if not plan.of_x and size < psi.shape[-2]:
         # What follows the embedding is the same for every sample: multiply it out once.
-        psi = psi @ _evolve(plan, torch.eye(size, dtype=dtype, device=psi.device), maps)
-    else:
-        psi = _evolve(plan, psi, maps)
-    return psi, plan.entanglers[-1]
+        return psi @ _evolve(plan, torch.eye(size, dtype=dtype, device=psi.device), maps)
+    return _evolve(plan, psi, maps)
 
 
 class _Plan:
@@ -142,8 +131,9 @@ class _Plan:
         self.shared = [kind for kind, own in enumerate(of_x) if not own]
         count = -(-n // width)
         self.groups = [*range(0, count, GROUP // width), count]  # first unit of each
-        ends = pairwise(_bounds(n, width)[k] for k in self.groups)
-        each = [_units(found[0][0][a:b], few, a) for a, b in ends]
+        chains = found[0][0]
+        ends = [*(unit.wires[0] for unit in _units(chains, width)), n]
+        each = [_units(chains[ends[a] : ends[b]], few, ends[a]) for a, b in pairwise(self.groups)]
         self.starts = np.cumsum([0, *map(len, each)]).tolist()
         first = [unit for own in each for unit in own]
         rows: list[Edges] = [(np.eye(1, 2 ** len(unit.wires)), None) for unit in first]
@@ -174,34 +164,23 @@ def _width(chosen: Sequence[Layer]) -> int:
     return min(GROUP, 2 ** int(np.log2(MOST_TURNS / max(longest, 1))))
 
 
-def _bounds(wires: int, width: int) -> list[int]:
-    """Return where units of about the same size begin and end."""
-    bounds: list[int] = np.linspace(0, wires, -(-wires // width) + 1).round().astype(int).tolist()
-    return bounds
-
-
 def _units(chains: Chains, width: int, start: int = 0) -> list[Block]:
-    """Return the chains of neighbours, from wire ``start`` on, as blocks."""
+    """Return the chains of neighbours from wire ``start`` on, as blocks of about the same size."""
+    bounds = np.linspace(0, len(chains), -(-len(chains) // width) + 1).round().astype(int).tolist()
     return [
         block(range(start + a, start + b), [o for chain in chains[a:b] for o in chain])
-        for a, b in pairwise(_bounds(len(chains), width))
+        for a, b in pairwise(bounds)
     ]
 
 
 def _product_state(rows: list[Tensor]) -> Tensor:
     """Return the Kronecker product of rows ``(..., B or 1, 1, D)``: ``(..., B or 1, 2^n)``."""
     while len(rows) > 1:
-        # in halves: the gradient of one outer product of halves needs no more large arrays
-        pairs = zip(rows[::2], rows[1::2], strict=False)
-        joined = [_outer(a, b).flatten(-2).unsqueeze(-2) for a, b in pairs]
-        rows = joined + rows[len(rows) // 2 * 2 :]
+        # in halves, large ones as matrix products: their gradients need no more large arrays
+        pairs = [(a.mT, b) for a, b in zip(rows[::2], rows[1::2], strict=False)]
+        outer = [a * b if a.numel() * b.shape[-1] <= 2**14 else a @ b for a, b in pairs]
+        rows = [o.flatten(-2).unsqueeze(-2) for o in outer] + rows[len(rows) // 2 * 2 :]
     return rows[0].squeeze(-2)
-
-
-def _outer(left: Tensor, right: Tensor) -> Tensor:
-    """Return the products of two rows: small ones entry by entry, which needs more memory."""
-    few = left.numel() * right.shape[-1] <= 2**14
-    return left.mT * right if few else left.mT @ right
 
 
 class Entangler:
@@ -244,6 +223,7 @@ def _evolve(plan: _Plan, psi: Tensor, maps: dict[int, list[Tensor]]) -> Tensor:
         psi = entangler(psi, axis=-2 if turned else -1)
         psi = _turn(psi, blocks, back=turned)
         turned = not turned
+    psi = plan.entanglers[-1](psi, axis=-2 if turned else -1)
     return psi.mT if turned else psi
 
 

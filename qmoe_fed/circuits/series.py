@@ -2,11 +2,9 @@
 
 What is read is a sum of cosines and sines of sums ±a₁±a₂… of angles (Schuld, Sweke & Meyer, "Effect
 of data encoding on the expressive power of variational quantum machine learning models", 2021).
-Observables travel backwards through the circuit, in the Pauli basis, where a rotation makes three
-terms of one; but many vanish: of 3 layers of RY and CZ on 2 qubits 209 of 365 are left, of those
-that 2 of many qubits feel 593 of 9,842. A few matrix products and cosines are fewer operations of
-torch than gates, but more arithmetic. They add up more numbers than a state has, which takes
-double precision to be no less precise.
+Observables travel backwards in the Pauli basis, where a rotation makes three terms of one; but many
+vanish: of 3 layers of RY and CZ on 2 qubits 209 of 365 are left, of those that 2 of many qubits
+feel 593 of 9,842. That takes few operations of torch and much arithmetic.
 """
 
 from functools import cache
@@ -27,7 +25,7 @@ from qmoe_fed.circuits.transfer import Array
 
 Signs = NDArray[np.float64]
 
-MOST_WAVES, MOST_SAMPLES = 20_000, 1_000
+MOST_WAVES, FEW = 20_000, 1_000
 """Most cosines of all samples together; beyond, other methods are faster."""
 
 LARGEST = 2**17
@@ -58,12 +56,6 @@ class Series:
         else:
             values = values[:, 1:]
 
-        def in_waves(
-            angles: list[Angle], signs: Signs, kept: NDArray[np.intp] | slice = slice(None)
-        ) -> Linear:
-            mix, shift = np.tile(signs, (2, 1)).T, np.repeat([0, -np.pi / 2], len(signs))
-            return Linear(angles, circuit, mix[:, kept], shift[kept])
-
         both = np.concatenate([values.real, -values.imag])
         of_x = [[dict(a.features).get(j, 0.0) for j in range(circuit.features)] for a in turned]
         moved, number = np.unique(signs @ of_x, axis=0, return_inverse=True)
@@ -74,12 +66,14 @@ class Series:
             rows, own = number.ravel(), range(len(signs))
             table[0, rows, :, 0, own], table[1, rows, :, 1, own] = values.real, -values.real
             table[0, rows, :, 1, own] = table[1, rows, :, 0, own] = -values.imag
-            self.angles = in_waves([a.fixed for a in turned], signs)
-            self.moving = in_waves([feature(j) for j in range(circuit.features)], moved)
+            self.angles = Linear([a.fixed for a in turned], circuit, *_waves(signs))
+            features = [feature(j) for j in range(circuit.features)]
+            self.moving = Linear(features, circuit, *_waves(moved))
             self.values, self.waves = Constant(table.reshape(-1, len(both))), 2 * len(moved)
         else:
             kept = np.flatnonzero(np.abs(both).max(1) > LEAST)
-            self.angles = in_waves(turned, signs, kept)
+            mix, shift = _waves(signs)
+            self.angles = Linear(turned, circuit, mix[:, kept], shift[kept])
             self.values, self.waves = Constant(both[kept]), len(kept)
 
     def __call__(self, x: Tensor, theta: Tensor) -> Tensor:
@@ -95,15 +89,15 @@ class Series:
         return read.expand(*x.shape[:-1], -1) if read.dim() < x.dim() else read
 
 
+def _waves(signs: Signs) -> tuple[Signs, Signs]:
+    """Return the mix and shift of angles of which cosines are cosines, then sines, of waves."""
+    return np.tile(signs, (2, 1)).T, np.repeat([0, -np.pi / 2], len(signs))
+
+
 def of_inputs(circuit: Circuit, x: Tensor, theta: Tensor) -> Series | None:
     """Return a circuit as a series, if that is the fastest way for so many samples."""
     samples = x.shape[:-1].numel()
-    if (
-        theta.dim() > 1
-        or circuit.strengths
-        or not 0 < samples <= MOST_SAMPLES
-        or x.device.type != "cpu"
-    ):
+    if theta.dim() > 1 or circuit.strengths or not 0 < samples <= FEW or x.device.type != "cpu":
         return None
     if torch._C._functorch.peek_interpreter_stack() is not None:
         return None  # vmap may hide any number of samples

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from qmoe_fed.circuits import general, kronecker, series, whole
 from qmoe_fed.circuits.circuit import Circuit
-from qmoe_fed.circuits.kronecker import Entangler
 from qmoe_fed.circuits.noise import density, readout
 from qmoe_fed.circuits.schedule import pure
 from qmoe_fed.circuits.tables import Constant
@@ -43,12 +42,12 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None = N
     if (few := series.of_inputs(circuit, x, theta)) is not None:
         return few(x, theta)
     if not circuit.noisy:
-        return _measured(circuit, x, theta)
+        return read_out(circuit, amplitudes(circuit, x, theta), x)
     ideal, flips = readout.split(circuit)
     if ideal.noisy:
         outcomes = density.run(ideal, x, theta, strengths)
     else:
-        outcomes = _measured(ideal, x, theta)
+        outcomes = read_out(ideal, amplitudes(ideal, x, theta), x)
     return readout.apply(circuit, flips, outcomes, strengths)
 
 
@@ -70,7 +69,7 @@ def check_inputs(
         raise UserError(
             f"{given} strengths of noise: the circuit has slots for {circuit.strengths}"
         )
-    strengths = _NONE(x) if strengths is None else strengths
+    strengths = x.new_zeros(0) if strengths is None else strengths
     return x if d == circuit.features else x[..., : circuit.features], theta.to(dtype), strengths
 
 
@@ -80,50 +79,30 @@ def amplitudes(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
     Shape ``(..., B or 1, 2^w)`` for the w qubits that bear on what is measured, see
     ``schedule.pure``. Phases may differ between methods, and (Re, Im) may stand side by side.
     """
-    psi, last = _but_last(circuit, x, theta)
-    return psi if last is None else last(psi, axis=-1)
-
-
-def _but_last(circuit: Circuit, x: Tensor, theta: Tensor) -> tuple[Tensor, Entangler | None]:
-    """Return a state before what need not be applied to it to read it, and that."""
     part = pure(circuit)
     if (few := whole.of_part(part)) is not None:
-        return few(x, theta, x), None
-    if kronecker.fits(part):
-        return kronecker.but_last(part, x, theta)
-    return general.amplitudes(part, x, theta), None
+        return few(x, theta, x)
+    method = kronecker if kronecker.fits(part) else general
+    return method.amplitudes(part, x, theta)
 
 
-def read_out(circuit: Circuit, psi: Tensor, x: Tensor, last: Entangler | None = None) -> Tensor:
+def read_out(circuit: Circuit, psi: Tensor, x: Tensor) -> Tensor:
     """Return probabilities or expectations ``(..., B, outputs)`` of states ``(..., B or 1, 2^w)``.
 
     Instead of complex amplitudes there may be twice as many real ones, (Re, Im) of each.
     """
-    parts = torch.view_as_real(psi) if psi.is_complex() else psi
-    read = parts * parts  # its gradient is faster than that of square()
-    read = read.sum(-1) if psi.is_complex() else read
-    if last is not None or circuit.readout == "expval" or read.shape[-1] > circuit.outputs:
-        read = read @ _table(circuit, read.shape[-1], last)(x)
-    return read if read.shape[-2] == x.shape[-2] else read.expand(*read.shape[:-2], x.shape[-2], -1)
-
-
-def _measured(circuit: Circuit, x: Tensor, theta: Tensor) -> Tensor:
-    psi, last = _but_last(circuit, x, theta)
-    return read_out(circuit, psi, x, last)
+    parts = torch.view_as_real(psi).flatten(-2) if psi.is_complex() else psi
+    probabilities = parts * parts  # its gradient is faster than that of square()
+    if probabilities.shape[-1] > 2**circuit.measured:
+        probabilities = probabilities.unflatten(-1, (2**circuit.measured, -1)).sum(-1)
+    if circuit.readout == "expval":
+        probabilities = probabilities @ _z_signs(circuit.measured)(x)
+    if probabilities.shape[-2] == x.shape[-2]:
+        return probabilities
+    return probabilities.expand(*probabilities.shape[:-2], x.shape[-2], -1)
 
 
 @cache
-def _table(circuit: Circuit, size: int, last: Entangler | None) -> Constant:
-    """Return what each probability counts for, ``(size, outputs)``."""
-    outcomes = np.arange(size) * 2**circuit.measured // size
-    if circuit.readout == "probs":
-        table = np.eye(circuit.outputs)[outcomes]
-    else:
-        bits = outcomes[:, None] >> np.arange(circuit.measured)[::-1] & 1
-        table = 1.0 - 2 * bits
-    if last is not None and last.order is not None:
-        table[last.order.values] = table.copy()
-    return Constant(table)
-
-
-_NONE = Constant(np.zeros(0))
+def _z_signs(qubits: int) -> Constant:
+    bits = np.arange(2**qubits)[:, None] >> np.arange(qubits)[::-1] & 1
+    return Constant(1.0 - 2 * bits)
