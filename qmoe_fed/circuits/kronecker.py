@@ -4,8 +4,7 @@ A layer of one map per qubit is a Kronecker product. The qubits are split into g
 ``GROUP``; the maps of a group are multiplied out, for all layers and samples at once, and a layer
 is then one matrix product per group on the state reshaped to (…, 2^g₁, 2^g₂, …). Entanglers are a
 vector of signs (CZ) or a permutation of the basis (CNOT, SWAP). Amplitudes are real where the
-circuit allows. Everything broadcasts over leading dimensions, so a cohort of clients with
-parameters of their own is one call, and ``torch.func.vmap`` works over it.
+circuit allows. Leading dimensions broadcast, and ``torch.func.vmap`` works over it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -104,9 +103,8 @@ def amplitudes(part: Part, x: Tensor, theta: Tensor) -> Tensor:
         maps[kind] = [reduce(kron, each[a:b]) for a, b in groups]
     starts = [_product_state(rows[a:b]) for a, b in pairwise(plan.starts)]
     if plan.joined is not None:
-        starts = [
-            own.to(dtype) @ one.mT for own, one in zip(starts, maps[plan.joined], strict=True)
-        ]
+        both = zip(starts, maps[plan.joined], strict=True)
+        starts = [own.to(dtype) @ one.mT for own, one in both]
     psi = _product_state([own.unsqueeze(-2) for own in starts]).to(dtype)
     size = 2 ** len(part.qubits)
     if not plan.of_x and size < psi.shape[-2]:
