@@ -86,7 +86,7 @@ class _Table:
         self, circuit: Circuit, blocks: Sequence[Block], form: Form, edges: Edges | None
     ) -> None:
         first, self.count = blocks[0], len(blocks)
-        signs, terms = expanded(first, 4 if form == "pauli" else 2)
+        signs, terms = _terms(first, 4 if form == "pauli" else 2)
         table, kept = _in_waves(signs, terms)
         values = formed(table, form)
         if edges is not None:
@@ -135,7 +135,7 @@ class _Table:
         return left**up * (1 - left) ** (self.degree - up)
 
 
-def expanded(one: Block, base: int) -> tuple[NDArray[np.float64], Array]:
+def _terms(one: Block, base: int) -> tuple[NDArray[np.float64], Array]:
     """Return signs ``(R, m)`` and terms ``(degrees, R, D, D)`` of a block with m rotations."""
     wires = len(one.wires)
     terms = np.eye(base**wires, dtype=complex)[None, None]

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from qmoe_fed.circuits import general, kronecker, series, whole
+from qmoe_fed.circuits import general, kronecker, whole
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.noise import density, readout
 from qmoe_fed.circuits.schedule import pure
@@ -39,8 +39,6 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor | None = N
             is noisy and too large for that.
     """
     x, theta, strengths = check_inputs(circuit, x, theta, strengths)
-    if (few := series.of_inputs(circuit, x, theta)) is not None:
-        return few(x, theta)
     if not circuit.noisy:
         return read_out(circuit, amplitudes(circuit, x, theta), x)
     ideal, flips = readout.split(circuit)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import linear
 
 from qmoe_fed.circuits.circuit import Circuit
 from qmoe_fed.circuits.operations import Angle
@@ -54,15 +53,10 @@ class Linear:
         angles: The combinations.
         circuit: Says how many features and parameters there are.
         mix: Matrix ``(len(angles), m)`` that mixes the angles into what is returned.
-        shift: Is added to it, ``(m,)``.
     """
 
     def __init__(
-        self,
-        angles: Sequence[Angle],
-        circuit: Circuit,
-        mix: NDArray[np.float64] | None = None,
-        shift: NDArray[np.float64] | None = None,
+        self, angles: Sequence[Angle], circuit: Circuit, mix: NDArray[np.float64] | None = None
     ) -> None:
         of_x = np.zeros((circuit.features, len(angles)))
         of_theta = np.zeros((circuit.parameters, len(angles)))
@@ -73,7 +67,6 @@ class Linear:
             for k, factor in angle.parameters:
                 of_theta[k, column] = factor
         mixed = [part if mix is None else part @ mix for part in (of_x, of_theta, constant)]
-        mixed[2] = mixed[2] if shift is None else mixed[2] + shift
         self.x, self.theta, self.constant = (Constant(m) if m.any() else None for m in mixed)
         self.zeros = Constant(np.zeros_like(mixed[2]))
         self.of_x = self.x is not None
@@ -96,13 +89,6 @@ class Linear:
             constant = self.constant(x)
             total = constant if total is None else total + constant
         return self.zeros(x) if total is None else total
-
-    def of_one(self, x: Tensor, theta: Tensor) -> Tensor:
-        """Return the same for one θ, ``(P,)``, in fewer operations."""
-        total = (self.constant or self.zeros)(x)
-        if self.theta is not None:
-            total = torch.addmv(total, self.theta(x).mT, theta)
-        return total if self.x is None else linear(x, self.x(x).mT, total)
 
 
 def waves(angles: Tensor) -> Tensor:

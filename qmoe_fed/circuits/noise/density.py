@@ -46,7 +46,7 @@ def run(circuit: Circuit, x: Tensor, theta: Tensor, strengths: Tensor) -> Tensor
         values.append(method(x, theta, strengths))
     read = values[0] if len(values) == 1 else torch.cat(values, -1)
     if circuit.readout == "probs":
-        read = read @ shares(circuit)(read) + 1 / circuit.outputs
+        read = read @ _shares(circuit)(read) + 1 / circuit.outputs
     if read.shape[-2] == x.shape[-2]:
         return read
     return read.expand(*read.shape[:-2], x.shape[-2], -1)
@@ -108,7 +108,7 @@ def light_cone(circuit: Circuit, products: list[tuple[int, ...]]) -> Part:
 
 
 @cache
-def shares(circuit: Circuit) -> Constant:
+def _shares(circuit: Circuit) -> Constant:
     """Return the share of each observable in each probability."""
     every = range(circuit.outputs)  # an observable's number is the mask of its qubits
     signs = np.array([[(-1.0) ** (mask & i).bit_count() for i in every] for mask in every])
