@@ -66,6 +66,15 @@ class Matrices:
             found |= zip(own, whole.unbind(-3) if several else [whole] * len(own), strict=True)
         return [found[number] for number in range(len(found))]
 
+    def stacks(self, x: Tensor, theta: Tensor, strengths: Tensor, length: int) -> list[Tensor]:
+        """Return so many blocks at a time, none of them of x: ``(..., length, D, D)`` each."""
+        if len(self.tables) == 1 and self.tables[0][1].count > 1 and self.tables[0][1].angles:
+            whole = self.tables[0][1](x, theta, strengths)
+            return list(whole.unflatten(-3, (-1, length)).unbind(-4))
+        each = self(x, theta, strengths)
+        rows = [each[i : i + length] for i in range(0, len(each), length)]
+        return [torch.stack(torch.broadcast_tensors(*row), -3) for row in rows]
+
 
 class _Table:
     """Blocks of one kind: ``(..., B if x is in them, count if above 1, D, D)``.

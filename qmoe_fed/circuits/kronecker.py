@@ -4,8 +4,7 @@ A layer of one map per qubit is a Kronecker product. The qubits are split into g
 ``GROUP``; the maps of a group are multiplied out, for all layers and samples at once, and a layer
 is then one matrix product per group on the state reshaped to (…, 2^g₁, 2^g₂, …). Entanglers are a
 vector of signs (CZ) or a permutation of the basis (CNOT, SWAP). Amplitudes are real where the
-circuit allows. Everything broadcasts over leading dimensions, so a cohort of clients with
-parameters of their own is one call, and ``torch.func.vmap`` works over it.
+circuit allows. Leading dimensions broadcast, and ``torch.func.vmap`` works over it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -29,7 +28,6 @@ GROUP = 4
 
 MOST_TURNS = 6
 """Most rotations in one table: it has 2^7 rows per matrix."""
-
 
 Layer = tuple[Chains, tuple[Operation, ...]]
 """Gates on single wires, which form a chain on each, then CZ, CNOT and SWAP, in order."""
@@ -86,19 +84,28 @@ def amplitudes(part: Part, x: Tensor, theta: Tensor) -> Tensor:
     """
     plan, given = _plan(part), (x, theta, x.new_empty(0))
     dtype = x.dtype if part.is_real else x.dtype.to_complex()
-    psi = _product_state(plan.first(*given), plan.first.of_x).to(dtype)
-    maps: dict[Chains, list[Tensor]] = {}  # of every layer, one of each group
+    first = plan.first(*given), plan.first.of_x
+    rows = [row if of_x else row.unsqueeze(-3) for row, of_x in zip(*first, strict=True)]
+    maps: dict[int, list[Tensor]] = {}  # of every kind of layer, one of each group
     groups = list(pairwise(plan.groups))
     if plan.shared:
-        each, length = plan.matrices(*given), len(plan.shared)
-        rows = [each[i : i + length] for i in range(0, len(each), length)]
-        units = [torch.stack(torch.broadcast_tensors(*row), -3) for row in rows]
-        whole = [reduce(kron, units[a:b]).unbind(-3) for a, b in groups]
+        length = len(plan.shared)
+        units = plan.matrices.stacks(*given, length * (len(groups) if plan.even else 1))
+        if plan.even:
+            each = list(reduce(kron, units).unbind(-3))
+            whole = [each[a : a + length] for a in range(0, len(each), length)]
+        else:
+            whole = [list(reduce(kron, units[a:b]).unbind(-3)) for a, b in groups]
         maps |= zip(plan.shared, map(list, zip(*whole, strict=True)), strict=True)
-    for chains, matrices in plan.of_x.items():
+    for kind, matrices in plan.of_x.items():
         each = matrices(*given)
         each = [m if of_x else m.unsqueeze(-3) for m, of_x in zip(each, matrices.of_x, strict=True)]
-        maps[chains] = [reduce(kron, each[a:b]) for a, b in groups]
+        maps[kind] = [reduce(kron, each[a:b]) for a, b in groups]
+    starts = [_product_state(rows[a:b]) for a, b in pairwise(plan.starts)]
+    if plan.joined is not None:
+        both = zip(starts, maps[plan.joined], strict=True)
+        starts = [own.to(dtype) @ one.mT for own, one in both]
+    psi = _product_state([own.unsqueeze(-2) for own in starts]).to(dtype)
     size = 2 ** len(part.qubits)
     if not plan.of_x and size < psi.shape[-2]:
         # What follows the embedding is the same for every sample: multiply it out once.
@@ -113,21 +120,35 @@ class _Plan:
         n, circuit = len(part.qubits), part.circuit
         form: Form = "real" if part.is_real else "complex"
         found = layers(filled(part).operations, n, longest=MOST_TURNS // 2)
-        first = _units(found[0][0], _width(found[:1]))
-        rows: list[Edges] = [(np.eye(1, 2 ** len(unit.wires)), None) for unit in first]
-        self.first = Matrices(circuit, first, form, rows)
         self.entanglers = [Entangler(n, gates) for _, gates in found]
-        self.chains = [chains for chains, _ in found[1:]]
-        width = _width(found[1:])
-        units = {chains: _units(chains, width) for chains in self.chains}
-        self.shared = [c for c, own in units.items() if not any(unit.of_x for unit in own)]
+        kinds = list(dict.fromkeys(chains for chains, _ in found[1:]))
+        self.layers = [kinds.index(chains) for chains, _ in found[1:]]
+        width, few = _width(found[1:]), _width(found[:1])
+        units = [_units(chains, width) for chains in kinds]
+        of_x = [any(unit.of_x for unit in own) for own in units]
+        self.shared = [kind for kind, own in enumerate(of_x) if not own]
         count = -(-n // width)
         self.groups = [*range(0, count, GROUP // width), count]  # first unit of each
+        chains = found[0][0]
+        ends = [*(unit.wires[0] for unit in _units(chains, width)), n]
+        each = [_units(chains[ends[a] : ends[b]], few, ends[a]) for a, b in pairwise(self.groups)]
+        self.starts = np.cumsum([0, *map(len, each)]).tolist()
+        first = [unit for own in each for unit in own]
+        rows: list[Edges] = [(np.eye(1, 2 ** len(unit.wires)), None) for unit in first]
+        self.first = Matrices(circuit, first, form, rows)
+        # Nothing entangles groups before this layer: it is applied to the state of each.
+        self.joined: int | None = None
+        if self.layers and self.layers[0] in self.shared and not found[0][1]:
+            self.joined, *self.layers = self.layers
+            self.entanglers = self.entanglers[1:]
+        per = GROUP // width
+        self.even = n % width == 0 and count % per == 0
+        order = [k for u in range(per) for k in range(u, count, per)] if self.even else range(count)
         self.matrices = Matrices(
-            circuit, [units[c][k] for k in range(count) for c in self.shared], form
+            circuit, [units[kind][k] for k in order for kind in self.shared], form
         )
         self.of_x = {
-            c: Matrices(circuit, own, form) for c, own in units.items() if c not in self.shared
+            kind: Matrices(circuit, units[kind], form) for kind, own in enumerate(of_x) if own
         }
 
 
@@ -141,23 +162,22 @@ def _width(chosen: Sequence[Layer]) -> int:
     return min(GROUP, 2 ** int(np.log2(MOST_TURNS / max(longest, 1))))
 
 
-def _units(chains: Chains, width: int) -> list[Block]:
-    """Return the chains of neighbours as blocks, all of about the same size."""
-    n = len(chains)
-    bounds = np.linspace(0, n, -(-n // width) + 1).round().astype(int).tolist()
+def _units(chains: Chains, width: int, start: int = 0) -> list[Block]:
+    """Return the chains of neighbours from wire ``start`` on, as blocks of about the same size."""
+    bounds = np.linspace(0, len(chains), -(-len(chains) // width) + 1).round().astype(int).tolist()
     return [
-        block(range(a, b), [o for chain in chains[a:b] for o in chain]) for a, b in pairwise(bounds)
+        block(range(start + a, start + b), [o for chain in chains[a:b] for o in chain])
+        for a, b in pairwise(bounds)
     ]
 
 
-def _product_state(factors: list[Tensor], of_x: list[bool]) -> Tensor:
-    """Return the Kronecker product of rows, ``(..., B or 1, 2^n)``."""
-    rows = [f if own else f.unsqueeze(-3) for f, own in zip(factors, of_x, strict=True)]
+def _product_state(rows: list[Tensor]) -> Tensor:
+    """Return the Kronecker product of rows ``(..., B or 1, 1, D)``: ``(..., B or 1, 2^n)``."""
     while len(rows) > 1:
-        # in halves: the gradient of one outer product of halves needs no more large arrays
-        pairs = zip(rows[::2], rows[1::2], strict=False)
-        joined = [(a.mT @ b).flatten(-2).unsqueeze(-2) for a, b in pairs]
-        rows = joined + rows[len(rows) // 2 * 2 :]
+        # in halves, large ones as matrix products: their gradients need no more large arrays
+        pairs = [(a.mT, b) for a, b in zip(rows[::2], rows[1::2], strict=False)]
+        outer = [a * b if a.numel() * b.shape[-1] <= 2**14 else a @ b for a, b in pairs]
+        rows = [o.flatten(-2).unsqueeze(-2) for o in outer] + rows[len(rows) // 2 * 2 :]
     return rows[0].squeeze(-2)
 
 
@@ -189,12 +209,12 @@ class Entangler:
         return psi
 
 
-def _evolve(plan: _Plan, psi: Tensor, maps: dict[Chains, list[Tensor]]) -> Tensor:
+def _evolve(plan: _Plan, psi: Tensor, maps: dict[int, list[Tensor]]) -> Tensor:
     """Apply everything after the first layer's maps to psi ``(..., A, 2^n)``."""
     turned = False  # (..., 2^n, A) instead of (..., A, 2^n)
-    for entangler, chains in zip(plan.entanglers, plan.chains, strict=False):
-        blocks = maps[chains]
-        if chains in plan.of_x:
+    for entangler, kind in zip(plan.entanglers, plan.layers, strict=False):
+        blocks = maps[kind]
+        if kind in plan.of_x:
             psi = entangler(psi.mT if turned else psi, axis=-1).unsqueeze(-2)
             psi, turned = _turn(psi, blocks, back=False).squeeze(-1), False
             continue
@@ -213,14 +233,13 @@ def _turn(psi: Tensor, blocks: Sequence[Tensor], back: bool) -> Tensor:
     product is a single large one.
     """
     rows, columns = psi.shape[-2:]
-    psi = psi.flatten(-2)
     for one in blocks if back else reversed(blocks):
         size = one.shape[-1]
         if back:
-            psi = (psi.unflatten(-1, (size, -1)).mT @ one.mT).flatten(-2)
+            psi = psi.reshape(*psi.shape[:-2], size, -1).mT @ one.mT
         else:
-            psi = (one @ psi.unflatten(-1, (-1, size)).mT).flatten(-2)
-    return psi.unflatten(-1, (columns, rows))
+            psi = one @ psi.reshape(*psi.shape[:-2], -1, size).mT
+    return psi.reshape(*psi.shape[:-2], columns, rows)
 
 
 def kron(left: Tensor, right: Tensor) -> Tensor:
