@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
 
 from qmoe_fed.models.solve import FLOOR, answer, solve
 
-MOST_EQUATIONS, MOST_NUMBERS = 16, 512
-"""The largest system, and the most numbers in Φ, that are fastest in lanes."""
+MOST_NUMBERS = 128
+"""Numbers in Φ, up to which lanes are faster for two thousand replicas and not slower for fifty."""
 
 
 def fitted(
@@ -47,8 +47,7 @@ def fitted(
 
 
 def _small(routing: Tensor, x: Tensor) -> bool:
-    samples, unknowns = x.shape[1], routing.shape[2] * (x.shape[2] + 1)
-    return min(samples, unknowns) <= MOST_EQUATIONS and samples * unknowns <= MOST_NUMBERS
+    return x.shape[1] * routing.shape[2] * (x.shape[2] + 1) <= MOST_NUMBERS
 
 
 class _Fitted(torch.autograd.Function):
@@ -61,7 +60,7 @@ class _Fitted(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
+    def forward(
         ctx: Any,
         routing: Tensor,
         wide: Tensor,
@@ -74,12 +73,12 @@ class _Fitted(torch.autograd.Function):
         own, goal = share * mask, _lanes(y) * mask
         start = None if prior is None else prior.permute(1, 2, 3, 0).contiguous()
         right = goal if start is None else goal - _mixed(own, _outputs(start, wide))
-        exact = [values.double() for values in (own, wide, right)]
+        shares, inputs = own.double(), wide.double()
         ctx.primal = len(share) * len(wide) <= len(mask)
-        system = (_primal if ctx.primal else _dual)(*exact, ridge)
+        system = (_primal if ctx.primal else _dual)(shares, inputs, right.double(), ridge)
         pivots = _eliminate(system)
         found = _backwards(system, pivots, system[len(pivots) :].clone())
-        solution = _unflat(found, own, wide) if ctx.primal else _moments(*exact[:2], found)
+        solution = _unflat(found, own, wide) if ctx.primal else _moments(shares, inputs, found)
         solution = solution.to(share.dtype)
         outputs = _outputs(solution if start is None else start + solution, wide)
         rest = goal - _mixed(own, outputs) if ctx.primal else found.to(share.dtype)
@@ -88,7 +87,7 @@ class _Fitted(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         share, own, wide, mask, ridge, system, pivots, found, rest, outputs = ctx.saved_tensors
         gradient = gradient.permute(1, 2, 0).contiguous()
         left = _moments(share, wide, gradient)
