@@ -2,7 +2,7 @@
 
 Libraries of linear algebra take such matrices one by one, and torch's loops are as short as their
 rows. Here a replica is a place in the last dimension, so that each operation runs along all of
-them: Cholesky's factor column by column, sums term by term. Terms are added in a fixed order, as
+them: Cholesky's method column by column, sums term by term. Terms are added in a fixed order, as
 torch's own sums depend on where in memory a replica lies. Derivatives are written out.
 
 Shapes: share and answers ``(N, M, K)``, ``(C, M, K)``; inputs ``(D + 1, M, K)``, the last 1; a
@@ -76,23 +76,23 @@ class _Fitted(torch.autograd.Function):
         shares, inputs = own.double(), wide.double()
         ctx.primal = len(share) * len(wide) <= len(mask)
         system = (_primal if ctx.primal else _dual)(shares, inputs, right.double(), ridge)
-        pivots = _eliminate(system)
-        found = _backwards(system, pivots, system[len(pivots) :].clone())
+        inverse = _eliminate(system)
+        found = _backwards(system, system[len(inverse) :].clone())
         solution = _unflat(found, own, wide) if ctx.primal else _moments(shares, inputs, found)
         solution = solution.to(share.dtype)
         outputs = _outputs(solution if start is None else start + solution, wide)
         rest = goal - _mixed(own, outputs) if ctx.primal else found.to(share.dtype)
-        ctx.save_for_backward(share, own, wide, mask, ridge, system, pivots, found, rest, outputs)
+        ctx.save_for_backward(share, own, wide, mask, ridge, system, inverse, found, rest, outputs)
         return _mixed(share, outputs).permute(2, 0, 1).contiguous()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        share, own, wide, mask, ridge, system, pivots, found, rest, outputs = ctx.saved_tensors
+        share, own, wide, mask, ridge, system, inverse, found, rest, outputs = ctx.saved_tensors
         gradient = gradient.permute(1, 2, 0).contiguous()
         left = _moments(share, wide, gradient)
         right = (_flat(left) if ctx.primal else _mixed(own, _outputs(left, wide))).double()
-        z = _backwards(system, pivots, _forwards(system, pivots, right))
+        z = _solve(system, inverse, right)
         near = z.to(share.dtype)
         if ctx.primal:
             change = _outputs(_unflat(near, own, wide), wide)
@@ -115,10 +115,10 @@ def _lanes(values: Tensor) -> Tensor:
     return values.permute(2, 1, 0).contiguous()
 
 
-def _dot(pairs: Iterable[tuple[Tensor, Tensor]]) -> Tensor:
+def _dot(pairs: Iterable[tuple[Tensor, Tensor]], out: Tensor | None = None) -> Tensor:
     """Return Σ aᵢbᵢ, in order; the first product has the shape of the result."""
     (first, second), *others = pairs
-    total = first * second
+    total = torch.mul(first, second, out=out)
     for one, other in others:
         total.addcmul_(one, other)
     return total
@@ -150,52 +150,58 @@ def _unflat(columns: Tensor, share: Tensor, wide: Tensor) -> Tensor:
 
 
 def _primal(share: Tensor, wide: Tensor, goal: Tensor, ridge: Tensor) -> Tensor:
+    """Return the system of ΦᵀΦ + λI and ΦᵀY."""
     phi = (share.unsqueeze(1) * wide).flatten(0, 1)
-    gram = _dot((column.unsqueeze(1), column) for column in phi.unbind(1))
-    return _system(gram, _flat(_moments(share, wide, goal)), ridge)
+    system = phi.new_empty(len(phi) + len(goal), len(phi), phi.shape[-1])
+    _dot(((column.unsqueeze(1), column) for column in phi.unbind(1)), system[: len(phi)])
+    system[len(phi) :] = _flat(_moments(share, wide, goal))
+    return _shifted(system, ridge)
 
 
 def _dual(share: Tensor, wide: Tensor, goal: Tensor, ridge: Tensor) -> Tensor:
-    shares, inputs = (_dot((row.unsqueeze(1), row) for row in rows) for rows in (share, wide))
-    return _system(shares.mul_(inputs), goal, ridge)
+    """Return the system of ΦΦᵀ + λI and Y."""
+    system = goal.new_empty(sum(goal.shape[:2]), *goal.shape[1:])
+    gram = system[: goal.shape[1]]
+    _dot(((row.unsqueeze(1), row) for row in share), gram)
+    gram *= _dot((row.unsqueeze(1), row) for row in wide)
+    system[len(gram) :] = goal
+    return _shifted(system, ridge)
 
 
-def _system(gram: Tensor, right: Tensor, ridge: Tensor) -> Tensor:
-    """Return G + λI with what stands on the right below it; λ is not below what float64 needs."""
-    diagonal = [gram[i, i] for i in range(len(gram))]
+def _shifted(system: Tensor, ridge: Tensor) -> Tensor:
+    """Add λ to the diagonal, or what float64 needs; return the system."""
+    diagonal = [system[i, i] for i in range(system.shape[1])]
     shift = ridge.double() + FLOOR * sum(diagonal)
     for entry in diagonal:
         entry.add_(shift)
-    return torch.cat([gram, right])
+    return system
 
 
 def _eliminate(system: Tensor) -> Tensor:
-    """Put Cholesky's factor L in the place of a matrix, and L⁻¹y in that of y below it.
+    """Put L of LDLᵀ in the place of a matrix, and D⁻¹L⁻¹y in that of y below it.
 
-    Above the diagonal are no numbers of use. Returns 1 / Lⱼⱼ, ``(S, K)``.
+    On and above the diagonal are no numbers of use. Returns D⁻¹, ``(S, K)``.
     """
     size = system.shape[1]
-    pivots = torch.empty_like(system[0])
+    inverse = torch.empty_like(system[0])
     for j in range(size):
-        torch.rsqrt(system[j, j], out=pivots[j])
-        column = system[j:, j].mul_(pivots[j])
-        rows = system[j + 1 : size, j]
-        system[j + 1 :, j + 1 :].addcmul_(column[1:].unsqueeze(1), rows, value=-1)
-    return pivots
+        column = system[j + 1 :, j]
+        scaled = column * torch.reciprocal(system[j, j], out=inverse[j])
+        system[j + 1 :, j + 1 :].addcmul_(scaled.unsqueeze(1), column[: size - j - 1], value=-1)
+    system *= inverse
+    return inverse
 
 
-def _forwards(system: Tensor, pivots: Tensor, right: Tensor) -> Tensor:
-    """Put L⁻¹y in the place of y ``(C, S, K)``; return it."""
-    size = len(pivots)
-    for j in range(size):
-        own = right[:, j].mul_(pivots[j]).unsqueeze(1)
-        right[:, j + 1 :].addcmul_(system[j + 1 : size, j], own, value=-1)
-    return right
+def _solve(system: Tensor, inverse: Tensor, right: Tensor) -> Tensor:
+    """Return the solution for y ``(C, S, K)``, which is lost, of what is eliminated."""
+    for j in range(len(inverse) - 1):
+        below = system[j + 1 : len(inverse), j]
+        right[:, j + 1 :].addcmul_(below, right[:, j : j + 1], value=-1)
+    return _backwards(system, right.mul_(inverse))
 
 
-def _backwards(system: Tensor, pivots: Tensor, right: Tensor) -> Tensor:
+def _backwards(system: Tensor, right: Tensor) -> Tensor:
     """Put L⁻ᵀy in the place of y ``(C, S, K)``; return it."""
-    for j in reversed(range(len(pivots))):
-        own = right[:, j].mul_(pivots[j]).unsqueeze(1)
-        right[:, :j].addcmul_(system[j, :j], own, value=-1)
+    for j in range(right.shape[1] - 1, 0, -1):
+        right[:, :j].addcmul_(system[j, :j], right[:, j : j + 1], value=-1)
     return right
