@@ -1,6 +1,5 @@
 """Many clients in pieces, side by side in threads: no client's numbers depend on its piece."""
 
-import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -17,14 +16,13 @@ Piece = tuple[Model, list[int]]
 Made = TypeVar("Made")
 
 SHARES, LEAST = 4, 512
-"""Pieces of each thread, if there are several, so that they end together; clients in a piece."""
+"""Pieces of each thread, so that all end together, and clients in a piece that is worth it."""
 
 
 def threads_of(model: Model) -> int:
-    """Return how many threads clients may be shared out among.
+    """Return how many threads clients may be shared out among, by the setting ``threads``.
 
-    One, whatever the settings say, for PennyLane's devices and a user's own modules: they may hold
-    something that threads would have in common.
+    One for PennyLane's devices and a user's own modules, which may hold what threads cannot share.
     """
     config = model.config
     own = any(":" in name for name in (config.model.router, config.model.expert))
@@ -33,31 +31,29 @@ def threads_of(model: Model) -> int:
 
 
 def in_pieces(model: Model, clients: Sequence[int], most: int | None = None) -> list[Piece]:
-    """Return clients in pieces of one depth of circuits: as many as threads want, or ``most``."""
+    """Return clients in pieces of one depth of circuits, so many as threads want, or ``most``."""
     threads, size = threads_of(model), most or len(clients)
     if threads > 1:
-        size = min(size, max(LEAST, math.ceil(len(clients) / (SHARES * threads))))
-    pieces = []
-    for one, ids in model.by_depth(clients):
-        pieces += [(one, ids[i : i + size]) for i in range(0, len(ids), size)]
-    return pieces
+        size = min(size, max(LEAST, -(-len(clients) // (SHARES * threads))))
+    groups = model.by_depth(clients)
+    return [(one, ids[i : i + size]) for one, ids in groups for i in range(0, len(ids), size)]
 
 
 def side_by_side(pieces: Sequence[Piece], work: Callable[[Model, list[int]], Made]) -> list[Made]:
     """Return what work makes of each piece, in order.
 
-    Each thread runs a model of its own, since to run one is to put parameters into its module.
+    Each thread runs models of its own, since to run one is to put parameters into its module, and
+    torch has one thread within each.
     """
     threads = min(threads_of(pieces[0][0]), len(pieces)) if pieces else 1
     if threads == 1:
         return [work(*piece) for piece in pieces]
-    config = pieces[0][0].config
-    alone = replace(config, training=replace(config.training, threads=1))
     models: dict[tuple[int, int], Model] = {}
 
     def run(piece: Piece) -> Made:
         model, ids = piece
-        own = models.setdefault((get_ident(), model.layers), replace(model, config=alone))
+        config = replace(model.config, training=replace(model.config.training, threads=1))
+        own = models.setdefault((get_ident(), model.layers), replace(model, config=config))
         return work(own, ids)
 
     before = torch.get_num_threads()
