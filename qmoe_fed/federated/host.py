@@ -14,6 +14,7 @@ from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.training import LocalUpdate, score_clients, train_clients
 from qmoe_fed.federated.unseen import check_unseen, fit_unseen
 from qmoe_fed.federated.updates import ClientTable, Cohort
+from qmoe_fed.federated.workers import in_pieces, side_by_side
 from qmoe_fed.learning import Scores
 from qmoe_fed.learning.optimizers import State
 from qmoe_fed.learning.replicas import join, rows_of
@@ -117,20 +118,17 @@ class Host:
             server_round: The round.
             proximal_mu: Takes the place of the config's ``proximal-mu``.
         """
-        cohorts = []
-        for model, ids in self.model.by_depth(clients):
+        own, start, cohorts = self._own, kept, []
+
+        def train(model: Model, ids: Sequence[int]) -> LocalUpdate:
             rows = self._rows(ids)
-            update = train_clients(
-                model,
-                self._own.select(rows),
-                shared,
-                rows_of(kept.local, rows),
-                ids,
-                server_round,
-                rows_of(kept.optimizer, rows) or None,
-                proximal_mu,
-            )
-            kept = self._remember(kept, rows, update)
+            local, state = rows_of(start.local, rows), rows_of(start.optimizer, rows) or None
+            place = ids, server_round
+            return train_clients(model, own.select(rows), shared, local, *place, state, proximal_mu)
+
+        pieces = in_pieces(self.model, clients)
+        for (_, ids), update in zip(pieces, side_by_side(pieces, train), strict=True):
+            kept = self._remember(kept, self._rows(ids), update)
             numbers = update.updates, update.examples, update.loss
             cohorts.append(Cohort(tuple(ids), *(values.cpu().double() for values in numbers)))
         cohort = Cohort.join(cohorts)
@@ -234,13 +232,9 @@ class Host:
 
         So a million clients take no more memory at a time than the first few thousand.
         """
-        groups = [
-            (model, ids[start : start + CHUNK])
-            for model, ids in self.model.by_depth(clients)
-            for start in range(0, len(ids), CHUNK)
-        ]
-        order = torch.tensor([client for _, ids in groups for client in ids]).argsort()
-        return rows_of(join(make(model, ids) for model, ids in groups), order)
+        pieces = in_pieces(self.model, clients, CHUNK)
+        order = torch.tensor([client for _, ids in pieces for client in ids]).argsort()
+        return rows_of(join(side_by_side(pieces, make)), order)
 
 
 def _put(old: Parameters, rows: Tensor | slice, new: Parameters) -> Parameters:

@@ -20,7 +20,8 @@ from qmoe_fed.data import Samples
 from qmoe_fed.learning.replicas import join, rows_of
 from qmoe_fed.learning.routing import routing_weights
 from qmoe_fed.models import Mixture, Parameters
-from qmoe_fed.models.solve import CENTRE, answer, solve, targets, to_experts
+from qmoe_fed.models.lanes import fitted
+from qmoe_fed.models.solve import CENTRE, solve, targets, to_experts
 
 RIDGE, SLOPE, SCALE, PRIOR = "fit.log_ridge", "fit.ridge_slope", "fit.log_scale", "fit.prior"
 """Names of the fit's parameters: log λ₈, slope and log s ``()``; W₀ √(D / 2) ``(N, C, D + 1)``.
@@ -110,9 +111,8 @@ class Solve:
         active = step.mask
         support = self.support(active, draws)
         routing, inputs = self._look(model, parameters, step.x, execution)
-        found = self._solve(routing, inputs, step.y, support, parameters)
         scale = parameters[SCALE].exp()[:, None, None]
-        logits = scale * answer(routing, inputs, found).mT  # (K, C, B), as it lies in memory
+        logits = scale * fitted(*self._problem(routing, inputs, step.y, support, parameters))
         losses = cross_entropy(logits, step.y, reduction="none")
         query = active & ~support
         return (losses * query).sum(1) / query.sum(1).clamp(min=1)
@@ -141,7 +141,7 @@ class Solve:
             own, part = rows_of(parameters, rows), samples.select(rows)
             part = part.first(int(part.counts.max()))
             routing, inputs = self._look(model, own, part.x, execution)
-            found = self._solve(routing, inputs, part.y, part.mask, own)
+            found = solve(*self._problem(routing, inputs, part.y, part.mask, own))
             weight, bias = to_experts(found, own[SCALE].exp(), _centre(model))
             parts.append({"experts.weight": weight, "experts.bias": bias})
         return join(parts)
@@ -160,12 +160,13 @@ class Solve:
         inputs = model.parts(x)[1] - _centre(model)
         return routing_weights(model, parameters, x, execution), inputs
 
-    def _solve(
+    def _problem(
         self, routing: Tensor, inputs: Tensor, y: Tensor, mask: Tensor, parameters: Parameters
-    ) -> Tensor:
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+        """Return the arguments of ``solve``."""
         prior = parameters[PRIOR] * (2 / self.features) ** 0.5 if self.prior else None
         ridge = self.ridge(parameters, mask.sum(1))
-        return solve(routing, inputs, targets(y, self.classes), mask, ridge, prior)
+        return routing, inputs, targets(y, self.classes), mask, ridge, prior
 
 
 def _centre(model: Mixture) -> float:
