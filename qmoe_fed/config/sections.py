@@ -145,7 +145,7 @@ class TrainingConfig(Section):
     freeze: str = setting("none", one_of("none", "router"))  # stays as it starts, alike for all
     execution: str = setting("vmap", one_of("vmap", "serial"))
     device: str = setting("cpu", _device)
-    threads: int = setting(1, _threads)  # of torch on the cpu; more pay from ~10,000 clients on
+    threads: int = setting(1, _threads)  # of free cores that share clients out: from ~1,000 on
 
     def __post_init__(self) -> None:
         super().__post_init__()
