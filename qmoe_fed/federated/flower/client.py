@@ -29,6 +29,7 @@ from qmoe_fed.federated.sizes import check_host
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.models import Parameters
 from qmoe_fed.results.checkpoint import host_file
+from qmoe_fed.results.forms import check_tensors
 from qmoe_fed.results.run_directory import RunDirectory, read_tensors, write_tensors
 
 KEPT, SETUP = "kept", "setup"
@@ -151,6 +152,11 @@ def _restore_kept(message: Message, context: Context) -> Message:
     folder, number, hosts = _folder(message, context), settings[wire.ROUND], settings["hosts"]
     sources = {client % hosts for client in host.clients}
     files = {source: _read(host_file(folder, source), number) for source in sources}
+    fresh = host.model.initial(host.model.local, range(1))
+    due = grouped({"local": {name: values[0] for name, values in fresh.items()}})
+    for source, tensors in files.items():
+        rows = len(range(source, host.model.config.federation.num_clients, hosts))
+        check_tensors(host_file(folder, source), tensors, due, (rows,))
     read_memory(context, host, folder, sources)
     like = {name: values[0] for tensors in files.values() for name, values in tensors.items()}
 
@@ -180,6 +186,7 @@ def _folder(message: Message, context: Context) -> Path:
 def _read(file: Path, server_round: int) -> dict[str, Tensor]:
     hint = "a host goes on from what the hosts of its clients wrote: copy these files to it"
     tensors = read_tensors(file, f"; {hint} if they were on other machines")
+    check_tensors(file, tensors, {"round": torch.tensor(0)})
     if (written := int(tensors.pop("round"))) != server_round:
         raise UserError(f"{file} is of round {written}, but the checkpoint of round {server_round}")
     return tensors
