@@ -10,7 +10,7 @@ from qmoe_fed import rng
 from qmoe_fed.circuits import Circuit, Slot, with_noise
 from qmoe_fed.circuits.ansatz import Embedding, Entangler, layered
 from qmoe_fed.config import ExpertCircuit, ModelConfig
-from qmoe_fed.config.plugins import load_object
+from qmoe_fed.config.plugins import call, load_object
 from qmoe_fed.config.settings import parse_options
 from qmoe_fed.config.values import Spread
 from qmoe_fed.errors import UserError
@@ -113,7 +113,8 @@ def _circuit(
             config.reuploading,
         )
     else:
-        circuit = load_object(config.circuit, "circuit")(config.qubits, layers, features)
+        function = load_object(config.circuit, "circuit")
+        circuit = call(f"circuit {config.circuit!r}", function, config.qubits, layers, features)
         if not isinstance(circuit, Circuit):
             raise UserError(
                 f"circuit {config.circuit!r}: expected a function (qubits, layers, features) that "

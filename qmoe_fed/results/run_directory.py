@@ -69,12 +69,12 @@ class RunDirectory:
         return cls(path)
 
     def cut_rounds(self, count: int) -> None:
-        """Keep the first ``count`` lines of ``metrics.jsonl``."""
+        """Keep the first ``count`` lines of ``metrics.jsonl``; UserError if these are not there."""
         file = self.path / "metrics.jsonl"
-        lines = file.read_bytes().splitlines(keepends=True)
-        if len(lines) < count:
-            raise UserError(f"{file} is damaged: {len(lines)} rounds are left of {count}")
-        write_whole(file, b"".join(lines[:count]))
+        rounds = [one["round"] for one in read_lines(file, forms.ROUND)]
+        if rounds[:count] != [*range(count)]:
+            raise forms.damaged(file, f"expected rounds 0 to {count - 1}, a line each")
+        write_whole(file, b"".join(file.read_bytes().splitlines(keepends=True)[:count]))
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file."""

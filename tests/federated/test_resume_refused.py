@@ -51,7 +51,7 @@ def of_another_round(file: Path) -> None:
         (lambda run: (run / "checkpoint/b/host-1.safetensors").unlink(), "cannot read .*host-1"),
         (lambda run: os.truncate(run / "checkpoint/b/host-0.safetensors", 900), "cannot read"),
         (lambda run: of_another_round(run / "checkpoint/b/host-0.safetensors"), "is of round 1, b"),
-        (lambda run: (run / "metrics.jsonl").write_text("{}\n"), "1 rounds are left of 2"),
+        (lambda run: (run / "metrics.jsonl").write_text("{}\n"), "it lacks 'round'"),
     ],
 )
 def test_what_is_damaged_or_cannot_go_on_is_refused(stopped, damage, message):
