@@ -3,8 +3,7 @@
 All numbers are lower bounds, in bytes: what is refused could not have worked.
 """
 
-import psutil
-
+from qmoe_fed import memory
 from qmoe_fed.config import Config
 from qmoe_fed.data import shape_of
 from qmoe_fed.errors import UserError
@@ -73,8 +72,8 @@ def _scores(config: Config) -> int:
 
 
 def _check(told: str, need: int) -> None:
-    if need > (have := psutil.virtual_memory().total):
+    if need > (have := memory.total()):
         raise UserError(
-            f"{told}: takes at least {need / 2**30:,.0f} GiB of memory, this machine has "
-            f"{have / 2**30:,.0f} GiB; ask for less"
+            f"{told}: takes at least {need / 2**30:,.0f} GiB of memory, this machine or "
+            f"container has {have / 2**30:,.0f} GiB; ask for less"
         )

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from damaged import damaged_files
 
+from qmoe_fed import memory
 from qmoe_fed.data import files, idx
 from qmoe_fed.errors import UserError
 
@@ -109,10 +110,7 @@ def test_a_header_that_announces_more_than_there_is_is_refused(tmp_path):
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    class Small:
-        total = 64
-
-    monkeypatch.setattr(files.psutil, "virtual_memory", Small)
+    monkeypatch.setattr(memory, "total", lambda: 64)
     for end in files.ENDINGS:
         with pytest.raises(UserError, match=r"holds 0.0 GiB; at most 0.0 fit into memory"):
             files.read(save(tmp_path / f"a{end}"), "label")
