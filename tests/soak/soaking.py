@@ -41,7 +41,7 @@ def soak(quick: int, long: int, case: Case) -> Counter[str]:
             signal.alarm(SECONDS)
             found[outcome := _tried(case, random.Random(number))] += 1
             signal.alarm(0)
-            if outcome not in ("done", "refused", "failed"):
+            if "\n" in outcome:
                 defects.setdefault(outcome, []).append(f"case {number}")
             if (more := (getrusage(RUSAGE_SELF).ru_maxrss - memory) // 1024) > MEBIBYTES:
                 defects.setdefault("memory", []).append(f"case {number}: {more} MiB")
@@ -80,3 +80,19 @@ def command(*arguments: str) -> str:
     if status not in (0, 1, 2) or (status and len(lines) > 1) or "Traceback" in told.getvalue():
         raise AssertionError(f"exit status {status}: {told.getvalue()[-280:]}")
     return ("done", "failed", "refused")[status]
+
+
+def damaged(content: bytes, draw: random.Random) -> bytes:
+    """Return bytes with some cut off, changed, left out or repeated."""
+    changed, begin = bytearray(content), draw.randrange(len(content) + 1)
+    end = min(begin + draw.randrange(1, 40), len(content))
+    how = draw.randrange(4)
+    if how == 0:
+        del changed[begin:]
+    elif how == 1:
+        changed[begin:end] = draw.randbytes(end - begin)
+    elif how == 2:
+        del changed[begin:end]
+    else:
+        changed[begin:begin] = changed[begin:end]
+    return bytes(changed)

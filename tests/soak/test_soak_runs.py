@@ -9,7 +9,7 @@ from unittest.mock import patch
 
 import torch
 from safetensors.torch import load_file, save_file
-from soaking import command, soak
+from soaking import command, damaged, soak
 from tiny_runs import APP
 
 import qmoe_fed as q
@@ -83,22 +83,6 @@ def _damaged_copy(run: Path, copy: Path, draw: random.Random) -> Path:
         parts[line] = json.dumps(_odd_json(json.loads(parts[line]), draw)).encode()
         file.write_bytes(b"\n".join(parts))
     return copy
-
-
-def damaged(content: bytes, draw: random.Random) -> bytes:
-    """Return bytes with some cut off, changed, left out or repeated."""
-    changed, begin = bytearray(content), draw.randrange(len(content) + 1)
-    end = min(begin + draw.randrange(1, 40), len(content))
-    how = draw.randrange(4)
-    if how == 0:
-        del changed[begin:]
-    elif how == 1:
-        changed[begin:end] = draw.randbytes(end - begin)
-    elif how == 2:
-        del changed[begin:end]
-    else:
-        changed[begin:begin] = changed[begin:end]
-    return bytes(changed)
 
 
 def _odd_json(content, draw):
