@@ -32,6 +32,7 @@ from qmoe_fed.errors import UserError
         ({"expert": "torch.nn:Linear", "expert-options": "bias = 3, big = 1"}, "bias = 3, big"),
         ({"num-experts": 8}, "2 qubits have only 4 basis states"),
         ({"circuit-engine": "pennylane:no.device", "execution": "serial"}, "no.device"),
+        ({"circuit": "os:getcwd"}, "circuit 'os:getcwd' raised TypeError"),
         ({"train-samples": 0}, "train-samples = 0"),
         ({"device": "cuda:99"}, "device = 'cuda:99': torch finds .* GPU here"),
         ({"aggregator": "os:getcwd"}, r"aggregator = 'os:getcwd': fails with updates \(6, 1\)"),

@@ -12,8 +12,12 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, MetricRec
 from small_federation import SpyGrid, federate, outcome
 from soaking import soak
 
+from qmoe_fed.config import Config
 from qmoe_fed.errors import RunFailed
 from qmoe_fed.federated.flower.grid import FIRST_NODE
+from qmoe_fed.federated.flower.messages import Unusable, read_replies, read_scores
+from qmoe_fed.federated.flower.transport import _ranges
+from qmoe_fed.federated.updates import Layout, Limits, check_rows
 
 BAD, HOSTS = 1, 3
 TINY = {"num_server_rounds": 2, "local_epochs": 1, "unseen_epochs": 1, "train_samples": 8}
@@ -26,6 +30,7 @@ CHAINS = {
     "encrypted-sum": {**HIDDEN, "key_client": 0},
     "distributed-dp": HIDDEN,
 }
+WEIGHTS = (20, 4, 2, 1, 1)
 KINDS = ("train", "evaluate", "evaluate.routing", "evaluate.unseen")
 KINDS += ("query.join", "query.hidden", "query.checkpoint", "query.save")
 NUMBERS = [0, -1, 2**62, 0.5, math.nan, math.inf, 1e300]
@@ -45,7 +50,8 @@ def test_damaged_replies_of_a_host(tmp_path: Path) -> None:
         return [_learned(_run(tmp_path / "twin", kind, chain, way)) for way in ways]
 
     def case(draw: random.Random) -> str:
-        kind, chain, seed = draw.choice(KINDS), draw.choice([*CHAINS]), draw.random()
+        seed, (chain,) = draw.random(), draw.choices([*CHAINS], WEIGHTS)
+        kind = draw.choice([kind for kind in KINDS if chain or kind != "query.hidden"])
 
         def damage(reply: Message, message: Message) -> list[Message]:
             return _damage(reply, message, random.Random(seed))
@@ -63,6 +69,39 @@ def test_damaged_replies_of_a_host(tmp_path: Path) -> None:
         return "done"
 
     assert soak(4, 2000, case)["done"] > 2
+
+
+def test_damaged_replies_are_read(tmp_path: Path) -> None:
+    grid, _ = federate(tmp_path / "run", HOSTS, **TINY)
+    honest = [
+        (message, reply)
+        for message, reply in zip(grid.sent, grid.received, strict=True)
+        if message.metadata.message_type in ("train", "evaluate")
+        and message.metadata.dst_node_id == FIRST_NODE + BAD
+    ]
+    config = Config.from_flat({})
+
+    def case(draw: random.Random) -> str:
+        message, reply = draw.choice(honest)
+        asked = list(message.content["config"]["clients"])
+        copied = RecordDict({k: type(own)(dict(own)) for k, own in reply.content.items()})
+        replies = _damage(Message(copied, reply_to=message), message, draw)
+        if "arrays" in reply.content:
+            arrays = reply.content.array_records["arrays"]
+            layout = Layout({name: tuple(array.shape)[1:] for name, array in arrays.items()})
+            cohort, faults = read_replies(replies, {FIRST_NODE + BAD: asked}, layout)
+            good, more = check_rows(cohort, Limits())
+            assert {*good.clients} | {one.client for one in [*faults, *more]} >= {*asked}
+            assert {*good.clients} <= {*asked}
+            return "done" if good.clients == tuple(asked) else "refused"
+        try:
+            table, faults = read_scores(replies[0], asked, _ranges(config, "evaluate"))
+        except (Unusable, IndexError):
+            return "refused"
+        assert all(values.isfinite().all() for values in table.values())
+        return "refused" if faults else "done"
+
+    assert soak(200, 10_000, case)["refused"] > 100
 
 
 def _run(folder: Path, kind: str, chain: str, damage: Damage):
@@ -102,7 +141,7 @@ def _damage(reply: Message, message: Message, draw: random.Random) -> list[Messa
     elif how < 0.35:
         content[name] = draw.choice([ArrayRecord(), MetricRecord({"a": 1}), ConfigRecord()])
     elif how < 0.4:
-        content["more"] = MetricRecord({"a": [1.0] * 10**6})
+        content["more"] = MetricRecord({"a": [1.0] * 10**5})
     elif record and how < 0.5:
         del record[draw.choice([*record])]
     elif record and isinstance(record, ArrayRecord):
@@ -126,7 +165,7 @@ def _odd_array(array: Array, draw: random.Random) -> Array:
     values = array.numpy()
     odd = [values[None], values[:0], values.ravel(), values.astype(complex), values.astype(str)]
     odd += [np.full_like(values, number) for number in (math.nan, math.inf, 1e30)]
-    odd += [np.zeros((10**6, *values.shape[1:]), np.float32), values.astype(np.int8)]
+    odd += [np.zeros((10**5, *values.shape[1:]), np.float32), values.astype(np.int8)]
     if (how := draw.randrange(len(odd) + 3)) < len(odd):
         return Array(odd[how])
     cut = draw.randrange(len(array.data))

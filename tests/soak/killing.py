@@ -46,8 +46,10 @@ def trial(folder: Path, whole: Path, seconds: float, draw: random.Random) -> tup
     """Hurt one process of a run once; return what was done, and how it ended."""
     asked = ("--run-config", str(whole.with_suffix(".toml")), "--output-dir", str(folder))
     run = start(folder, *asked)
-    time.sleep(seconds * draw.uniform(0.1, 1.0))
-    children = psutil.Process(run.pid).children() if run.poll() is None else []
+    time.sleep(seconds * draw.uniform(0.1, 0.9))
+    if run.poll() is not None:
+        return "nothing, it had ended", compared(folder, whole)
+    children = psutil.Process(run.pid).children()
     marks = {child.environ().get(MARK) for child in children} - {None}
     scratch = Path(marks.pop()) if marks else None
     by_kind: dict[str, list[psutil.Process]] = {"qmoe_fed.cli": [psutil.Process(run.pid)]}
