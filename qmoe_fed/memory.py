@@ -9,12 +9,23 @@ from pathlib import Path
 
 import psutil
 
+from qmoe_fed.errors import UserError
+
 GROUPS, MOUNT = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 
 def total(groups: Path = GROUPS, mount: Path = MOUNT) -> int:
     """Return the bytes this process may take at most, swap left aside."""
     return min([int(psutil.virtual_memory().total), *_limits(groups, mount)])
+
+
+def check(told: str, need: int) -> None:
+    """Refuse what needs so many bytes, at least, if there are fewer; UserError with the number."""
+    if need > (have := total()):
+        raise UserError(
+            f"{told}: takes at least {need / 2**30:,.0f} GiB of memory, this machine or container "
+            f"has {have / 2**30:,.0f} GiB; ask for less"
+        )
 
 
 def _limits(groups: Path, mount: Path) -> Iterator[int]:

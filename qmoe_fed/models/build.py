@@ -6,7 +6,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from qmoe_fed import rng
+from qmoe_fed import memory, rng
 from qmoe_fed.circuits import Circuit, Slot, with_noise
 from qmoe_fed.circuits.ansatz import Embedding, Entangler, layered
 from qmoe_fed.config import ExpertCircuit, ModelConfig
@@ -18,6 +18,8 @@ from qmoe_fed.models.devices import Parameters, calibrated
 from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture, keep_largest
 from qmoe_fed.models.quantum import QuantumExperts, Running
 from qmoe_fed.models.routers import LinearRouter, MlpRouter, NoChoice, QuantumRouter, TrigRouter
+
+OPERATION = 200  # bytes of an operation of a circuit in Python, at least
 
 
 def build_model(
@@ -104,6 +106,7 @@ def _circuit(
     Strengths that differ among clients have slots.
     """
     if config.circuit == "layered":
+        memory.check(f"layers = {layers}", 2 * layers * config.qubits * OPERATION)
         circuit = layered(
             config.qubits,
             layers,

@@ -212,6 +212,16 @@ def test_damaged_experts_are_named_when_they_are_read(
         run.predict(3, [[0.0, 0.0]])
 
 
+@pytest.mark.parametrize("name", ["train-samples", "layers"])
+def test_settings_that_no_memory_holds(own_copy: Path, name: str) -> None:
+    config = json.loads((own_copy / "config.json").read_text())
+    config["settings"][name] = 10**12
+    (own_copy / "config.json").write_text(json.dumps(config))
+    run = load_run(own_copy)
+    with pytest.raises(UserError, match=f"{name} = 1000000000000.* takes at least .* GiB"):
+        run.data([run.complete[1]])
+
+
 def test_settings_of_another_version(own_copy: Path) -> None:
     config = json.loads((own_copy / "config.json").read_text())
     config["settings"]["flux"] = 1
