@@ -44,9 +44,9 @@ def test_damaged_files_of_samples(tmp_path: Path) -> None:
         assert loaded.train.x.isfinite().all()
         return "done"
 
-    found = soak(120, 2000, case)
-    assert found["refused"] > 20
-    assert found["done"] > 5
+    found = soak(50, 2000, case)
+    assert found["refused"] > 9
+    assert found["done"]
 
 
 def _odd_column(values, draw):

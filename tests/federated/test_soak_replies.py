@@ -68,7 +68,7 @@ def test_damaged_replies_of_a_host(tmp_path: Path) -> None:
         assert all(np.isfinite(values).all() for values in found["shared"].values())
         return "done"
 
-    assert soak(4, 2000, case)["done"] > 2
+    assert soak(2, 2000, case)["done"]
 
 
 def test_damaged_replies_are_read(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_damaged_replies_are_read(tmp_path: Path) -> None:
         assert all(values.isfinite().all() for values in table.values())
         return "refused" if faults else "done"
 
-    assert soak(200, 10_000, case)["refused"] > 100
+    assert soak(60, 10_000, case)["refused"] > 30
 
 
 def _run(folder: Path, kind: str, chain: str, damage: Damage):

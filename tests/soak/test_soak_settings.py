@@ -65,7 +65,7 @@ def test_random_settings_are_run_or_refused(tmp_path: Path) -> None:
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
         return run_tiny(tmp_path / "run", **{**changes, "figures": draw.random() < 0.05})
 
-    found = soak(12, 1000, case)
+    found = soak(8, 1000, case)
     assert found["done"]
     assert found["refused"]
 
