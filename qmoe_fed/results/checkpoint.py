@@ -46,7 +46,7 @@ def read_current(run: Path) -> tuple[Path, dict[str, Any]]:
         UserError: There is none, or it cannot be read.
     """
     content = read_json(run / CURRENT, forms.CHECKPOINT)
-    if content["folder"] not in ("a", "b"):
+    if not content["folder"].isalnum():
         raise forms.damaged(run / CURRENT, "its folder is none")
     return run / "checkpoint" / content["folder"], content
 

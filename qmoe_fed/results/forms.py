@@ -45,7 +45,7 @@ SUMMARY: Form = {
     "hosts_missing?": [int],
 }
 CHECKPOINT: Form = {
-    **dict.fromkeys(("round", "hosts", "counted"), int),
+    **dict.fromkeys(("round", "counted", "hosts"), int),
     **{"folder": str, "record": {"round": int}, "columns": [str]},
     **{"strategy": {"*": float}, "seconds": float},
 }
