@@ -1,12 +1,15 @@
 """Runs many damaged cases: each must be done, or refused in one line, soon and in little memory.
 
 The tests run a few of each kind. ``make soak`` sets ``SOAK=1``, for all there are; ``SOAK=0.1`` is
-a tenth. A case is drawn from its number alone: ``SOAK_FIRST=17`` begins with number 17.
+a tenth; ``SOAK_MINUTES=5`` ends each kind then. A case is drawn from its number alone:
+``SOAK_FIRST=17`` begins with number 17.
 """
 
+import math
 import os
 import random
 import signal
+import time
 import traceback
 import warnings
 from collections import Counter
@@ -20,6 +23,7 @@ from qmoe_fed.cli import main
 from qmoe_fed.errors import UserError
 
 SHARE, FIRST = float(os.environ.get("SOAK", 0)), int(os.environ.get("SOAK_FIRST", 0))
+MINUTES = float(os.environ.get("SOAK_MINUTES", math.inf))
 SECONDS, MEBIBYTES = 60, 500
 """That one case may take, more than those before it."""
 
@@ -34,10 +38,12 @@ class Hanging(BaseException):
 def soak(quick: int, long: int, case: Case) -> Counter[str]:
     """Try cases and return how many came to what; AssertionError with all that must not be."""
     found, defects = Counter[str](), dict[str, list[str]]()
-    before = signal.signal(signal.SIGALRM, _hanging)
+    end, before = time.monotonic() + 60 * MINUTES, signal.signal(signal.SIGALRM, _hanging)
     try:
         for number in range(FIRST, FIRST + max(quick, round(SHARE * long))):
             memory = getrusage(RUSAGE_SELF).ru_maxrss
+            if time.monotonic() > end:
+                break
             signal.alarm(SECONDS)
             found[outcome := _tried(case, random.Random(number))] += 1
             signal.alarm(0)
