@@ -42,6 +42,7 @@ from qmoe_fed.config.settings import kebab
 from qmoe_fed.data.table import Table
 from qmoe_fed.errors import RunFailed, UserError
 from qmoe_fed.federated import Federation
+from qmoe_fed.federated.model import threads_as_before
 from qmoe_fed.learning.devices import client_layers
 from qmoe_fed.learning.replicas import row_of
 from qmoe_fed.models import Parameters, build_model
@@ -100,6 +101,7 @@ class _Mixtures(ClassifierMixin, BaseEstimator):
         flat = {kebab(name): as_setting(value) for name, value in given.items()}
         return {**flat, "seed": int(seed), "engine": "local", "num-unseen-clients": 0}
 
+    @threads_as_before()
     def _train(self) -> None:
         federation = Federation(self.config_)
         state, self.metrics_ = federation.init(), []

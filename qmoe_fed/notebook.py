@@ -36,10 +36,11 @@ from qmoe_fed.errors import UserError, unknown
 from qmoe_fed.federated.flower import client_app
 from qmoe_fed.federated.flower.grid import LocalGrid, task_identity
 from qmoe_fed.federated.flower.server import run_federation
+from qmoe_fed.federated.model import threads_as_before
 from qmoe_fed.launch.app import make_directory
 from qmoe_fed.results.checkpoint import check_resumable
 from qmoe_fed.results.figures import charts, pictures
-from qmoe_fed.results.summary import UNSEEN, differing, figures_of, unseen_of
+from qmoe_fed.results.summary import differing, figures_of, unseen_of, unseen_title
 
 FIGURES = (
     *("accuracy_mean", "accuracy_std", "accuracy_worst10"),
@@ -86,8 +87,7 @@ class Run(results.Run):
         if rows := unseen_of(self.summary):
             sizes = pd.Index(self.summary["unseen"]["scratch"], name="labelled samples")
             unseen = pd.DataFrame(list(rows.values()), list(rows), sizes)
-            title = f"{self.summary['unseen_clients']:,} unseen clients: {UNSEEN}"
-            parts += [f"<p>{title}</p>", unseen.to_html()]
+            parts += [f"<p>{unseen_title(self.summary)}</p>", unseen.to_html()]
         return "\n".join(parts)
 
 
@@ -144,6 +144,7 @@ def run(*, progress: bool = True, **settings: object) -> Run:
     return finished
 
 
+@threads_as_before()
 def _carry_out(settings: Mapping[str, Any], rounds: int, progress: bool) -> None:
     bar: AbstractContextManager[Any] = tqdm(total=rounds, unit="round", disable=not progress)
     with bar as shown, task_identity():

@@ -55,6 +55,19 @@ def same_results(one, other):
     assert {**one.summary, "wall_seconds": 0} == {**other.summary, "wall_seconds": 0}
 
 
+def test_torch_gets_back_the_threads_it_had():
+    before = torch.get_num_threads()
+    brief = {"num_server_rounds": 1, "num_unseen_clients": 0, "threads": 1}
+    try:
+        torch.set_num_threads(2)
+        q.run(progress=False, **{**SMALL, **brief})
+        assert torch.get_num_threads() == 2
+        q.MixtureClassifier(num_server_rounds=1).fit(np.eye(8), np.arange(8) % 2)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_the_numbers_are_those_of_the_command_line(run, tmp_path, capfd):
     pairs = {"engine": "local", "figures": False, **SMALL}.items()
     given = " ".join(f"{k.replace('_', '-')}={json.dumps(v)}" for k, v in pairs)

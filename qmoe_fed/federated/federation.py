@@ -62,7 +62,7 @@ class Report:
         metrics: What is reported: numbers, and lists of client ids.
         rejections: The clients left out, and why.
         fault: Why the round does not count, if that is known.
-        hopeless: Whether all hosts failed.
+        hopeless: Whether all hosts failed when they were asked last.
     """
 
     counted: bool

@@ -70,6 +70,11 @@ class Host:
     def _own(self) -> ClientData:
         return self._load(self.clients)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether something of its clients would be lost with it."""
+        return bool(self.model.local or self.model.config.training.keep_optimizer_state)
+
     def _load(self, clients: Sequence[int]) -> ClientData:
         config = self.model.config
         return load_clients(config, clients, self.projection).to(config.training.device)

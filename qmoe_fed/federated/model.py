@@ -1,6 +1,7 @@
 """The mixture of a run, and which of its parameters travel."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -35,6 +36,16 @@ SHARED = {
     "none": (),
 }
 """How the names of the parameters begin that travel, by what ``share`` says."""
+
+
+@contextmanager
+def threads_as_before() -> Iterator[None]:
+    """Give torch back the threads it had: a run takes as many as its settings say."""
+    before = torch.get_num_threads()
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)
@@ -205,6 +216,7 @@ class Model:
         """
         if not self.solve:
             return parameters
+        self.module.eval()  # as they will be used
         execution = self.config.training.execution
         return self.solve.mixtures(self.module, parameters, samples, execution)
 

@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import Event, Thread
 
 import psutil
 
@@ -21,6 +22,7 @@ from qmoe_fed.signals import on_signals
 
 MARK = "QMOE_FED_SCRATCH"
 GRACE = 3.0  # seconds
+POLL = 0.5  # seconds
 LONGEST_PARENT = 24  # characters; Ray's sockets add 80, and a socket's path has at most 104
 
 
@@ -74,6 +76,27 @@ def end_all(directory: Path) -> None:
         psutil.wait_procs(processes, timeout=GRACE)
     if left := belonging_to(directory):
         raise RuntimeError(f"processes of the run do not end: {left}")
+
+
+@contextmanager
+def hurried(
+    process: subprocess.Popen[bytes], over: Callable[[], bool], patience: float
+) -> Iterator[None]:
+    """Kill a process that goes on in the block for ``patience`` seconds after something is over."""
+    left = Event()
+
+    def watch() -> None:
+        while not over():
+            if left.wait(POLL):
+                return
+        if not left.wait(patience):
+            process.kill()
+
+    Thread(target=watch, daemon=True).start()
+    try:
+        yield
+    finally:
+        left.set()
 
 
 @contextmanager

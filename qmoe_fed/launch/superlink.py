@@ -14,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from http.client import HTTPConnection, HTTPException
 from io import TextIOWrapper
 from pathlib import Path
@@ -25,10 +25,12 @@ import tomli_w
 
 from qmoe_fed.config.settings import Scalar
 from qmoe_fed.errors import RunFailed, UserError
-from qmoe_fed.launch.processes import MARK, scratch_directory
+from qmoe_fed.launch.processes import MARK, hurried, scratch_directory
+from qmoe_fed.results.checkpoint import alone
 from qmoe_fed.results.run_directory import read_json
 
 START_TIMEOUT = 120.0  # seconds
+END_TIMEOUT = 30.0  # seconds; how long Flower may take to end once the app has
 HOST = "127.0.0.1"
 
 COLOUR = re.compile(r"\x1b\[[0-9;]*m")
@@ -73,7 +75,8 @@ def run_on_superlink(
         command += ["--federation-config", nodes]
         try:
             with _superlink(environment, port, scratch / "superlink.log"):
-                with closing(_lines(command, environment, output_dir / "flower.log")) as log:
+                lines = _lines(command, environment, output_dir / "flower.log", output_dir)
+                with closing(lines) as log:
                     for line in visible(log, verbose, lambda: _outcome(summary)[0] in TOLD):
                         print(line, flush=True)
                 check_outcome(summary, environment)
@@ -148,21 +151,40 @@ def _started(
             process.kill()
 
 
-def _lines(command: list[str], environment: dict[str, str], log: Path) -> Generator[str]:
-    """Run ``flwr run``; yield what it prints without colours, and write it to a file."""
+def _lines(
+    command: list[str], environment: dict[str, str], log: Path, output_dir: Path
+) -> Generator[str]:
+    """Run ``flwr run``; yield what it prints without colours, and write it to a file.
+
+    It would wait for a worker that is frozen for ever: once the app has come to its end, it has
+    ``END_TIMEOUT`` seconds.
+    """
     with (
         log.open("a", encoding="utf-8") as file,
         _started(command, environment, PIPE) as process,
+        hurried(process, lambda: is_over(output_dir), END_TIMEOUT),
     ):
         assert process.stdout
-        for line in TextIOWrapper(process.stdout, encoding="utf-8", errors="replace"):
-            text = plain(line)
-            file.write(f"{text}\n")
-            file.flush()
-            yield text
+        with TextIOWrapper(process.stdout, encoding="utf-8", errors="replace") as out:
+            for line in out:
+                text = plain(line)
+                file.write(f"{text}\n")
+                file.flush()
+                yield text
         process.wait()
-    if process.returncode:
+    if process.returncode and not is_over(output_dir):
         raise RunFailed(f"`flwr run` could not run the app (exit status {process.returncode})")
+
+
+def is_over(output_dir: Path) -> bool:
+    """Return whether an app has said how it ended, and has let go of its directory."""
+    if not (output_dir / "summary.json").exists():
+        return False
+    try:
+        with alone(output_dir) if (output_dir / "config.json").exists() else nullcontext():
+            return True
+    except UserError:  # it still draws pictures
+        return False
 
 
 def _in_words_of_flower(environment: dict[str, str]) -> str:

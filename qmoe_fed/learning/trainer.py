@@ -1,6 +1,7 @@
 """Trains K independent replicas of a model: the clients of a cohort, or the seeds of a study."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -105,26 +106,28 @@ def train(
     """
     if not task.trainable:
         return Trained(parameters, {}, torch.zeros(len(clients), device=samples.x.device))
-    chunk = 1 if task.settings.execution == "serial" else CHUNK
-    parts = []
+    serial, parts = task.settings.execution == "serial", []
+    chunk = 1 if serial else CHUNK
     for start in range(0, len(clients), chunk):
         rows = slice(start, start + chunk)
         part_state = None if state is None else rows_of(state, rows)
         part = samples.select(rows)
         rates = None if learning_rates is None else learning_rates[rows]
         held = None if anchor is None else rows_of(anchor, rows)
-        parts.append(
-            _train_chunk(
-                task,
-                rows_of(parameters, rows),
-                part,
-                clients[rows],
-                server_round,
-                part_state,
-                rates,
-                held,
+        chance = _seeded(task, clients[start], server_round, part) if serial else nullcontext()
+        with chance:
+            parts.append(
+                _train_chunk(
+                    task,
+                    rows_of(parameters, rows),
+                    part,
+                    clients[rows],
+                    server_round,
+                    part_state,
+                    rates,
+                    held,
+                )
             )
-        )
     if len(parts) == 1:
         return parts[0]
     return Trained(
@@ -132,6 +135,15 @@ def train(
         join(part.state for part in parts),
         torch.cat([part.loss for part in parts]),
     )
+
+
+@contextmanager
+def _seeded(task: Task, client: int, server_round: int, samples: Samples) -> Iterator[None]:
+    """Have what a module draws from torch's own generator, e.g. Dropout, follow from the seed."""
+    device, stream = samples.x.device, rng.generator(task.seed, "module", client, server_round)
+    with torch.random.fork_rng([device] if device.type == "cuda" else []):
+        torch.manual_seed(int(stream.integers(2**63)))
+        yield
 
 
 def _train_chunk(

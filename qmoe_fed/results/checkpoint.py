@@ -2,12 +2,14 @@
 
 ::
 
-    checkpoint/current.json   which folder is current, and what the server keeps besides tensors
-    checkpoint/a/, b/         server.safetensors, and host-P.safetensors, written by host P itself;
+    checkpoint/current.json   which folder is current, which host wrote where last, and when, and
+                              what the server keeps besides tensors
+    checkpoint/a/, b/, …      server.safetensors, and host-P.safetensors, written by host P itself;
                               answered-P.safetensors, what it has answered in hidden sums
 
-A new checkpoint goes into the folder that is not current, and ``current.json`` is replaced last:
-a process that is killed leaves the old checkpoint whole or the new one.
+A new checkpoint goes into a folder that the current one does not need, and ``current.json`` is
+replaced last: a process that is killed leaves the old checkpoint whole or the new one. What a host
+wrote last that is gone stays where it is.
 """
 
 import fcntl
@@ -16,6 +18,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -46,15 +49,18 @@ def read_current(run: Path) -> tuple[Path, dict[str, Any]]:
         UserError: There is none, or it cannot be read.
     """
     content = read_json(run / CURRENT, forms.CHECKPOINT)
-    if not content["folder"].isalnum():
+    named, rounds = content["folders"], content["rounds"]
+    if not content["folder"].isalnum() or len(named) != len(rounds):
         raise forms.damaged(run / CURRENT, "its folder is none")
     return run / "checkpoint" / content["folder"], content
 
 
 def next_folder(run: Path) -> Path:
     """Return an empty folder for a new checkpoint."""
-    taken = exists(run) and read_current(run)[0].name == "a"
-    folder = run / "checkpoint" / ("b" if taken else "a")
+    content = read_current(run)[1] if exists(run) else {"folder": "", "folders": []}
+    taken = {Path(name).name for name in (content["folder"], *content["folders"])}
+    names = (name for name in chain("ab", map(str, count())) if name not in taken)
+    folder = run / "checkpoint" / next(names)
     if folder.exists():
         shutil.rmtree(folder)
     return folder
@@ -63,11 +69,6 @@ def next_folder(run: Path) -> Path:
 def make_current(run: Path, folder: Path, content: Mapping[str, Any]) -> None:
     """Make the checkpoint in a folder, all written, the one to go on from; keep content beside."""
     write_whole(run / CURRENT, json.dumps({"folder": folder.name, **content}).encode())
-
-
-def forget(run: Path) -> None:
-    """Make sure that the run cannot be gone on with."""
-    (run / CURRENT).unlink(missing_ok=True)
 
 
 def check_resumable(run: Path) -> dict[str, Any]:
@@ -101,7 +102,9 @@ def check_whole(run: Path) -> None:
         UserError: One is missing or damaged.
     """
     folder, content = read_current(run)
-    for file in (folder / SERVER, *(host_file(folder, i) for i in range(content["hosts"]))):
+    places = enumerate(zip(content["folders"], content["rounds"], strict=True))
+    files = [host_file(run / where, host) for host, (where, last) in places if last]
+    for file in (folder / SERVER, *files):
         try:
             with safe_open(file, "numpy"):
                 pass

@@ -45,7 +45,8 @@ SUMMARY: Form = {
     "hosts_missing?": [int],
 }
 CHECKPOINT: Form = {
-    **dict.fromkeys(("round", "counted", "hosts"), int),
+    **dict.fromkeys(("round", "counted"), int),
+    **{"folders": [str], "rounds": [int]},
     **{"folder": str, "record": {"round": int}, "columns": [str]},
     **{"strategy": {"*": float}, "seconds": float},
 }

@@ -12,7 +12,7 @@
     unseen.json             accuracy of every unseen client, by router and labelled samples
     summary.json            the figures a run is judged by; written last
     figures/                pictures, drawn from the files above
-    report.html             all of it on one page
+    report.html             all of it on one page, or how far a run came that failed
     tensorboard/            the rounds once more, as event files, with log = "tensorboard"
     checkpoint/             what to go on from if the run is stopped; gone when it is complete
 """

@@ -52,7 +52,7 @@ def print_summary(summary: Mapping[str, Any]) -> None:
     """Print the summary of a run as tables."""
     print_table("Result", (), [*figures_of(summary).items()])
     if rows := unseen_of(summary):
-        title = f"{summary['unseen_clients']:,} unseen clients: {UNSEEN}"
+        title = unseen_title(summary)
         header = ("labelled samples", *summary["unseen"]["scratch"])
         print_table(title, header, [(label, *values) for label, values in rows.items()])
     print(flush=True)
@@ -83,6 +83,13 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, str]:
         rows["noise comes from"] = NOISE_SOURCES[summary["noise_source"]]
     rows["seconds"] = f"{summary['wall_seconds']:.1f}"
     return rows
+
+
+def unseen_title(summary: Mapping[str, Any]) -> str:
+    """Return what the accuracies of unseen clients are, and of how many of them."""
+    total, scored = summary["unseen_clients"], summary.get("unseen_clients_scored")
+    some = f"{scored:,} of " if scored not in (None, total) else ""
+    return f"{some}{total:,} unseen clients: {UNSEEN}"
 
 
 def unseen_of(summary: Mapping[str, Any]) -> dict[str, list[str]]:

@@ -7,6 +7,7 @@ import pytest
 from flwr.app import Array, Error, Message
 from small_federation import SpyGrid, federate, outcome
 
+from qmoe_fed.errors import UserError
 from qmoe_fed.federated.flower.grid import FIRST_NODE
 
 
@@ -112,7 +113,20 @@ def test_a_host_whose_answers_are_damaged_does_not_end_the_run(tmp_path, damage,
 
 def test_a_run_in_which_nothing_counts_fails_and_says_so(tmp_path):
     with pytest.raises(
-        RuntimeError, match=r"not one round .* of 1 tried .*client 0: .*out of order"
+        RuntimeError, match=r"not one round .* of 2 tried .*client 0: .*out of order"
     ):
-        federate(tmp_path / "run", grid_type=AlwaysBroken)
+        federate(tmp_path / "run", grid_type=AlwaysBroken, figures=True)
     assert '"failed"' in (tmp_path / "run" / "summary.json").read_text()
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "failed: RunFailed: not one round of training counted, of 2 tried" in page
+    assert "6 clients left out of rounds" in page
+
+
+def test_a_page_that_cannot_be_written_hides_no_failure(tmp_path, monkeypatch, capsys):
+    def full(path):
+        raise UserError("disk full")
+
+    monkeypatch.setattr("qmoe_fed.results.report.leave", full)
+    with pytest.raises(RuntimeError, match="not one round"):
+        federate(tmp_path / "run", grid_type=AlwaysBroken, figures=True)
+    assert "no report.html: disk full" in capsys.readouterr().out

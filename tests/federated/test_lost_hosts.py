@@ -10,6 +10,7 @@ from small_federation import SpyGrid, federate, outcome
 from qmoe_fed.errors import RunFailed, UserError
 from qmoe_fed.federated.flower.grid import FIRST_NODE
 from qmoe_fed.results import load_run
+from qmoe_fed.results.summary import unseen_title
 
 SECOND = FIRST_NODE + 1
 FLOWER = "flwr.serverapp.strategy:FedAvg"
@@ -52,6 +53,7 @@ def test_a_node_that_dies_is_left_out_and_named(tmp_path, strategy):
     assert result["summary"]["status"] == "completed"
     assert result["summary"]["clients_scored"] == 3
     assert result["summary"]["hosts_missing"] == [1]
+    assert unseen_title(result["summary"]).startswith("2 of 3 unseen clients: ")
     assert [line["accuracy"]["clients"] for line in result["rounds"]] == [6, 6, 3, 3]
     if strategy == "router":
         told = [(r["client"], r["reason"]) for r in result["rounds"][2]["rejections"]]
@@ -144,8 +146,8 @@ class Restarted(SpyGrid):
     rounds, node = 0, SECOND + 7
 
     def deliver(self, messages, timeout):
-        self.rounds += messages[0].metadata.message_type == "train"
-        if self.rounds == 2 and SECOND in self.contexts:
+        self.rounds += (training := messages[0].metadata.message_type == "train")
+        if training and self.rounds == 2:
             old = self.contexts.pop(SECOND)
             old.state, old.node_id = RecordDict(), self.node
             self.contexts[self.node] = old

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from small_federation import SMALL
+from torch import Tensor
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
@@ -61,3 +62,23 @@ def test_pennylane_learns() -> None:
         state, _ = federation.round(state)
     before, after = (federation.score(s).columns["loss"].mean() for s in (federation.init(), state))
     assert after < before
+
+
+@pytest.mark.parametrize("fit", ["gradient", "solve"])
+def test_dropout_follows_from_the_seed(fit: str) -> None:
+    """Whatever else is drawn, and whichever clients are trained beside one."""
+
+    def experts_of(drawn: int, **more: object) -> tuple[Tensor, Tensor, Tensor]:
+        federation = federation_of("Drops", execution="serial", **{"expert-fit": fit, **more})
+        torch.manual_seed(drawn)
+        kept, shared = federation.host.start(), federation.model.initial_shared()
+        alone = federation.host.train(kept, shared, [2], 1)[1].updates[0]
+        kept, beside = federation.host.train(kept, shared, [0, 2], 1)
+        assert torch.rand(1) == torch.rand(1, generator=torch.Generator().manual_seed(drawn))
+        weights = federation.host.private(kept, shared)["experts.weight"]
+        assert alone.equal(beside.updates[1])
+        return (*beside.updates, weights)
+
+    one, other = experts_of(1), experts_of(2)
+    assert all(a.equal(b) for a, b in zip(one, other, strict=True))
+    assert not one[0].equal(experts_of(1, seed=1)[0])

@@ -14,8 +14,9 @@ import pytest
 from tiny_app import family, write_tiny_app
 
 from qmoe_fed.errors import UserError
-from qmoe_fed.launch import superlink
+from qmoe_fed.launch import processes, superlink
 from qmoe_fed.launch.superlink import RunFailed
+from qmoe_fed.results import checkpoint
 
 
 @contextmanager
@@ -139,3 +140,23 @@ def test_a_ray_cluster_that_does_not_answer_is_refused_at_once() -> None:
             superlink.check_ray(address)
     for address in ("", "auto", "local"):
         superlink.check_ray(address)
+
+
+def test_what_hangs_after_a_run_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(superlink, "END_TIMEOUT", 0.1)
+    monkeypatch.setattr(processes, "POLL", 0.05)
+    (tmp_path / "config.json").write_text("{}")
+    command, log = ["sh", "-c", "echo up; exec sleep 60"], tmp_path / "flower.log"
+    lines = superlink._lines(command, {**os.environ}, log, tmp_path)
+    assert next(lines) == "up"
+    with checkpoint.alone(tmp_path):
+        (tmp_path / "summary.json").write_text('{"status": "completed"}')
+        assert not superlink.is_over(tmp_path)
+    assert [*lines] == []
+    assert log.read_text() == "up\n"
+
+
+def test_what_could_not_start_is_no_success(tmp_path: Path) -> None:
+    lines = superlink._lines(["sh", "-c", "exit 3"], {**os.environ}, tmp_path / "log", tmp_path)
+    with pytest.raises(RunFailed, match="exit status 3"):
+        list(lines)

@@ -16,6 +16,7 @@ from qmoe_fed.errors import UserError
 from qmoe_fed.results import Run
 from qmoe_fed.results import report as module
 from qmoe_fed.results.report import leave, report, tables
+from qmoe_fed.results.report.pictures import TITLES
 from qmoe_fed.results.summary import differing, figures_of
 
 VOID = {"meta", "link", "img", "input", "br"}
@@ -190,6 +191,27 @@ def test_a_page_replaces_a_page_and_no_other_file(
 def test_a_summary_in_which_something_is_missing(own_copy: Path, name: str) -> None:
     change(own_copy, "summary.json", lambda one: one.pop(name))
     with pytest.raises(UserError, match=rf"summary.json is damaged: it lacks '{name}'; restore"):
+        report([own_copy])
+
+
+def test_the_page_of_a_run_that_failed(own_copy: Path) -> None:
+    for name in ("clients.json", "unseen.json", "projection.safetensors"):
+        (own_copy / name).unlink()
+    failed = {"status": "failed", "error": "RunFailed", "reason": "no\nhosts", "rounds": 3}
+    (own_copy / "summary.json").write_text(json.dumps(failed))
+    page = Page(report([own_copy]))
+    assert page.tables["table-2"][1:] == [
+        ["status", "failed: RunFailed: no hosts"],
+        ["rounds", "3 of 3"],
+    ]
+    assert [image["alt"] for image in page.images] == [TITLES["learning-curves"][1]]
+    assert "0 clients left out of rounds" in page.titles
+    with pytest.raises(UserError, match="failed"):
+        report([own_copy, own_copy])
+    (own_copy / "metrics.jsonl").unlink()
+    assert not Page(report([own_copy])).images
+    (own_copy / "config.json").write_text("{}")
+    with pytest.raises(UserError, match="it lacks 'app'"):
         report([own_copy])
 
 

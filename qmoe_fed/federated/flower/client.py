@@ -7,32 +7,30 @@ parameters stay in ``context.state`` between messages and are never sent; ``quer
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import torch
-from flwr.app import ArrayRecord, Context, Message, MetricRecord, RecordDict
+from flwr.app import Context, Message, MetricRecord, RecordDict
 from flwr.clientapp import ClientApp
-from torch import Tensor
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import Projection, are_apart, settle
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.build import make_mechanisms
+from qmoe_fed.federated.flower import keeping
 from qmoe_fed.federated.flower import messages as wire
-from qmoe_fed.federated.flower.hiding import check_demands, hide, read_memory, write_memory
+from qmoe_fed.federated.flower.hiding import check_demands, hide
 from qmoe_fed.federated.flower.phases import PHASE, asked_of
 from qmoe_fed.federated.host import Host, Kept
-from qmoe_fed.federated.mechanism import Mechanism, group_of, grouped
+from qmoe_fed.federated.mechanism import Mechanism
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.sizes import check_host
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.models import Parameters
 from qmoe_fed.results.checkpoint import host_file
-from qmoe_fed.results.forms import check_tensors
-from qmoe_fed.results.run_directory import RunDirectory, read_tensors, write_tensors
+from qmoe_fed.results.run_directory import RunDirectory, write_tensors
 
-KEPT, SETUP = "kept", "setup"
+SETUP = "setup"
 OF_NODE = ("data-dir",)  # settings that a node may have of its own
 
 Measure = Callable[[Host, Kept, Parameters, Sequence[int], int], ClientTable]
@@ -61,16 +59,16 @@ def _join(message: Message, context: Context) -> Message:
     if (
         host.total and host.clients and not wire.settings_of(message)
     ):  # what a host had is not made up again
-        _keep(context, host.start())
+        keeping.keep(context, host.start())
     return _reply(message, dict(zip(wire.PLACE, (host.number, host.total), strict=True)))
 
 
 def _train(message: Message, context: Context) -> Message:
     host, settings = _host(context), wire.settings_of(message)
-    kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
+    kept, shared = keeping.kept_of(context, host), keeping.tensors_of(wire.arrays_of(message), host)
     number, mu = int(settings[wire.ROUND]), settings.get("proximal-mu")  # of Flower's FedProx
     kept, cohort = host.train(kept, shared, settings[wire.CLIENTS], number, mu)
-    _keep(context, kept)
+    keeping.keep(context, kept)
     if host.hidden:
         if asked_of(message).get("round") != number:  # else a round could be summed twice
             raise UserError(f"asked to train as in round {number}, and to be summed in another")
@@ -86,7 +84,7 @@ def _score(message: Message, context: Context) -> Message:
     host, clients = _host(context), wire.settings_of(message)[wire.CLIENTS]
     if not host.hidden:
         return _answer(Host.score, message, context)
-    kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
+    kept, shared = keeping.kept_of(context, host), keeping.tensors_of(wire.arrays_of(message), host)
     table = host.score(kept, shared, clients, _round(message))
     return hide(message, context, host, "shares", (shared, table))
 
@@ -110,7 +108,7 @@ def _answer(measure: Measure, message: Message, context: Context) -> Message:
     host, clients = _host(context), wire.settings_of(message)[wire.CLIENTS]
     if host.hidden and not set(clients) <= {*host.model.config.federation.unseen_clients}:
         raise UserError("the mechanisms of this run let no table of training clients leave a host")
-    kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
+    kept, shared = keeping.kept_of(context, host), keeping.tensors_of(wire.arrays_of(message), host)
     table = measure(host, kept, shared, clients, _round(message))
     columns = {wire.CLIENT: table.clients, **table.columns}
     return _reply(message, {name: values.tolist() for name, values in columns.items()})
@@ -118,8 +116,9 @@ def _answer(measure: Measure, message: Message, context: Context) -> Message:
 
 def _save_experts(message: Message, context: Context) -> Message:
     """Write what belongs to the clients that live here alone, and whose it is."""
-    host, folder = _host(context), _folder(message, context)
-    kept, shared = _kept(context, host), _tensors(wire.arrays_of(message), host)
+    host, settings = _host(context), wire.settings_of(message)
+    folder = keeping.folder_of(context, settings["run"], settings["folder"])
+    kept, shared = keeping.kept_of(context, host), keeping.tensors_of(wire.arrays_of(message), host)
     private = host.private(kept, shared) if host.clients else {}
     if host.clients and host.hidden:  # the server does not have their scores
         last = host.model.config.federation.num_server_rounds
@@ -134,62 +133,16 @@ def _save_experts(message: Message, context: Context) -> Message:
 
 
 def _save_kept(message: Message, context: Context) -> Message:
-    """Write all that is kept of the clients that live here, for a checkpoint."""
-    host, settings = _host(context), wire.settings_of(message)
-    kept, number = grouped(vars(_kept(context, host))), torch.tensor(settings[wire.ROUND])
-    folder = _folder(message, context)
-    write_tensors(host_file(folder, host.number), {**kept, "round": number})
-    write_memory(context, host, folder)
+    keeping.save(context, _host(context), wire.settings_of(message))
     return Message(RecordDict(), reply_to=message)
 
 
 def _restore_kept(message: Message, context: Context) -> Message:
-    """Read what a checkpoint holds of the clients that live here now.
-
-    ``hosts`` of them wrote it: client c lived on c mod hosts, in row c // hosts.
-    """
-    host, settings = _host(context), wire.settings_of(message)
-    folder, number, hosts = _folder(message, context), settings[wire.ROUND], settings["hosts"]
-    sources = {client % hosts for client in host.clients}
-    files = {source: _read(host_file(folder, source), number) for source in sources}
-    fresh = host.model.initial(host.model.local, range(1))
-    due = grouped({"local": {name: values[0] for name, values in fresh.items()}})
-    for source, tensors in files.items():
-        rows = len(range(source, host.model.config.federation.num_clients, hosts))
-        check_tensors(host_file(folder, source), tensors, due, (rows,))
-    read_memory(context, host, folder, sources)
-    like = {name: values[0] for tensors in files.values() for name, values in tensors.items()}
-
-    def row(name: str, client: int) -> Tensor:
-        tensors = files[client % hosts]
-        if name in tensors:
-            return tensors[name][client // hosts]
-        return torch.zeros_like(like[name])  # an optimiser that has not run yet has none
-
-    if host.clients:
-        every = {name: torch.stack([row(name, c) for c in host.clients]) for name in sorted(like)}
-        # the columns of an optimiser's state are in the order of the parameters: keep that
-        local = group_of(every, "local")
-        ordered = {name: local[name] for name in host.model.local}
-        _keep(context, Kept(ordered, group_of(every, "optimizer")))
-    return Message(RecordDict(), reply_to=message)
-
-
-def _folder(message: Message, context: Context) -> Path:
-    """Return where to write: below the path of the run, or below this node's own ``output-dir``."""
+    """Go on from what was written, but for a host that has been here all the time."""
     settings = wire.settings_of(message)
-    run = Path(settings["run"])
-    own = context.node_config.get("output-dir")
-    return (Path(str(own)).expanduser() / run.name if own else run) / settings["folder"]
-
-
-def _read(file: Path, server_round: int) -> dict[str, Tensor]:
-    hint = "a host goes on from what the hosts of its clients wrote: copy these files to it"
-    tensors = read_tensors(file, f"; {hint} if they were on other machines")
-    check_tensors(file, tensors, {"round": torch.tensor(0)})
-    if (written := int(tensors.pop("round"))) != server_round:
-        raise UserError(f"{file} is of round {written}, but the checkpoint of round {server_round}")
-    return tensors
+    if keeping.is_new(context) or not settings.get("again"):
+        keeping.restore(context, _host(context), settings)
+    return Message(RecordDict(), reply_to=message)
 
 
 def _host(context: Context) -> Host:
@@ -225,24 +178,3 @@ def _make_model(settings: tuple[tuple[str, Any], ...]) -> tuple[Model, tuple[Mec
 
 def _reply(message: Message, metrics: Mapping[str, Any]) -> Message:
     return Message(RecordDict({wire.METRICS: MetricRecord(dict(metrics))}), reply_to=message)
-
-
-def _kept(context: Context, host: Host) -> Kept:
-    """Return what this SuperNode keeps of its clients."""
-    records = context.state.array_records
-    if KEPT not in records:
-        if host.clients and (host.model.local or host.model.config.training.keep_optimizer_state):
-            raise UserError("this host was started anew: what it kept of its clients is lost")
-        return host.start()
-    kept = _tensors(records[KEPT], host)
-    return Kept(group_of(kept, "local"), group_of(kept, "optimizer"))
-
-
-def _keep(context: Context, kept: Kept) -> None:
-    context.state[KEPT] = wire.to_record(grouped(vars(kept)))
-
-
-def _tensors(record: ArrayRecord, host: Host) -> Parameters:
-    """Return the arrays of a record as tensors on the device of the run."""
-    device = host.model.config.training.device
-    return {name: values.to(device) for name, values in wire.to_tensors(record).items()}

@@ -7,6 +7,7 @@ import torch
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import shape_of
+from qmoe_fed.errors import UserError
 from qmoe_fed.federated.flower.run import Run, told_of
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.learning.routing import imbalance, mutual_information
@@ -23,7 +24,7 @@ def finish(run: Run) -> None:
     """
     config, transport = run.config, run.transport
     run.write_shared()
-    unseen: dict[str, Any] = {}
+    unseen, table = dict[str, Any](), ClientTable()
     if config.federation.num_unseen_clients:
         table, sizes = transport.unseen(run.state), config.unseen.sample_sizes
         _write_table(run, "unseen.json", table)
@@ -43,7 +44,8 @@ def finish(run: Run) -> None:
         say(f"experts that are not saved: {told_of(missing)}")
     if not transport.hidden:  # else each host has written its own
         _write_table(run, "clients.json", run.table)
-    summary = _summary(run, unseen, routing) | {"hosts_missing": sorted(missing)}
+    summary = _summary(run, unseen, routing)
+    summary |= {"unseen_clients_scored": len(table.clients), "hosts_missing": sorted(missing)}
     run.directory.write_json("summary.json", summary)
     if not run.show:
         print_summary(summary)
@@ -53,6 +55,17 @@ def finish(run: Run) -> None:
         leave(run.path)
     if not run.show:
         say(f"results: {run.path}")
+
+
+def show_failure(run: Run) -> None:
+    """Leave the page of a run that failed; what it failed of comes first, should that fail too."""
+    if run.config.results.figures:
+        from qmoe_fed.results.report import leave
+
+        try:
+            leave(run.path)
+        except UserError as error:
+            say(f"no report.html: {error}")
 
 
 def routing_summary(

@@ -9,7 +9,7 @@ import sys
 import tomllib
 import traceback
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ RUN_ID = 1
 FIRST_NODE = 1000
 FIRST_VIRTUAL = 1  # Flower takes node id 0 for no node
 UNKNOWN_FAILURE = 0
+
+Send = Callable[[list[Message]], list[Message]]
 
 logger = logging.getLogger("flwr")
 
@@ -119,7 +121,7 @@ class LocalGrid(DirectGrid):
 
 
 class VirtualGrid(DirectGrid):
-    """A grid of one virtual node per client, on top of a grid of hosts, for one round.
+    """A grid of one virtual node per client, on top of hosts that messages are sent to, in a round.
 
     Any strategy of Flower's works through it unchanged: it sees N nodes, each of which returns its
     own version of the shared parameters. Behind it the messages are packed, one per host. Flower's
@@ -128,10 +130,10 @@ class VirtualGrid(DirectGrid):
     """
 
     def __init__(
-        self, grid: Grid, hosts: Hosts, num_clients: int, seed: int, server_round: int
+        self, send: Send, hosts: Hosts, num_clients: int, seed: int, server_round: int
     ) -> None:
         super().__init__()
-        self.grid, self.hosts, self.num_clients = grid, hosts, num_clients
+        self.send, self.hosts, self.num_clients = send, hosts, num_clients
         self.seed, self.round = seed, server_round
 
     def get_node_ids(self) -> list[int]:
@@ -139,20 +141,23 @@ class VirtualGrid(DirectGrid):
         return list(range(FIRST_VIRTUAL, FIRST_VIRTUAL + self.num_clients))
 
     def deliver(self, messages: list[Message], timeout: float | None) -> list[Message]:
-        """Pack messages by host, send them, and unpack the replies client by client."""
+        """Pack messages by host, send them, and unpack the replies client by client.
+
+        It is for ``send`` to say how long to wait.
+        """
         groups: dict[int, dict[int, Message]] = {}
         for message in messages:  # clients that are sent the same content share a packed message
             client = message.metadata.dst_node_id - FIRST_VIRTUAL
             groups.setdefault(id(message.content), {})[client] = message
-        return [reply for group in groups.values() for reply in self._send(group, timeout)]
+        return [reply for group in groups.values() for reply in self._send(group)]
 
-    def _send(self, group: dict[int, Message], timeout: float | None) -> list[Message]:
+    def _send(self, group: dict[int, Message]) -> list[Message]:
         first, asked = next(iter(group.values())), self.hosts.group(group)
         (arrays,) = first.content.array_records.values()
         (config,) = first.content.config_records.values()
         settings = {wire.ROUND: self.round, **config}
         packed = wire.cohort_messages(asked, arrays, settings, first.metadata.message_type)
-        replies = wire.send(self.grid, packed, timeout)
+        replies = self.send(packed)
         layout = Layout({name: tuple(array.shape) for name, array in arrays.items()})
         cohort, faults = wire.read_replies(replies, asked, layout)
         shared, updates = wire.to_tensors(arrays), layout.parameters(cohort.updates)

@@ -4,7 +4,7 @@ What must not be forgotten, and is no secret, it writes beside the checkpoint th
 from, before any answer leaves.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from flwr.app import ConfigRecord, Context, Message
@@ -50,15 +50,18 @@ def write_memory(context: Context, host: Host, folder: Path) -> None:
         _write_memory(context, host, host.hidden)
 
 
-def read_memory(context: Context, host: Host, folder: Path, sources: Iterable[int]) -> None:
-    """Remember what the hosts had answered on which the clients lived; UserError if it is lost."""
+def read_memory(context: Context, host: Host, sources: Mapping[int, Path], own: Path) -> None:
+    """Remember what hosts had answered on which the clients lived; UserError if it is lost.
+
+    Each wrote it into its folder among ``sources``; from now on it is written into ``own``.
+    """
     if host.hidden:
         vault = _vault(context)
-        for source in sources:
+        for source, folder in sources.items():
             memory = read_tensors(_file(folder, source))["memory"]
             vault = host.hidden.remembering(vault, memory)
         context.state[VAULT] = ConfigRecord({**vault})
-        write_memory(context, host, folder)
+        write_memory(context, host, own)
 
 
 def check_demands(file: str, settings: Mapping[str, object]) -> None:

@@ -25,7 +25,7 @@ from qmoe_fed.federated.flower.strategy import RouterStrategy
 from qmoe_fed.federated.flower.transport import FlowerTransport
 from qmoe_fed.federated.mechanism import Memory, group_of, grouped
 from qmoe_fed.federated.updates import ClientTable
-from qmoe_fed.results.checkpoint import SERVER, forget, make_current, next_folder, read_current
+from qmoe_fed.results.checkpoint import SERVER, make_current, next_folder, read_current
 from qmoe_fed.results.events import Log
 from qmoe_fed.results.forms import check_tensors, damaged
 from qmoe_fed.results.progress import Show, say
@@ -54,6 +54,7 @@ class Run:
     reason: str = ""  # why it was stopped
     table: ClientTable = field(default_factory=ClientTable)
     record: dict[str, Any] = field(default_factory=lambda: {"round": 0})
+    missing: set[int] = field(default_factory=set)  # hosts that were not part of a checkpoint
     log: Log = lambda record: None  # also takes what is written down of each round
     show: Show | None = None  # takes the place of what is printed of rounds and of the end
 
@@ -105,26 +106,37 @@ def checkpoint_interval(run: Run) -> int:
     return 1 if run.config.privacy.mechanisms else every
 
 
-def save_checkpoint(run: Run) -> None:
+def save_checkpoint(run: Run) -> bool:
     """Write down all of a run, after a round and before its scores, and make it current.
 
-    If a host cannot do its part, the log says so and the checkpoint before stays; with privacy
-    mechanisms there is none then, until the next.
+    Return whether that is done. If a host cannot do its part, the checkpoint before stays, all of
+    one round, and another is due after the next; if that host cannot then either, the others do
+    not wait, and what it wrote last stays part of the checkpoint. With privacy mechanisms they do
+    not wait at all: a round that was released is never run again.
     """
-    state, folder = run.state, next_folder(run.path)
-    where = {**run.place(folder), ROUND: state.round}
-    if faults := run.transport.tell("query.checkpoint", where):
-        logger.warning("no checkpoint after round %d: %s", state.round, told_of(faults))
-        if run.config.privacy.mechanisms:
-            forget(run.path)
-        return
+    state, folder, before = run.state, next_folder(run.path), run.transport.written
+    where, hosts = run.place(folder), len(run.transport.hosts.nodes)
+    faults = run.transport.tell("query.checkpoint", {**where, ROUND: state.round})
+    put_off = bool(faults.keys() - run.missing) and not run.config.privacy.mechanisms
+    run.missing = {*faults}
+    if faults:
+        told = "no checkpoint" if put_off else "checkpoint of the others"
+        logger.warning("%s after round %d: %s", told, state.round, told_of(faults))
+    if put_off:
+        return False
+    folders, rounds = [where["folder"]] * hosts, [state.round] * hosts
+    for host in faults:
+        known = len(before.get("rounds", ())) == hosts  # else clients have changed their hosts
+        folders[host] = before["folders"][host] if known else ""
+        rounds[host] = before["rounds"][host] if known else 0
     memory = _memory(run)
     kept = {k: v for k, v in memory.items() if isinstance(v, Tensor)}
     tensors = grouped({"shared": state.shared, "table": run.table.columns, "strategy": kept})
     write_tensors(folder / SERVER, {**tensors, "clients": run.table.clients})
     content = {
         "round": state.round,
-        "hosts": len(run.transport.hosts.nodes),
+        "folders": folders,
+        "rounds": rounds,
         "counted": state.counted,
         "record": run.record,
         "columns": list(run.table.columns),
@@ -132,6 +144,8 @@ def save_checkpoint(run: Run) -> None:
         "seconds": time.monotonic() - run.started,
     }
     make_current(run.path, folder, content)
+    run.transport.written = _written(run, content)
+    return True
 
 
 def go_on(run: Run) -> None:
@@ -139,8 +153,8 @@ def go_on(run: Run) -> None:
     folder, content = read_current(run.path)
     number, tensors = content["round"], read_tensors(folder / SERVER)
     check_tensors(folder / SERVER, tensors, grouped({"shared": run.state.shared}))
-    where = {**run.place(folder), ROUND: number, "hosts": content["hosts"]}
-    if faults := run.transport.tell("query.restore", where):
+    run.transport.written = _written(run, content)
+    if faults := run.transport.tell("query.restore", run.transport.written):
         raise UserError(f"cannot go on after round {number}: {told_of(faults)}")
     memory: Memory = {**group_of(tensors, "strategy"), **content["strategy"]}
     try:
@@ -157,7 +171,14 @@ def go_on(run: Run) -> None:
     run.directory.cut_rounds(number)
     (run.path / "summary.json").unlink(missing_ok=True)
     shutil.rmtree(run.path / "experts", ignore_errors=True)  # of other hosts, perhaps
-    say(f"going on after round {number}")
+    behind = {i: n for i, n in enumerate(content["rounds"]) if n < number}
+    told = [f"; host {host} with what it wrote after round {last}" for host, last in behind.items()]
+    say(f"going on after round {number}{''.join(told)}")
+
+
+def _written(run: Run, content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what ``query.restore`` says of a checkpoint: which host wrote where, and when."""
+    return {"run": str(run.path), "folders": content["folders"], "rounds": content["rounds"]}
 
 
 def _memory(run: Run) -> Memory:

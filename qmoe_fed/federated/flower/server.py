@@ -24,7 +24,7 @@ from qmoe_fed.config.settings import expanded
 from qmoe_fed.data import settle
 from qmoe_fed.errors import RunFailed, UserError
 from qmoe_fed.federated.federation import Report, State, prepare
-from qmoe_fed.federated.flower.finish import finish
+from qmoe_fed.federated.flower.finish import finish, show_failure
 from qmoe_fed.federated.flower.run import Run, checkpoint_interval, go_on, save_checkpoint
 from qmoe_fed.federated.flower.transport import FlowerTransport
 from qmoe_fed.federated.model import Model
@@ -70,6 +70,8 @@ def run_federation(grid: Grid, settings: Mapping[str, Any], show: Show | None = 
         except BaseException as error:
             _write_failure(directory, error, run.state.round)
             run.write_shared()
+            if isinstance(error, Exception):  # a run that is stopped does not wait
+                show_failure(run)
             raise
     return directory.path
 
@@ -132,13 +134,13 @@ def _carry_out(run: Run) -> None:
 def _run_rounds(run: Run) -> None:
     """Run the rounds that are left, bringing ``run`` up to date and writing it down after each.
 
-    A privacy budget that the next round would exceed ends the rounds early, and so do errors of
-    all hosts before any round counted.
+    A privacy budget that the next round would exceed ends the rounds early, and so do two rounds in
+    a row in which all hosts fail or are silent.
     """
     total, first = run.config.federation.num_server_rounds, run.state.round
     every, show = checkpoint_interval(run), run.show or Progress(total, first).show
     _write_down(run, show, time.monotonic())
-    report = Report(False, {})
+    report, due, idle = Report(False, {}), False, 0
     for number in range(first + 1, total + 1):
         started = time.monotonic()
         try:
@@ -149,24 +151,31 @@ def _run_rounds(run: Run) -> None:
             break
         rejections = [vars(rejection) for rejection in report.rejections]
         run.record = {"round": number, "train": report.metrics, "rejections": rejections}
-        if run.state.counted and every and (number % every == 0 or number == total):
-            save_checkpoint(run)
-        _write_down(run, show, started)
-        if report.hopeless and not run.state.counted:
+        due = due or (bool(every) and (number % every == 0 or number == total))
+        idle = idle + 1 if report.hopeless else 0
+        if due and run.state.counted and not idle:
+            due = not save_checkpoint(run)
+        _write_down(run, show, started, bool(idle))
+        if idle > 1:
             break  # what fails everywhere will fail again
+    one = next((f" (client {r.client}: {r.reason})" for r in report.rejections), "")
+    why = f"{one}; the log says of all clients why they were left out"
     if not run.state.counted and run.status == "completed":
-        one = next((f" (client {r.client}: {r.reason})" for r in report.rejections), "")
+        raise RunFailed(f"not one round of training counted, of {run.state.round} tried{why}")
+    if run.state.round < total and idle > 1:
         raise RunFailed(
-            f"not one round of training counted, of {run.state.round} tried{one}; "
-            "the log says of all clients why they were left out"
+            f"all hosts failed in rounds {run.state.round - 1} and {run.state.round}{why}"
         )
 
 
-def _write_down(run: Run, show: Show, started: float) -> None:
-    """Write down the last round, and score all clients and show it if that is due."""
+def _write_down(run: Run, show: Show, started: float, idle: bool = False) -> None:
+    """Write down the last round, and score all clients and show it if that is due.
+
+    After an idle round, in which all hosts failed, nothing is new but what the last one must have.
+    """
     number, scores = run.state.round, dict[str, dict[str, Any]]()
     last = number == run.config.federation.num_server_rounds
-    if due := last or number % run.config.results.evaluate_every == 0:
+    if due := last or (number % run.config.results.evaluate_every == 0 and not idle):
         table = run.transport.score(run.state)
         if not table.columns and last:
             raise RunFailed("no host scored its clients after the last round; the log says why")

@@ -2,8 +2,7 @@
 
 import logging
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,10 +13,10 @@ from torch import Tensor
 
 from qmoe_fed.config import Config
 from qmoe_fed.data import Projection, shape_of
-from qmoe_fed.errors import UserError
 from qmoe_fed.federated.federation import Report, State
 from qmoe_fed.federated.flower import messages as wire
 from qmoe_fed.federated.flower.grid import VirtualGrid
+from qmoe_fed.federated.flower.joining import fault_of, join, place_of
 from qmoe_fed.federated.flower.phases import GridPhases, send_along
 from qmoe_fed.federated.flower.strategy import RouterStrategy, make_strategy
 from qmoe_fed.federated.hidden import HiddenSum, Refused, Sum, hidden_sum
@@ -26,20 +25,19 @@ from qmoe_fed.federated.rules import TooFewClients
 from qmoe_fed.federated.updates import ClientTable, Rejection
 from qmoe_fed.models import Parameters
 
-POLL_SECONDS = 0.1
-
 logger = logging.getLogger("flwr")
 
 
 class FlowerTransport:
     """Rounds and scores of a federation whose clients live on the SuperNodes of a grid.
 
-    There are no ``hosts`` until they have joined. UserError if the strategy cannot be built.
+    There are no ``hosts`` until they have joined; ``written`` is where they wrote for checkpoints,
+    see ``keeping.restore``. UserError if the strategy cannot be built.
     """
 
     def __init__(self, grid: Grid, model: Model, projection: Projection) -> None:
         self.config, self.model, self.projection = model.config, model, projection
-        self.grid, self._failed = grid, set[int]()
+        self.grid, self._failed, self.written = grid, set[int](), dict[str, Any]()
         self.hosts = wire.Hosts(timeout=self.config.federation.round_timeout)
         self.strategy = make_strategy(self.config, self.hosts, model.angles)
 
@@ -53,36 +51,41 @@ class FlowerTransport:
     def join(self) -> None:
         """Wait until every SuperNode knows how inputs become angles; UserError if one does not."""
         timeout = self.config.federation.supernode_timeout
-        self.hosts.nodes = _join(self.grid, self._setup(), timeout)
+        self.hosts.nodes = join(self.grid, self._setup(), timeout)
 
     def _setup(self, **more: bool) -> RecordDict:
         setup = {name: Array(values) for name, values in self.projection.to_dict().items()}
         return RecordDict({"setup": ArrayRecord(setup), wire.CONFIG: ConfigRecord({**more})})
 
     def _rejoin(self) -> None:
-        """Let hosts that failed when they were asked last, and were started anew, in again."""
+        """Let hosts that failed last, and were started anew, in again with what they wrote last."""
         nodes = dict(enumerate(self.hosts.nodes))
         others = {node for i, node in nodes.items() if i not in self._failed}
         new = [node for node in self.grid.get_node_ids() if node not in others]
         messages = [Message(self._setup(again=True), node, "query.join") for node in new]
         timeout = self.config.federation.supernode_timeout
+        back = set[int]()
         for reply in wire.send(self.grid, messages, timeout):
-            partition, total = _place(reply)
+            partition, total = place_of(reply)
             if total == len(nodes) and partition in self._failed:
                 nodes[partition] = reply.metadata.src_node_id
-        self.hosts.nodes = tuple(nodes.values())
+                back.add(partition)
+        self.hosts.nodes, self._failed = tuple(nodes.values()), self._failed - back
+        if back and self.written:
+            faults = self.tell("query.restore", {**self.written, "again": True}, hosts=back)
+            for number, why in faults.items():
+                logger.warning("host %d is back without what it kept: %s", number, why)
 
     def round(self, state: State) -> tuple[State, Report]:
         """Run one round as ``Federation.round``; return the state after it and what happened."""
         if self._failed:
             self._rejoin()
         number, strategy, settings = state.round + 1, self.strategy, self.config.federation
-        grid = self.grid
+        grid, arrays = self.grid, wire.to_record(state.shared)
         if not isinstance(strategy, RouterStrategy):
-            grid = VirtualGrid(grid, self.hosts, settings.num_clients, settings.seed, number)
-        arrays = wire.to_record(state.shared)
+            grid = VirtualGrid(self._send, self.hosts, settings.num_clients, settings.seed, number)
         messages = strategy.configure_train(number, arrays, ConfigRecord(), grid)
-        replies = wire.send(grid, messages, settings.round_timeout)
+        replies = self._send(messages) if grid is self.grid else wire.send(grid, messages, None)
         new, metrics = strategy.aggregate_train(number, replies)
         if new is not None:
             # Flower's FedAvgM turns parameters into float64
@@ -92,9 +95,22 @@ class FlowerTransport:
             counted=new is not None,
             metrics=dict(metrics or MetricRecord()),  # type: ignore[arg-type]
             rejections=strategy.rejections if isinstance(strategy, RouterStrategy) else [],
-            hopeless=len(replies) == len(self.hosts.nodes) and all(r.has_error() for r in replies),
+            hopeless=len(self._failed) == len(self.hosts.nodes),
         )
         return replace(state, round=number), report
+
+    def _send(self, messages: Iterable[Message]) -> list[Message]:
+        """Return the replies to messages, and note which hosts fail; the log names them once."""
+        messages = list(messages)
+        replies = wire.send(self.grid, messages, self.config.federation.round_timeout)
+        by_node = {reply.metadata.src_node_id: reply for reply in replies}
+        asked = {message.metadata.dst_node_id for message in messages}
+        hosts = {i: node for i, node in enumerate(self.hosts.nodes) if node in asked}
+        faults = {i: why for i, node in hosts.items() if (why := fault_of(by_node.get(node)))}
+        for i in sorted(faults.keys() - self._failed):
+            logger.warning("host %d: %s", i, wire.one_line(faults[i].removeprefix("its host ")))
+        self._failed = (self._failed - hosts.keys()) | faults.keys()
+        return replies
 
     def score(self, state: State) -> ClientTable:
         """Collect the scores of all clients, or their means where a mechanism hides scores."""
@@ -106,9 +122,7 @@ class FlowerTransport:
         asked, arrays = self.hosts.group(clients), wire.to_record(state.shared)
         messages = wire.cohort_messages(asked, arrays, {wire.ROUND: state.round}, "evaluate")
         request = self.hidden.prepare(what, phases)
-        phases.shares = wire.send(self.grid, send_along(messages, request), self.hosts.timeout)
-        by_node = {reply.metadata.src_node_id: reply for reply in phases.shares}
-        self._failed = {i for i, n in enumerate(self.hosts.nodes) if _fault(by_node.get(n))}
+        phases.shares = self._send(send_along(messages, request))
         names = self.hidden.scores
         try:
             values = self.hidden.total(what, phases)[1]
@@ -127,33 +141,37 @@ class FlowerTransport:
         return self._ask(clients, state, "evaluate.unseen") if clients else ClientTable()
 
     def tell(
-        self, message_type: str, settings: Mapping[str, Any], shared: Parameters | None = None
+        self,
+        message_type: str,
+        settings: Mapping[str, Any],
+        shared: Parameters | None = None,
+        hosts: Collection[int] | None = None,
     ) -> dict[int, str]:
-        """Have every host do something; return why some did not, by number of the host."""
+        """Have hosts do something; return why some did not, by number of the host."""
         content = RecordDict({wire.CONFIG: ConfigRecord(dict(settings))})
         if shared is not None:
             content[wire.ARRAYS] = wire.to_record(shared)
-        nodes, timeout = self.hosts.nodes, self.config.federation.round_timeout
-        messages = [Message(content, node, message_type) for node in nodes]
-        replies = wire.send(self.grid, messages, timeout)
+        nodes = {i: n for i, n in enumerate(self.hosts.nodes) if hosts is None or i in hosts}
+        messages = [Message(content, node, message_type) for node in nodes.values()]
+        replies = self._send(messages)
         by_node = {reply.metadata.src_node_id: reply for reply in replies}
-        return {i: fault for i, node in enumerate(nodes) if (fault := _fault(by_node.get(node)))}
+        return {i: why for i, node in nodes.items() if (why := fault_of(by_node.get(node)))}
 
     def _ask(self, clients: Sequence[int], state: State, message_type: str) -> ClientTable:
         """Send the shared parameters to the hosts of some clients; collect the clients' metrics.
 
         What cannot be used is left out, and the log says why: a client, or all of a host.
         """
-        asked, timeout = self.hosts.group(clients), self.config.federation.round_timeout
-        arrays, most = wire.to_record(state.shared), _ranges(self.config, message_type)
+        asked, most = self.hosts.group(clients), _ranges(self.config, message_type)
+        arrays = wire.to_record(state.shared)
         about = {wire.ROUND: state.round}
         messages = wire.cohort_messages(asked, arrays, about, message_type)
-        replies, tables = wire.send(self.grid, messages, timeout), list[dict[str, Tensor]]()
+        replies, tables = self._send(messages), list[dict[str, Tensor]]()
         by_node = {reply.metadata.src_node_id: reply for reply in replies}
         for node, ids in asked.items():
             try:
                 if (reply := by_node.get(node)) is None:
-                    raise wire.Unusable(_fault(None))
+                    raise wire.Unusable(fault_of(None))
                 table, faults = wire.read_scores(reply, ids, most)
                 tables.append(table)
             except wire.Unusable as error:
@@ -162,7 +180,6 @@ class FlowerTransport:
                 others = f" and {len(faults) - 1} others of its host" if faults[1:] else ""
                 told = f"{message_type}: client {fault.client}{others} left out: {fault.reason}"
                 logger.warning(told)
-        self._failed = {i for i, n in enumerate(self.hosts.nodes) if _fault(by_node.get(n))}
         names = dict.fromkeys(name for table in tables for name in table)
         unknown = [torch.full_like(table[wire.CLIENT], torch.nan) for table in tables]
         pairs = list(zip(tables, unknown, strict=True))
@@ -185,63 +202,3 @@ def _ranges(config: Config, message_type: str) -> dict[str, float]:
     entropy, any_number = math.log2(experts), 1e300
     counts = dict.fromkeys(("train-samples", "test-samples", "loss"), any_number)
     return {"accuracy": 1.0, "routing-entropy": entropy, **loads, **counts}
-
-
-def _fault(reply: Message | None) -> str:
-    """Return why a host did not do what it was told, or nothing."""
-    if reply is None:
-        return "its host did not answer in time"
-    return (reply.error.reason or "no reason given") if reply.has_error() else ""
-
-
-def _place(reply: Message) -> tuple[int, int]:
-    """Return the partition-id of a host and how many there are; (0, 0) if it does not say."""
-    try:
-        place: dict[str, Any] = dict(reply.content.metric_records[wire.METRICS])
-        partition, total = (int(place[key]) for key in wire.PLACE)
-    except (KeyError, TypeError, ValueError):  # an error has no content
-        return 0, 0
-    return partition, total
-
-
-def _join(grid: Grid, setup: RecordDict, timeout: float) -> tuple[int, ...]:
-    """Return the nodes of all SuperNodes; only one of them can tell how many (num-partitions)."""
-    deadline = time.monotonic() + timeout
-    nodes: dict[int, int] = {}
-    expected, trouble = 0, ""
-    while not expected or len(nodes) < expected:
-        new = [node for node in grid.get_node_ids() if node not in nodes.values()]
-        messages = [Message(RecordDict(dict(setup)), node, "query.join") for node in new]
-        remaining = max(deadline - time.monotonic(), POLL_SECONDS)
-        for reply in grid.send_and_receive(messages, timeout=remaining) if messages else ():
-            if reply.has_error():
-                trouble = reply.error.reason or "no reason given"
-                if UserError.__name__ in trouble:  # it would say so again
-                    raise UserError(_explain(len(nodes), expected, timeout, trouble))
-                continue
-            partition, total = _place(reply)
-            if not 0 <= partition < total or total != (expected or total):
-                raise UserError(
-                    f"a SuperNode says it is partition-id {partition} of num-partitions {total}"
-                    + (f", another that there are {expected}" if expected else "")
-                    + "; give all the same num-partitions, and each its own partition-id from 0 on"
-                )
-            expected, node = total, reply.metadata.src_node_id
-            if nodes.setdefault(partition, node) != node:
-                raise UserError(f"two SuperNodes say they are partition-id {partition}")
-        if time.monotonic() > deadline:
-            raise UserError(_explain(len(nodes), expected, timeout, trouble))
-        if len(nodes) < max(expected, 1):
-            time.sleep(POLL_SECONDS)
-    return tuple(nodes[i] for i in range(expected))
-
-
-def _explain(found: int, expected: int, timeout: float, trouble: str) -> str:
-    if trouble:
-        return f"a SuperNode could not join: {trouble}"
-    return (
-        f"{found} of {expected or 'the'} SuperNodes answered within supernode-timeout = "
-        f"{timeout:g} s. In a simulation, type: flwr run APP --federation-config "
-        f'"num-supernodes={expected or 2} client-resources-num-cpus=1"; in a deployment, start one '
-        'flower-supernode per partition-id with --node-config "partition-id=0 num-partitions=2"'
-    )

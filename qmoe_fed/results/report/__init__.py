@@ -13,11 +13,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
+from qmoe_fed.config import Config
+from qmoe_fed.data import RAW
 from qmoe_fed.errors import UserError
 from qmoe_fed.results.figures import charts, draw, save_all
 from qmoe_fed.results.load import Run, load_run
 from qmoe_fed.results.report import pictures, tables
-from qmoe_fed.results.run_directory import write_whole
+from qmoe_fed.results.run_directory import read_about, read_json, read_lines, write_whole
 
 __all__ = ["leave", "report"]
 
@@ -26,22 +28,22 @@ MARK = '<meta name="generator" content="qmoe-fed">'
 
 
 def leave(path: Path) -> Path:
-    """Draw the pictures of a finished run into its ``figures/``, and its ``report.html``.
+    """Draw the pictures of a run that has ended into its ``figures/``, and its ``report.html``.
 
     Returns:
         The page.
 
     Raises:
-        UserError: There is no finished run, or its directory cannot be written to.
+        UserError: There is no such run, or its directory cannot be written to.
     """
-    run = load_run(path)
-    figures = draw(run)
+    run = _open(path)
+    figures = _draw(run)
     save_all(run, figures)
     return _write(path / "report.html", {path.name: run}, [figures])
 
 
 def report(paths: Sequence[Path], output: Path | None = None) -> Path:
-    """Write the page of finished runs, side by side if there are several.
+    """Write the page of runs that have ended, side by side if there are several.
 
     Args:
         paths: Their directories.
@@ -52,14 +54,33 @@ def report(paths: Sequence[Path], output: Path | None = None) -> Path:
         The page.
 
     Raises:
-        UserError: A directory holds no finished run, or the page is a file that is none of ours, or
-            cannot be written.
+        UserError: A directory holds no such run, or one of several failed; or the page is a file
+            that is none of ours, or cannot be written.
     """
-    runs = dict(zip(_names(paths), map(load_run, paths), strict=True))
+    opened = map(load_run if len(paths) > 1 else _open, paths)
+    runs = dict(zip(_names(paths), opened, strict=True))
     output = output or (paths[0] if len(paths) == 1 else Path()) / "report.html"
     if output.is_dir() or (output.exists() and MARK not in _beginning(output)):
         raise UserError(f"{output} is there and no report: name another file with --output")
-    return _write(output, runs, [draw(run) for run in runs.values()])
+    return _write(output, runs, [_draw(run) for run in runs.values()])
+
+
+def _open(path: Path) -> Run:
+    """Open a finished run; or one that failed, with its settings and rounds and no model."""
+    about, summary, rounds = read_about(path), path / "summary.json", path / "metrics.jsonl"
+    if not summary.is_file() or (end := read_json(summary)).get("status") != "failed":
+        return load_run(path)
+    if "settings" not in about:
+        raise UserError(f"the run in {path} is damaged: its config.json has no settings")
+    records = read_lines(rounds) if rounds.exists() else []
+    return Run(path, Config.from_flat(about["settings"]), end, records, RAW, {})
+
+
+def _draw(run: Run) -> dict[str, Figure]:
+    if run.summary["status"] != "failed":
+        return draw(run)
+    curves = sum("accuracy" in record for record in run.records) > 1
+    return {"learning-curves": charts.learning_curves(run)} if curves else {}
 
 
 def _beginning(file: Path) -> str:

@@ -13,11 +13,11 @@ from qmoe_fed.results.run_directory import read_about
 from qmoe_fed.results.summary import (
     NOISE_SOURCES,
     PLACES,
-    UNSEEN,
     differing,
     figures_of,
     percent,
     unseen_of,
+    unseen_title,
 )
 
 MOST_ROWS = 10_000
@@ -66,9 +66,17 @@ def what_was_run(runs: Mapping[str, Run]) -> Table:
 
 
 def result(runs: Mapping[str, Run]) -> Table:
-    """Return the figures of each run's summary, and the hosts that are missing in it."""
-    columns = {}
+    """Return the figures of each run's summary, and the hosts that are missing in it.
+
+    Of a run that failed, why, and how far it came.
+    """
+    columns: dict[str, dict[str, str]] = {}
     for name, run in runs.items():
+        if run.summary["status"] == "failed":
+            why = " ".join(f"failed: {run.summary['error']}: {run.summary['reason']}".split())
+            rounds = f"{run.summary['rounds']} of {run.config.federation.num_server_rounds}"
+            columns[name] = {"status": why, "rounds": rounds}
+            continue
         missing = ", ".join(map(str, run.summary.get("hosts_missing", ())))
         columns[name] = {**figures_of(run.summary), "hosts without saved experts": missing or "0"}
     return _beside("Result", columns)
@@ -91,8 +99,11 @@ def _beside(title: str, columns: Mapping[str, Mapping[str, object]]) -> Table:
 
 def details(run: Run) -> list[Table]:
     """Return what there is of one run besides."""
+    rounds = [_left_out(run), _rounds(run), _settings(run)]
+    if run.summary["status"] == "failed":
+        return rounds
     unseen = [_unseen(run)] if run.summary["unseen"] else []
-    return [*unseen, _privacy(run), _left_out(run), _rounds(run), _settings(run)]
+    return [*unseen, _privacy(run), *rounds]
 
 
 def clients(run: Run) -> Clients | None:
@@ -116,8 +127,9 @@ def clients(run: Run) -> Clients | None:
 
 def _unseen(run: Run) -> Table:
     rows = [(label, *values) for label, values in unseen_of(run.summary).items()]
-    title = f"{run.summary['unseen_clients']:,} unseen clients: {UNSEEN}"
-    return Table(title, ("labelled samples", *run.summary["unseen"]["scratch"]), rows)
+    return Table(
+        unseen_title(run.summary), ("labelled samples", *run.summary["unseen"]["scratch"]), rows
+    )
 
 
 def _privacy(run: Run) -> Table:
