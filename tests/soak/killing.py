@@ -77,9 +77,12 @@ def trial(folder: Path, whole: Path, seconds: float, draw: random.Random) -> tup
     if left:
         return what, f"{frozen}LEFT: {[kind_of(process) for process in left]}"
     ended = f"{frozen}exit status {run.returncode}"
-    if run.returncode:
+    summary = folder / "summary.json"
+    whole_already = summary.exists() and read_json(summary)["status"] == "completed"
+    if run.returncode and not whole_already:
         again = ("--resume", str(folder)) if checkpoint.exists(folder) else ()
-        status = start(folder, *(again or asked)).wait(LONGEST)
+        with start(folder, *(again or asked)) as second:
+            status = second.wait(LONGEST)
         ended += f", {'resumed' if again else 'run anew'}: {status}"
         if status:
             return what, f"{ended} FAILED"
