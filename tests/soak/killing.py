@@ -24,7 +24,7 @@ from qmoe_fed.launch.processes import MARK, belonging_to
 from qmoe_fed.results import checkpoint
 from qmoe_fed.results.run_directory import read_json, read_lines
 
-PATIENCE, LONGEST = 90, 300  # seconds
+PATIENCE, LONGEST = 30, 240  # seconds
 SETTINGS = {**TINY, "engine": "flower", "num-server-rounds": 60, "checkpoint-every": 2}
 
 
