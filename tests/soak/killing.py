@@ -7,6 +7,7 @@ process that is still frozen when nothing has happened for PATIENCE seconds is k
 No process may be left.
 """
 
+import atexit
 import os
 import random
 import signal
@@ -31,7 +32,9 @@ SETTINGS = {**TINY, "engine": "flower", "num-server-rounds": 60, "checkpoint-eve
 def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "qmoe_fed.cli", "run", str(APP), "--supernodes", "2", *more]
     with folder.with_suffix(".log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    atexit.register(process.kill)
+    return process
 
 
 def kind_of(process: psutil.Process) -> str:
@@ -119,5 +122,6 @@ def main(count: int, seed: int) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     given = [int(text) for text in sys.argv[1:]]
     sys.exit(main(*given, *(50, 0)[len(given) :]))
