@@ -121,6 +121,17 @@ def test_supernodes_whose_places_do_not_fit_together_are_refused(tmp_path, place
         federate(tmp_path / "run", len(places), grid_type=Misplaced, supernode_timeout=0.3)
 
 
+def test_a_place_that_is_no_number_is_refused(tmp_path):
+    class Misplaced(SpyGrid):
+        def deliver(self, messages, timeout):
+            (reply,) = super().deliver(messages, timeout)
+            reply.content["metrics"]["partition-id"] = float("inf")
+            return [reply]
+
+    with pytest.raises(UserError, match="partition-id 0 of num-partitions 0; give"):
+        federate(tmp_path / "run", grid_type=Misplaced)
+
+
 def test_the_app_lists_every_setting():
     import tomllib
 

@@ -199,7 +199,7 @@ def _place(reply: Message) -> tuple[int, int]:
     try:
         place: dict[str, Any] = dict(reply.content.metric_records[wire.METRICS])
         partition, total = (int(place[key]) for key in wire.PLACE)
-    except (KeyError, TypeError, ValueError):  # an error has no content
+    except (KeyError, TypeError, ValueError, OverflowError):  # an error has no content
         return 0, 0
     return partition, total
 
