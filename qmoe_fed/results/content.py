@@ -65,6 +65,8 @@ def read_run(path: Path) -> Content:
     if scores and scores != dict.fromkeys(("shared", "scratch", "random"), sizes):
         raise damaged(path / "summary.json", f"unseen has {scores}, but samples are {sizes}")
     records, last = read_lines(path / "metrics.jsonl", ROUND), summary["rounds"]
+    if last > settings.num_server_rounds:
+        raise damaged(path / "summary.json", f"rounds is {last}, more than there were to be")
     if [one["round"] for one in records] != [*range(last + 1)]:
         raise damaged(path / "metrics.jsonl", f"expected rounds 0 to {last}, a line each")
     projection = _projection(path / "projection.safetensors")

@@ -219,6 +219,7 @@ def test_damaged_experts_are_named_when_they_are_read(
         ("epsilon", 1.5, "a number"),  # without a delta
         ("accuracy_mean", "high", "a number or null"),
         ("share", "all", "but router in config.json"),
+        ("rounds", 10**12, "rounds is 1000000000000, more than there were to be"),
     ],
 )
 def test_figures_of_a_summary_that_are_none(

@@ -191,7 +191,7 @@ def _fault(reply: Message | None) -> str:
     """Return why a host did not do what it was told, or nothing."""
     if reply is None:
         return "its host did not answer in time"
-    return (reply.error.reason or "no reason given") if reply.has_error() else ""
+    return wire.one_line(reply.error.reason or "no reason given") if reply.has_error() else ""
 
 
 def _place(reply: Message) -> tuple[int, int]:
@@ -215,7 +215,7 @@ def _join(grid: Grid, setup: RecordDict, timeout: float) -> tuple[int, ...]:
         remaining = max(deadline - time.monotonic(), POLL_SECONDS)
         for reply in grid.send_and_receive(messages, timeout=remaining) if messages else ():
             if reply.has_error():
-                trouble = reply.error.reason or "no reason given"
+                trouble = _fault(reply)
                 if UserError.__name__ in trouble:  # it would say so again
                     raise UserError(_explain(len(nodes), expected, timeout, trouble))
                 continue
