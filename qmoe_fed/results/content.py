@@ -12,7 +12,15 @@ from qmoe_fed.data import Projection
 from qmoe_fed.errors import UserError
 from qmoe_fed.models import Parameters
 from qmoe_fed.results.checkpoint import exists
-from qmoe_fed.results.forms import ENDED, ROUND, SUMMARY, check_columns, check_tensors, damaged
+from qmoe_fed.results.forms import (
+    ENDED,
+    ROUND,
+    SPENT,
+    SUMMARY,
+    check_columns,
+    check_tensors,
+    damaged,
+)
 from qmoe_fed.results.run_directory import read_about, read_json, read_lines, read_tensors
 
 
@@ -39,14 +47,16 @@ def read_run(path: Path) -> Content:
             f"the run in {path} failed ({reason}) and has no final models to load; what it had "
             f"come to stands in metrics.jsonl and shared.safetensors{way_on}"
         )
-    read_json(path / "summary.json", SUMMARY)
+    for form in (SUMMARY, SPENT if summary.get("epsilon") is not None else {}):
+        read_json(path / "summary.json", form)
     try:
         config = Config.from_flat(about["settings"])
     except UserError as error:
         told = f"{path / 'config.json'}, written by qmoe-fed {about['versions']['qmoe-fed']},"
         raise UserError(f"{told} cannot be used by {version('qmoe-fed')}: {error}") from error
     settings = config.federation
-    for name, asked in (("clients", settings.num_clients), ("seed", settings.seed)):
+    asked_for = {"clients": settings.num_clients, "seed": settings.seed, "share": settings.share}
+    for name, asked in asked_for.items():
         if summary[name] != asked:
             told = f"{name} is {summary[name]}, but {asked} in config.json"
             raise damaged(path / "summary.json", told)
@@ -55,6 +65,8 @@ def read_run(path: Path) -> Content:
     if scores and scores != dict.fromkeys(("shared", "scratch", "random"), sizes):
         raise damaged(path / "summary.json", f"unseen has {scores}, but samples are {sizes}")
     records, last = read_lines(path / "metrics.jsonl", ROUND), summary["rounds"]
+    if last > settings.num_server_rounds:
+        raise damaged(path / "summary.json", f"rounds is {last}, more than there were to be")
     if [one["round"] for one in records] != [*range(last + 1)]:
         raise damaged(path / "metrics.jsonl", f"expected rounds 0 to {last}, a line each")
     projection = _projection(path / "projection.safetensors")

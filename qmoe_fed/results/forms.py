@@ -1,11 +1,13 @@
 """What files of a run must hold, so that nothing that reads them later can fail.
 
-A form is a type, where ``float`` is any finite number or null; a list of forms, or of one for all
-there are; an object of forms by key, where ``key?`` may be missing and ``*`` is for all other keys.
+A form is a type, where ``Real`` is any finite number, and ``float`` that or null; a list of forms,
+or of one for all there are; an object of forms by key, where ``key?`` may be missing and ``*`` is
+for all other keys.
 """
 
 import math
 from collections.abc import Collection, Mapping
+from numbers import Real
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,7 +27,7 @@ ABOUT: Form = {
 }
 ROUND: Form = {
     "round": int,
-    "seconds": float,
+    "seconds": Real,
     "train?": {"epsilon?": float},
     "rejections?": [{"client": int, "reason": str}],
     "accuracy?": SCORES,
@@ -33,13 +35,14 @@ ROUND: Form = {
 }
 ENDED = {"status": str, "reason": str, "rounds": int}
 _COUNTS = "rounds_counted clients clients_scored unseen_clients seed router_parameters"
-_NUMBERS = """bytes_up_per_client_round accuracy_mean accuracy_std accuracy_worst10 routing_entropy
-routing_client_information routing_class_information routing_dead_experts epsilon delta wall_seconds
-unseen_accuracy_shared unseen_accuracy_scratch unseen_accuracy_random"""
+_NUMBERS = """accuracy_mean accuracy_std accuracy_worst10 routing_entropy epsilon delta
+routing_client_information routing_class_information routing_dead_experts unseen_accuracy_shared
+unseen_accuracy_scratch unseen_accuracy_random"""
 SUMMARY: Form = {
     **ENDED,
     **dict.fromkeys(_COUNTS.split(), int),
     **dict.fromkeys(_NUMBERS.split(), float),
+    **dict.fromkeys(("wall_seconds", "bytes_up_per_client_round"), Real),
     "share": str,
     "unseen": {"*": {"*": {"mean": float}}},
     "hosts_missing?": [int],
@@ -48,9 +51,11 @@ CHECKPOINT: Form = {
     **dict.fromkeys(("round", "counted"), int),
     **{"folders": [str], "rounds": [int]},
     **{"folder": str, "record": {"round": int}, "columns": [str]},
-    **{"strategy": {"*": float}, "seconds": float},
+    **{"strategy": {"*": Real}, "seconds": Real},
 }
+SPENT: Form = {"delta": Real, "noise_source": str}
 _WORDS = {dict: "an object", int: "a whole number", float: "a number or null", str: "text"}
+_WORDS |= {Real: "a number"}
 
 
 def damaged(file: Path, why: object) -> UserError:
@@ -84,9 +89,10 @@ def check(value: object, form: Form, where: str = "it") -> None:
 
 def _has(value: object, kind: type) -> bool:
     if type(value) is int:
-        return kind in (int, float) and abs(value) < 2**63
-    if kind is float:
-        return value is None or (type(value) is float and math.isfinite(value))
+        return kind in (int, float, Real) and abs(value) < 2**63
+    if kind in (float, Real):
+        is_number = type(value) is float and math.isfinite(value)
+        return is_number or (value is None and kind is float)
     if isinstance(value, str):
         value.encode()  # a UnicodeError is a ValueError
     return type(value) is kind

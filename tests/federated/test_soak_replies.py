@@ -21,7 +21,7 @@ from qmoe_fed.federated.updates import Layout, Limits, check_rows
 
 BAD, HOSTS = 1, 3
 TINY = {"num_server_rounds": 2, "local_epochs": 1, "unseen_epochs": 1, "train_samples": 8}
-TINY |= {"checkpoint_every": 1}
+TINY |= {"checkpoint_every": 1, "supernode_timeout": 2.0}
 HIDDEN = {"num_clients": 12, "quorum": 0.0, "clip_norm": 0.5}
 CHAINS = {
     "": {},

@@ -212,6 +212,25 @@ def test_damaged_experts_are_named_when_they_are_read(
         run.predict(3, [[0.0, 0.0]])
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("wall_seconds", None, "a number"),
+        ("epsilon", 1.5, "a number"),  # without a delta
+        ("accuracy_mean", "high", "a number or null"),
+        ("share", "all", "but router in config.json"),
+        ("rounds", 10**12, "rounds is 1000000000000, more than there were to be"),
+    ],
+)
+def test_figures_of_a_summary_that_are_none(
+    own_copy: Path, name: str, value: object, expected: str
+) -> None:
+    content = json.loads((own_copy / "summary.json").read_text())
+    (own_copy / "summary.json").write_text(json.dumps({**content, name: value}))
+    with pytest.raises(UserError, match=rf"summary.json is damaged: .*{expected}"):
+        load_run(own_copy)
+
+
 @pytest.mark.parametrize("name", ["train-samples", "layers"])
 def test_settings_that_no_memory_holds(own_copy: Path, name: str) -> None:
     config = json.loads((own_copy / "config.json").read_text())

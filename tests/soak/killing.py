@@ -7,6 +7,7 @@ process that is still frozen when nothing has happened for PATIENCE seconds is k
 No process may be left.
 """
 
+import atexit
 import os
 import random
 import signal
@@ -24,14 +25,16 @@ from qmoe_fed.launch.processes import MARK, belonging_to
 from qmoe_fed.results import checkpoint
 from qmoe_fed.results.run_directory import read_json, read_lines
 
-PATIENCE, LONGEST = 90, 300  # seconds
+PATIENCE, LONGEST = 30, 240  # seconds
 SETTINGS = {**TINY, "engine": "flower", "num-server-rounds": 60, "checkpoint-every": 2}
 
 
 def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "qmoe_fed.cli", "run", str(APP), "--supernodes", "2", *more]
     with folder.with_suffix(".log").open("ab") as log:
-        return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    atexit.register(process.kill)
+    return process
 
 
 def kind_of(process: psutil.Process) -> str:
@@ -77,9 +80,12 @@ def trial(folder: Path, whole: Path, seconds: float, draw: random.Random) -> tup
     if left:
         return what, f"{frozen}LEFT: {[kind_of(process) for process in left]}"
     ended = f"{frozen}exit status {run.returncode}"
-    if run.returncode:
+    summary = folder / "summary.json"
+    whole_already = summary.exists() and read_json(summary)["status"] == "completed"
+    if run.returncode and not whole_already:
         again = ("--resume", str(folder)) if checkpoint.exists(folder) else ()
-        status = start(folder, *(again or asked)).wait(LONGEST)
+        with start(folder, *(again or asked)) as second:
+            status = second.wait(LONGEST)
         ended += f", {'resumed' if again else 'run anew'}: {status}"
         if status:
             return what, f"{ended} FAILED"
@@ -116,5 +122,6 @@ def main(count: int, seed: int) -> int:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     given = [int(text) for text in sys.argv[1:]]
     sys.exit(main(*given, *(50, 0)[len(given) :]))

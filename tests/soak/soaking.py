@@ -67,7 +67,7 @@ def _tried(case: Case, draw: random.Random) -> str:
             warnings.simplefilter("ignore")  # the user's terminal may show some
             return case(draw)
     except UserError as error:
-        return "refused" if "\n" not in str(error) else f"more than one line: {error}"
+        return "refused" if "\n" not in str(error) else f"more than one line: {error}"[:300]
     except (Exception, Hanging) as error:
         where = "".join(traceback.format_tb(error.__traceback__)[-4:])
         return f"{where}{type(error).__name__}: {str(error)[:300]}"
