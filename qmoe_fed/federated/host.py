@@ -207,8 +207,7 @@ class Host:
         server_round: int,
     ) -> tuple[Scores, Tensor, Tensor]:
         rows = self._rows(clients)
-        local = rows_of(kept.local, rows)
-        own = self._own.select(rows)
+        local, own = rows_of(kept.local, rows), self._own.select(rows)
         return score_clients(model, own, shared, local, clients, server_round)
 
     def unseen(self, shared: Parameters, clients: Sequence[int]) -> ClientTable:
