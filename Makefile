@@ -1,11 +1,14 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
+ALONE := $(if $(shell command -v flock),flock Makefile)
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 3 --dist worksteal
 
-.PHONY: install run test coverage check docs
+.PHONY: install run test soak coverage check docs
 
-install: $(INSTALLED)
+# Two at once would write over each other: the second waits, and finds all there.
+install:
+	@$(ALONE) $(MAKE) --silent $(INSTALLED)
 
 $(INSTALLED): requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -18,6 +21,11 @@ run: install
 
 test: install
 	$(PYTEST)
+
+# Random and damaged settings, data, runs and replies by the thousand; processes killed, 50 times.
+soak: install
+	SOAK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 0 -s $(shell find tests -name 'test_soak_*.py')
+	$(BIN)/python tests/soak/killing.py
 
 # What Ray and SuperNodes run in processes of their own is also run in this one by tests.
 coverage: install

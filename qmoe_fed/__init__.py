@@ -16,7 +16,7 @@ Quantum-Classical Mixture of Experts: Unlocking Topological Advantage via Interf
 Routing", arXiv:2512.22296 (2025).
 
 The floors, each usable without those above it:
-``errors``, ``rng``, ``signals`` → ``config`` → ``circuits`` → ``models`` → ``data`` →
+``errors``, ``memory``, ``rng``, ``signals`` → ``config`` → ``circuits`` → ``models`` → ``data`` →
 ``learning`` → ``results`` → ``federated`` → ``experiments`` → ``launch`` → ``estimators``,
 ``notebook``, ``cli``. The package ``strategies`` is what users extend; it stands on ``federated``
 and is known here by name only.

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from qmoe_fed import rng
+from qmoe_fed import memory, rng
 from qmoe_fed.config import Config, values
 from qmoe_fed.data import moons, own, shares
 from qmoe_fed.data.pools import PIXELS
@@ -88,6 +88,9 @@ def load_clients(config: Config, clients: Sequence[int], projection: Projection)
         nobody = Samples(torch.zeros(0, 0, shape.features + shape.inputs), none, none[:, :0].sum(1))
         return ClientData(nobody, nobody)
     if config.data.dataset == "moons":
+        samples = config.data.train_samples, config.data.test_samples
+        told = "train-samples = {}, test-samples = {}".format(*samples)
+        memory.check(f"{told}, of {len(ids)} clients", len(ids) * 16 * sum(samples))
         train = moons.draw(config, ids, projection, "train", config.data.train_samples)
         test = moons.draw(config, ids, projection, "test", config.data.test_samples)
     else:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 from numpy.typing import NDArray
 
+from qmoe_fed import memory
 from qmoe_fed.data import idx
 from qmoe_fed.data.table import PUBLIC, Table
 from qmoe_fed.errors import UserError
@@ -61,7 +61,7 @@ def any_client(folder: Path) -> int:
 
 def _check_size(path: Path, size: int) -> None:
     """Refuse what would not fit into memory twice, whatever it is when it is packed."""
-    if 2 * size > (most := psutil.virtual_memory().total):
+    if 2 * size > (most := memory.total()):
         raise UserError(
             f"{path} holds {size / 2**30:,.1f} GiB; at most {most / 2**31:,.1f} fit into memory"
         )

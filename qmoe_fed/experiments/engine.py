@@ -34,7 +34,8 @@ from safetensors.numpy import load_file, save
 from qmoe_fed.config.settings import Tree
 from qmoe_fed.errors import UserError
 from qmoe_fed.experiments.cells import Arrays, Cell, Measured
-from qmoe_fed.results.run_directory import PACKAGES, read_json, write_whole
+from qmoe_fed.results.forms import PACKAGES
+from qmoe_fed.results.run_directory import read_json, write_whole
 
 
 class Store:

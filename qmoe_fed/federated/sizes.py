@@ -3,14 +3,10 @@
 All numbers are lower bounds, in bytes: what is refused could not have worked.
 """
 
-import psutil
-
 from qmoe_fed.config import Config
 from qmoe_fed.data import shape_of
-from qmoe_fed.errors import UserError
 from qmoe_fed.learning.trainer import CHUNK
-
-OPERATION = 200  # bytes of an operation of a circuit in Python, at least
+from qmoe_fed.memory import check
 
 
 def check_server(config: Config) -> None:
@@ -20,16 +16,12 @@ def check_server(config: Config) -> None:
         UserError: So it is; the message says how much it would take.
     """
     federation, model, data = config.federation, config.model, config.data
-    layers, gates = model.depths[-1], 2 * model.depths[-1] * model.qubits
-    _check(f"layers = {layers}", gates * OPERATION if model.router == "quantum" else 0)
-    _check(f"num-experts = {model.num_experts}, hidden-width = {model.hidden_width}", _size(config))
-    _check(f"num-clients = {federation.num_clients}", federation.num_clients * 8 * _scores(config))
+    check(f"num-experts = {model.num_experts}, hidden-width = {model.hidden_width}", _size(config))
+    check(f"num-clients = {federation.num_clients}", federation.num_clients * 8 * _scores(config))
     unseen, samples = federation.num_unseen_clients, data.train_samples + data.test_samples
     moons = data.dataset == "moons"
     told = f"num-unseen-clients = {unseen}, train-samples = {data.train_samples}"
-    _check(
-        f"{told}, test-samples = {data.test_samples}", unseen * 8 * (2 * samples if moons else 1)
-    )
+    check(f"{told}, test-samples = {data.test_samples}", unseen * 8 * (2 * samples if moons else 1))
 
 
 def check_host(config: Config, clients: int) -> None:
@@ -40,22 +32,22 @@ def check_host(config: Config, clients: int) -> None:
     train, test = (data.train_samples, data.test_samples) if moons else (1, 1)
     told = f"num-clients = {config.federation.num_clients}, of which {clients} are here"
     samples = f"train-samples = {train}, test-samples = {test}, "
-    _check(samples * moons + told, clients * 16 * (train + test))
+    check(samples * moons + told, clients * 16 * (train + test))
     rows = 1 if training.execution == "serial" else min(clients, CHUNK)
     epochs, later = training.local_epochs, config.unseen.unseen_epochs
-    _check(f"local-epochs = {epochs}", rows * epochs * train * 8)
+    check(f"local-epochs = {epochs}", rows * epochs * train * 8)
     if config.federation.num_unseen_clients:
-        _check(f"unseen-epochs = {later}", later * config.unseen.sample_sizes[-1] * 8)
+        check(f"unseen-epochs = {later}", later * config.unseen.sample_sizes[-1] * 8)
     if training.device != "cpu":
         return
-    _check(told, rows * _size(config))
+    check(told, rows * _size(config))
     states = {"router": (1, model.qubits)}
     if "experts" in model.quantum:
         states["experts"] = model.num_experts, model.expert_circuit.qubits
     for part in () if model.noisy else model.quantum:
         count, qubits = states[part]
         about = f"qubits = {qubits}, batch-size = {training.batch_size}, {told}"
-        _check(about, 8 * rows * count * min(training.batch_size, train) * 2**qubits)
+        check(about, 8 * rows * count * min(training.batch_size, train) * 2**qubits)
 
 
 def _size(config: Config) -> int:
@@ -70,11 +62,3 @@ def _size(config: Config) -> int:
 def _scores(config: Config) -> int:
     """Return how many metrics the server gets of a client."""
     return 5 + config.model.num_experts
-
-
-def _check(told: str, need: int) -> None:
-    if need > (have := psutil.virtual_memory().total):
-        raise UserError(
-            f"{told}: takes at least {need / 2**30:,.0f} GiB of memory, this machine has "
-            f"{have / 2**30:,.0f} GiB; ask for less"
-        )

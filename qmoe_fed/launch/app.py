@@ -15,7 +15,7 @@ from qmoe_fed.errors import UserError
 from qmoe_fed.results import events
 from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole, exists
 from qmoe_fed.results.events import check_log
-from qmoe_fed.results.run_directory import new_directory, read_about
+from qmoe_fed.results.run_directory import new_directory, read_json
 
 REQUIRED = (
     "project.name",
@@ -191,7 +191,7 @@ def make_directory(name: str, app: str) -> Path:
         raise UserError(f"cannot make output-dir {error.filename}: {error.strerror}") from error
     found = {path.name for path in directory.iterdir()}
     killed = "config.json" in found and found <= LEFT_BY_A_KILLED_RUN and not exists(directory)
-    if killed and "settings" in read_about(directory):
+    if killed and "settings" in read_json(directory / "config.json"):
         with alone(directory):  # it cannot be gone on with, nor has it come to anything
             for name in FOLDERS_OF_A_KILLED_RUN:
                 shutil.rmtree(directory / name, ignore_errors=True)

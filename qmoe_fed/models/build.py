@@ -6,11 +6,11 @@ from typing import cast
 import torch
 from torch import nn
 
-from qmoe_fed import rng
+from qmoe_fed import memory, rng
 from qmoe_fed.circuits import Circuit, Slot, with_noise
 from qmoe_fed.circuits.ansatz import Embedding, Entangler, layered
 from qmoe_fed.config import ExpertCircuit, ModelConfig
-from qmoe_fed.config.plugins import load_object
+from qmoe_fed.config.plugins import call, load_object
 from qmoe_fed.config.settings import parse_options
 from qmoe_fed.config.values import Spread
 from qmoe_fed.errors import UserError
@@ -18,6 +18,8 @@ from qmoe_fed.models.devices import Parameters, calibrated
 from qmoe_fed.models.mixture import ExpertList, LinearExperts, Mixture, keep_largest
 from qmoe_fed.models.quantum import QuantumExperts, Running
 from qmoe_fed.models.routers import LinearRouter, MlpRouter, NoChoice, QuantumRouter, TrigRouter
+
+OPERATION = 200  # bytes of an operation of a circuit in Python, at least
 
 
 def build_model(
@@ -104,6 +106,7 @@ def _circuit(
     Strengths that differ among clients have slots.
     """
     if config.circuit == "layered":
+        memory.check(f"layers = {layers}", 2 * layers * config.qubits * OPERATION)
         circuit = layered(
             config.qubits,
             layers,
@@ -113,7 +116,8 @@ def _circuit(
             config.reuploading,
         )
     else:
-        circuit = load_object(config.circuit, "circuit")(config.qubits, layers, features)
+        function = load_object(config.circuit, "circuit")
+        circuit = call(f"circuit {config.circuit!r}", function, config.qubits, layers, features)
         if not isinstance(circuit, Circuit):
             raise UserError(
                 f"circuit {config.circuit!r}: expected a function (qubits, layers, features) that "

@@ -25,6 +25,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 
 from qmoe_fed.errors import UserError
+from qmoe_fed.results import forms
 from qmoe_fed.results.run_directory import read_about, read_json, write_whole
 
 SERVER = "server.safetensors"
@@ -47,7 +48,10 @@ def read_current(run: Path) -> tuple[Path, dict[str, Any]]:
     Raises:
         UserError: There is none, or it cannot be read.
     """
-    content = read_json(run / CURRENT)
+    content = read_json(run / CURRENT, forms.CHECKPOINT)
+    named, rounds = content["folders"], content["rounds"]
+    if not content["folder"].isalnum() or len(named) != len(rounds):
+        raise forms.damaged(run / CURRENT, "its folder is none")
     return run / "checkpoint" / content["folder"], content
 
 
@@ -75,7 +79,7 @@ def check_resumable(run: Path) -> dict[str, Any]:
     """
     about = read_about(run)
     summary = run / "summary.json"
-    if summary.exists() and read_json(summary)["status"] != "failed":
+    if summary.exists() and read_json(summary, forms.ENDED)["status"] != "failed":
         raise UserError(f"the run in {run} is complete: there is nothing to go on with")
     if not exists(run):
         every = about["settings"].get("checkpoint-every", 0)
@@ -83,7 +87,8 @@ def check_resumable(run: Path) -> dict[str, Any]:
             f"the run in {run} left no checkpoint (checkpoint-every = {every}): it ended before "
             "its first, or its strategy cannot be saved, as it then says at its start; run it anew"
         )
-    if others := {k: v for k, v in about["versions"].items() if version(k) != v}:
+    made_with = {name: about["versions"][name] for name in forms.PACKAGES}
+    if others := {k: v for k, v in made_with.items() if version(k) != v}:
         made = ", ".join(f"{name} {number}" for name, number in others.items())
         here = ", ".join(f"{name} {version(name)}" for name in others)
         raise UserError(f"the run in {run} was made with {made}, but here is {here}: install that")

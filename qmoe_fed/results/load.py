@@ -8,7 +8,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -25,8 +24,9 @@ from qmoe_fed.errors import UserError
 from qmoe_fed.learning.devices import client_layers
 from qmoe_fed.learning.routing import ROUTER
 from qmoe_fed.models import Mixture, Parameters, build_model, device_strengths
-from qmoe_fed.results.checkpoint import exists
-from qmoe_fed.results.run_directory import read_about, read_json, read_lines, read_tensors
+from qmoe_fed.results.content import read_columns, read_run
+from qmoe_fed.results.forms import check_clients, check_tensors, damaged
+from qmoe_fed.results.run_directory import read_tensors
 from qmoe_fed.results.tables import frame
 
 if TYPE_CHECKING:  # takes longer to import than all the rest, and drawing a run does not need it
@@ -61,12 +61,7 @@ class Run:
             UserError: It is not the directory of a run, or the run has not come to its end.
         """
         path = expanded("run", path)
-        try:
-            return cls(path, *_load(path))
-        except UserError:
-            raise
-        except (LookupError, TypeError, ValueError, AttributeError) as error:
-            raise UserError(f"the run in {path} is damaged: {error!r}") from error
+        return cls(path, *read_run(path))
 
     @cached_property
     def rounds(self) -> "pd.DataFrame":
@@ -78,10 +73,12 @@ class Run:
     @cached_property
     def clients(self) -> "pd.DataFrame":
         """Final metrics of the clients, a row each; ``client`` holds their ids."""
+        total = self.config.federation.num_clients
+        names = "accuracy", "loss", *(f"load-{i}" for i in range(self.config.model.num_experts))
         own = sorted(self.path.glob("experts/clients-*.json"))  # where scores stay with the hosts
-        parts = [read_json(file) for file in own]
-        if sum(len(part["client"]) for part in parts) < self.config.federation.num_clients:
-            parts = [read_json(self.path / "clients.json")]
+        parts = [read_columns(file, names, range(total)) for file in own]
+        if len({client for part in parts for client in part["client"]}) < total:
+            parts = [read_columns(self.path / "clients.json", names, range(total))]
         return frame(*parts)
 
     @cached_property
@@ -90,7 +87,10 @@ class Run:
 
         Column ``shared-8`` is that of a client with the shared router and 8 labelled samples.
         """
-        return frame(read_json(self.path / "unseen.json") if self.summary["unseen"] else {})
+        settings, scores = self.config, self.summary["unseen"]
+        names = [f"{kind}-{m}" for kind in scores for m in settings.unseen.sample_sizes]
+        clients = settings.federation.unseen_clients
+        return frame(read_columns(self.path / "unseen.json", names, clients) if scores else {})
 
     @cached_property
     def local(self) -> Parameters:
@@ -102,8 +102,17 @@ class Run:
         parts = [read_tensors(file) for file in files]
         if not parts:
             return {}
-        order = torch.cat([part["clients"] for part in parts]).argsort()
-        return {name: torch.cat([part[name] for part in parts])[order] for name in parts[0]}
+        own = {name: like for name, like in self._like.items() if name not in self.shared}
+        more = {n: v for n, v in parts[0].items() if n not in own and v.dim() and len(v)}
+        own |= {name: values[0] for name, values in more.items()}
+        own.setdefault("clients", torch.tensor(0))
+        for file, part in zip(files, parts, strict=True):
+            rows = check_clients(file, part, self.config.federation.num_clients)
+            check_tensors(file, part, own, rows)
+        order = (clients := torch.cat([part["clients"] for part in parts])).argsort()
+        if len(clients.unique()) < len(clients):
+            raise damaged(self.path / "experts", "two of its files have the same clients")
+        return {name: torch.cat([part[name] for part in parts])[order] for name in own}
 
     @cached_property
     def model(self) -> Mixture:
@@ -111,7 +120,15 @@ class Run:
 
         It has exact probabilities where the run had shots, and no noise where clients had theirs.
         """
-        return self._build()
+        shape, projection, model = shape_of(self.config), self.projection, self._build()
+        inputs = projection.gain.shape[-1] if projection.gain.ndim == 2 else len(projection.mean)
+        seen = len(projection.low), inputs if projection.gain.size else 0
+        if seen != (shape.features, shape.inputs):
+            told = f"it makes {seen} angles and inputs, the settings say {shape}"
+            raise damaged(self.path / "projection.safetensors", told)
+        like = {name: v for name, v in model.named_parameters() if name in self.shared}
+        check_tensors(self.path / "shared.safetensors", self.shared, like)
+        return model
 
     def _build(self, layers: int = 0) -> Mixture:
         shape = shape_of(self.config)
@@ -121,13 +138,14 @@ class Run:
     @cached_property
     def complete(self) -> NDArray[np.int64]:
         """Ids of the clients whose parameters are all here, ascending."""
-        if self.shared.keys() >= set(self._names):
+        if self.shared.keys() >= self._like.keys():
             return np.arange(self.config.federation.num_clients)
         return np.asarray(self.local.get("clients", torch.arange(0)), np.int64)
 
     @cached_property
-    def _names(self) -> list[str]:
-        return [name for name, _ in self.model.named_parameters()]
+    def _like(self) -> Parameters:
+        """Parameters of the shapes and types that a client's have, by name."""
+        return {name: values.detach() for name, values in self.model.named_parameters()}
 
     def parameters(self, client: int) -> Parameters:
         """Return all parameters of one client's mixture, ``(*shape)`` each.
@@ -145,7 +163,7 @@ class Run:
             )
         row = int(np.searchsorted(self.complete, client))
         every = {**{name: values[row] for name, values in self.local.items()}, **self.shared}
-        return {name: every[name] for name in self._names}
+        return {name: every[name] for name in self._like}
 
     def predict(self, client: int, x: ArrayLike) -> NDArray[np.float32]:
         """Return a client's class probabilities, shape ``(B, C)``.
@@ -181,7 +199,7 @@ class Run:
             UserError: As ``predict``; or no client is named and the router is not shared.
         """
         model, parameters = (self.model, self.shared) if client is None else self._device(client)
-        if not parameters.keys() >= {name for name in self._names if name.startswith(ROUTER)}:
+        if not parameters.keys() >= {name for name in self._like if name.startswith(ROUTER)}:
             raise UserError(
                 "the clients of this run keep their routers to themselves; say whose is meant: "
                 "routing(x, client=0)"
@@ -219,31 +237,3 @@ def _output(module: nn.Module, parameters: Parameters, x: Tensor) -> Tensor:
 def load_run(path: str | Path) -> Run:
     """Return ``Run.load(path)``."""
     return Run.load(path)
-
-
-def _load(
-    path: Path,
-) -> tuple[Config, dict[str, Any], list[dict[str, Any]], Projection, Parameters]:
-    """Return what a run holds besides its path, see ``Run``."""
-    about = read_about(path)
-    way_on = f"; go on with it: qmoe-fed run APP --resume {path}" if exists(path) else ""
-    if not (path / "summary.json").is_file():
-        raise UserError(f"the run in {path} has not finished: there is no summary.json yet{way_on}")
-    summary = read_json(path / "summary.json")
-    if summary["status"] == "failed":
-        raise UserError(
-            f"the run in {path} failed ({summary['reason']}) and has no final models to load; what "
-            f"it had come to stands in metrics.jsonl and shared.safetensors{way_on}"
-        )
-    try:
-        config = Config.from_flat(about["settings"])
-    except UserError as error:
-        told = f"{path / 'config.json'}, written by qmoe-fed {about['versions']['qmoe-fed']},"
-        raise UserError(f"{told} cannot be used by {version('qmoe-fed')}: {error}") from error
-    return (
-        config,
-        summary,
-        read_lines(path / "metrics.jsonl"),
-        Projection.from_dict(read_tensors(path / "projection.safetensors")),
-        read_tensors(path / "shared.safetensors"),
-    )

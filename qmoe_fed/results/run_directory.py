@@ -36,8 +36,8 @@ from torch import Tensor
 
 from qmoe_fed.config import Config
 from qmoe_fed.errors import UserError
-
-PACKAGES = ("flwr", "torch", "pennylane", "numpy", "scikit-learn", "qmoe-fed")
+from qmoe_fed.results import forms
+from qmoe_fed.results.forms import PACKAGES
 
 
 @dataclass(frozen=True)
@@ -69,12 +69,12 @@ class RunDirectory:
         return cls(path)
 
     def cut_rounds(self, count: int) -> None:
-        """Keep the first ``count`` lines of ``metrics.jsonl``."""
+        """Keep the first ``count`` lines of ``metrics.jsonl``; UserError if these are not there."""
         file = self.path / "metrics.jsonl"
-        lines = file.read_bytes().splitlines(keepends=True)
-        if len(lines) < count:
-            raise UserError(f"{file} is damaged: {len(lines)} rounds are left of {count}")
-        write_whole(file, b"".join(lines[:count]))
+        rounds = [one["round"] for one in read_lines(file, forms.ROUND)]
+        if rounds[:count] != [*range(count)]:
+            raise forms.damaged(file, f"expected rounds 0 to {count - 1}, a line each")
+        write_whole(file, b"".join(file.read_bytes().splitlines(keepends=True)[:count]))
 
     def write_json(self, name: str, content: Any) -> None:
         """Write a JSON file."""
@@ -151,27 +151,27 @@ def read_about(run: Path) -> dict[str, Any]:
     file = run / "config.json"
     if not file.is_file():
         raise UserError(f"{run} is not the directory of a run: there is no config.json in it")
-    return read_json(file)
+    return read_json(file, forms.ABOUT)
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    """Return the content of a JSON file; errors as ``read_lines``."""
-    return read_lines(file, whole=True)[0]
+def read_json(file: Path, form: forms.Form = dict) -> dict[str, Any]:
+    """Return the content of a JSON file, an object of some form; errors as ``read_lines``."""
+    return read_lines(file, form, whole=True)[0]
 
 
-def read_lines(file: Path, whole: bool = False) -> list[dict[str, Any]]:
+def read_lines(file: Path, form: forms.Form = dict, whole: bool = False) -> list[dict[str, Any]]:
     """Return the contents of the lines of a file; of the ``whole`` of it, if that is one.
 
     Raises:
-        UserError: It cannot be read, or is not JSON.
+        UserError: It cannot be read, is not JSON, or holds something else than the form says.
     """
     try:
         text = file.read_text(encoding="utf-8")
-        found = [json.loads(part) for part in ([text] if whole else text.splitlines())]
+        found = [json.loads(part) for part in ([text] if whole else text.split("\n")[:-1])]
+        for one in found:
+            forms.check(one, form)
     except OSError as error:
         raise UserError(f"cannot read {file}: {error.strerror}") from error
     except (ValueError, RecursionError) as error:
-        raise UserError(f"{file} is damaged: {error}") from error
-    if strange := [one for one in found if not isinstance(one, dict)]:
-        raise UserError(f"{file} is damaged: {str(strange[0])[:80]!r} where an object should be")
+        raise forms.damaged(file, error) from error
     return found

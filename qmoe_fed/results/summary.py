@@ -80,7 +80,7 @@ def figures_of(summary: Mapping[str, Any]) -> dict[str, str]:
     }
     if summary["epsilon"] is not None:
         rows[f"ε at δ = {summary['delta']:g}"] = f"{summary['epsilon']:.2f}"
-        rows["noise comes from"] = NOISE_SOURCES[summary["noise_source"]]
+        rows["noise comes from"] = NOISE_SOURCES.get(summary["noise_source"], "unknown")
     rows["seconds"] = f"{summary['wall_seconds']:.1f}"
     return rows
 

@@ -1,6 +1,5 @@
 """Shows a run under way, or one that has ended, from the files in its directory alone."""
 
-import json
 import math
 import time
 from pathlib import Path
@@ -12,9 +11,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from qmoe_fed.errors import UserError
 from qmoe_fed.results.checkpoint import holder
-from qmoe_fed.results.run_directory import read_about, read_json
+from qmoe_fed.results.forms import ENDED, ROUND
+from qmoe_fed.results.run_directory import read_about, read_json, read_lines
 
 SECONDS = 0.5
 """Between two looks at the files."""
@@ -41,7 +40,7 @@ def watch(run: Path) -> bool:
             process = holder(run)  # asked before the summary, which is there before it lets go
             free = 0 if process else free + 1
             if (run / "summary.json").is_file() and not process.isdecimal():
-                summary = read_json(run / "summary.json")
+                summary = read_json(run / "summary.json", ENDED)
                 status = f"{summary['status']}{': ' * bool(summary['reason'])}{summary['reason']}"
             elif free > PATIENCE:
                 status = "no process here runs it: it was killed, or runs on another machine"
@@ -78,11 +77,7 @@ def _view(run: Path, total: int, status: str) -> RenderableType:
 
 def _records(file: Path) -> list[dict[str, Any]]:
     """Return the rounds that are written down; the line that is being written is not yet one."""
-    text = file.read_text(encoding="utf-8") if file.is_file() else ""
-    try:
-        return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
-    except ValueError as error:
-        raise UserError(f"{file} is damaged: {error}") from error
+    return read_lines(file, ROUND) if file.is_file() else []
 
 
 def _number(value: float | None) -> str:

@@ -1,4 +1,4 @@
-"""Files of samples: what is read, what is refused, and that damage never ends in a traceback."""
+"""Files of samples: what is read, and what is refused."""
 
 import io
 import zipfile
@@ -6,8 +6,8 @@ import zipfile
 import numpy as np
 import pandas as pd
 import pytest
-from damaged import damaged_files
 
+from qmoe_fed import memory
 from qmoe_fed.data import files, idx
 from qmoe_fed.errors import UserError
 
@@ -109,10 +109,7 @@ def test_a_header_that_announces_more_than_there_is_is_refused(tmp_path):
 
 
 def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(tmp_path, monkeypatch):
-    class Small:
-        total = 64
-
-    monkeypatch.setattr(files.psutil, "virtual_memory", Small)
+    monkeypatch.setattr(memory, "total", lambda: 64)
     for end in files.ENDINGS:
         with pytest.raises(UserError, match=r"holds 0.0 GiB; at most 0.0 fit into memory"):
             files.read(save(tmp_path / f"a{end}"), "label")
@@ -130,9 +127,3 @@ def test_a_client_has_one_file(tmp_path, names, message):
         save(tmp_path / name)
     with pytest.raises(UserError, match=message):
         files.read_client(tmp_path, "label", 3)
-
-
-def test_damaged_files_are_refused_in_one_line(tmp_path):
-    counts = damaged_files(tmp_path, seed=0, count=200)
-    assert counts["refused"] > 100
-    assert sum(counts.values()) == 200

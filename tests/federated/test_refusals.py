@@ -32,6 +32,7 @@ from qmoe_fed.errors import UserError
         ({"expert": "torch.nn:Linear", "expert-options": "bias = 3, big = 1"}, "bias = 3, big"),
         ({"num-experts": 8}, "2 qubits have only 4 basis states"),
         ({"circuit-engine": "pennylane:no.device", "execution": "serial"}, "no.device"),
+        ({"circuit": "os:getcwd"}, "circuit 'os:getcwd' raised TypeError"),
         ({"train-samples": 0}, "train-samples = 0"),
         ({"device": "cuda:99"}, "device = 'cuda:99': torch finds .* GPU here"),
         ({"aggregator": "os:getcwd"}, r"aggregator = 'os:getcwd': fails with updates \(6, 1\)"),
@@ -94,9 +95,9 @@ def test_a_missing_supernode_ends_the_wait_with_the_command_to_type(tmp_path):
 def test_a_supernode_that_cannot_join_is_quoted(tmp_path):
     class Failing(SpyGrid):
         def deliver(self, messages, timeout):
-            return [Message(Error(code=0, reason="no memory"), reply_to=m) for m in messages]
+            return [Message(Error(code=0, reason="no\nmemory" * 99), reply_to=m) for m in messages]
 
-    with pytest.raises(UserError, match="could not join: no memory"):
+    with pytest.raises(UserError, match=r"could not join: no memoryno [a-z ]{,300}$"):
         federate(tmp_path / "run", grid_type=Failing, supernode_timeout=0.3)
 
 
@@ -118,6 +119,17 @@ def test_supernodes_whose_places_do_not_fit_together_are_refused(tmp_path, place
 
     with pytest.raises(UserError, match=message):
         federate(tmp_path / "run", len(places), grid_type=Misplaced, supernode_timeout=0.3)
+
+
+def test_a_place_that_is_no_number_is_refused(tmp_path):
+    class Misplaced(SpyGrid):
+        def deliver(self, messages, timeout):
+            (reply,) = super().deliver(messages, timeout)
+            reply.content["metrics"]["partition-id"] = float("inf")
+            return [reply]
+
+    with pytest.raises(UserError, match="partition-id 0 of num-partitions 0; give"):
+        federate(tmp_path / "run", grid_type=Misplaced)
 
 
 def test_the_app_lists_every_setting():

@@ -40,6 +40,13 @@ def of_another_round(file: Path) -> None:
     save_file({**load_file(file), "round": np.array(1)}, file)
 
 
+def without(file, group):
+    """Leave one tensor of a group out."""
+    tensors = load_file(file)
+    del tensors[next(name for name in tensors if name.startswith(group))]
+    save_file(tensors, file)
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -51,10 +58,15 @@ def of_another_round(file: Path) -> None:
         (lambda run: (run / "checkpoint/b/host-1.safetensors").unlink(), "cannot read .*host-1"),
         (lambda run: os.truncate(run / "checkpoint/b/host-0.safetensors", 900), "cannot read"),
         (lambda run: of_another_round(run / "checkpoint/b/host-0.safetensors"), "is of round 1, b"),
-        (lambda run: (run / "metrics.jsonl").write_text("{}\n"), "1 rounds are left of 2"),
+        (lambda run: (run / "metrics.jsonl").write_text("{}\n"), "it lacks 'round'"),
+        (lambda run: (run / "metrics.jsonl").unlink(), "cannot read .*metrics.jsonl"),
+        (lambda run: without(run / "checkpoint/b/server.safetensors", "shared"), "is missing"),
+        (lambda run: without(run / "checkpoint/b/server.safetensors", "table"), "is damaged"),
+        (lambda run: without(run / "checkpoint/b/host-1.safetensors", "local"), "host-1.* missing"),
+        (lambda run: without(run / "checkpoint/b/host-1.safetensors", "round"), "host-1.* missing"),
     ],
 )
-def test_what_is_damaged_or_cannot_go_on_is_refused(stopped, damage, message):
+def test_what_is_damaged_or_cannot_go_on_is_refused(stopped, damage, message, caplog):
     damage(stopped)
     grids = []
 
@@ -65,6 +77,7 @@ def test_what_is_damaged_or_cannot_go_on_is_refused(stopped, damage, message):
 
     with pytest.raises(UserError, match=message):
         federate(stopped, 2, Kept, resume=True, **SHORT)
+    assert "Traceback" not in caplog.text
     assert not any(message.metadata.message_type == "train" for message in grids[0].sent)
 
 

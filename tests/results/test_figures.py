@@ -88,7 +88,8 @@ def test_experts_on_other_machines_leave_one_picture_out(
 def test_which_pictures_a_run_can_have(
     finished: Run, settings: dict[str, object], absent: set[str]
 ) -> None:
-    run = replace(finished, config=Config.from_flat(settings))
+    same = {"num-clients": 7, "num-unseen-clients": 5, "unseen-samples": "4,8"}
+    run = replace(finished, config=Config.from_flat({**same, **settings}))
     assert set(pictures(run)) == NAMES - absent
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from qmoe_fed.errors import UserError
 from qmoe_fed.models import build_model
@@ -168,6 +168,77 @@ def test_damaged_files_are_named(own_copy: Path, name: str) -> None:
     (own_copy / name).write_bytes((own_copy / name).read_bytes()[:-9])
     with pytest.raises(UserError, match=name):
         load_run(own_copy)
+
+
+@pytest.mark.parametrize("name", ["clients", "unseen"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"client": [0, 0]}, "its columns differ in length, 2 clients are named"),
+        ({"client": [0.5] * 7}, r"an entry of client is 0\.5, expected a whole number"),
+        ({"client": None}, "client is None where a list should be"),
+        ({"more": ["a"]}, "an entry of 'more' is 'a', expected a number or null"),
+    ],
+)
+def test_a_damaged_table_is_named_when_it_is_read(
+    own_copy: Path, name: str, changes: dict[str, object], message: str
+) -> None:
+    content = json.loads((own_copy / f"{name}.json").read_text())
+    run = load_run(own_copy)
+    (own_copy / f"{name}.json").write_text(json.dumps({**content, **changes}))
+    with pytest.raises(UserError, match=rf"{name}\.json is damaged: {message}; restore the file"):
+        vars(Run)[name].func(run)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda own: own.pop("clients"), "'clients' must be different numbers from 0 to 6"),
+        (lambda own: own.update(clients=own["clients"] + 9), "different numbers from 0 to 6"),
+        (lambda own: own.pop("experts.bias"), "'experts.bias' is missing, expected torch.float32"),
+        (lambda own: own.update({"experts.bias": own["experts.bias"][:1]}), r"\(3, 4, 2\)"),
+        (lambda own: own.update({"experts.bias": own["experts.bias"].int()}), "is torch.int32"),
+        (lambda own: own.update(more=torch.zeros(2)), "'more' has not one row for each of 3"),
+    ],
+)
+def test_damaged_experts_are_named_when_they_are_read(
+    own_copy: Path, change: Callable[[dict[str, torch.Tensor]], object], message: str
+) -> None:
+    file, run = own_copy / "experts" / "host-1.safetensors", load_run(own_copy)
+    tensors = load_file(file)
+    change(tensors)
+    save_file(tensors, file)
+    with pytest.raises(UserError, match=rf"host-1\.safetensors is damaged: .*{message}"):
+        run.predict(3, [[0.0, 0.0]])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("wall_seconds", None, "a number"),
+        ("epsilon", 1.5, "a number"),  # without a delta
+        ("accuracy_mean", "high", "a number or null"),
+        ("share", "all", "but router in config.json"),
+        ("rounds", 10**12, "rounds is 1000000000000, more than there were to be"),
+    ],
+)
+def test_figures_of_a_summary_that_are_none(
+    own_copy: Path, name: str, value: object, expected: str
+) -> None:
+    content = json.loads((own_copy / "summary.json").read_text())
+    (own_copy / "summary.json").write_text(json.dumps({**content, name: value}))
+    with pytest.raises(UserError, match=rf"summary.json is damaged: .*{expected}"):
+        load_run(own_copy)
+
+
+@pytest.mark.parametrize("name", ["train-samples", "layers"])
+def test_settings_that_no_memory_holds(own_copy: Path, name: str) -> None:
+    config = json.loads((own_copy / "config.json").read_text())
+    config["settings"][name] = 10**12
+    (own_copy / "config.json").write_text(json.dumps(config))
+    run = load_run(own_copy)
+    with pytest.raises(UserError, match=f"{name} = 1000000000000.* takes at least .* GiB"):
+        run.data([run.complete[1]])
 
 
 def test_settings_of_another_version(own_copy: Path) -> None:

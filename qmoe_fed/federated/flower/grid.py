@@ -23,6 +23,7 @@ from flwr.supercore.task_identity import TaskIdentity
 
 from qmoe_fed import rng
 from qmoe_fed.config import load_object
+from qmoe_fed.errors import UserError
 from qmoe_fed.federated.flower import messages as wire
 from qmoe_fed.federated.flower.messages import Hosts
 from qmoe_fed.federated.updates import Layout
@@ -111,7 +112,9 @@ class LocalGrid(DirectGrid):
         try:
             return self.app(message, context)
         except Exception as error:  # becomes an error reply, as in Flower
-            logger.error("ClientApp failed:\n%s", traceback.format_exc())
+            refused = isinstance(error, UserError)
+            told = str(error) if refused else f"\n{traceback.format_exc()}"
+            logger.error("ClientApp failed: %s", told)
             context.state = before
             reason = f"{type(error).__name__}: {error}"
             return Message(Error(code=UNKNOWN_FAILURE, reason=reason), reply_to=message)

@@ -16,7 +16,7 @@ def fault_of(reply: Message | None) -> str:
     """Return why a host did not do what it was told, or nothing."""
     if reply is None:
         return "its host did not answer in time"
-    return (reply.error.reason or "no reason given") if reply.has_error() else ""
+    return wire.one_line(reply.error.reason or "no reason given") if reply.has_error() else ""
 
 
 def place_of(reply: Message) -> tuple[int, int]:
@@ -24,7 +24,7 @@ def place_of(reply: Message) -> tuple[int, int]:
     try:
         place: dict[str, Any] = dict(reply.content.metric_records[wire.METRICS])
         partition, total = (int(place[key]) for key in wire.PLACE)
-    except (KeyError, TypeError, ValueError):  # an error has no content
+    except (KeyError, TypeError, ValueError, OverflowError):  # an error has no content
         return 0, 0
     return partition, total
 
@@ -45,7 +45,7 @@ def join(grid: Grid, setup: RecordDict, timeout: float) -> tuple[int, ...]:
         remaining = max(deadline - time.monotonic(), POLL_SECONDS)
         for reply in grid.send_and_receive(messages, timeout=remaining) if messages else ():
             if reply.has_error():
-                trouble = reply.error.reason or "no reason given"
+                trouble = fault_of(reply)
                 if UserError.__name__ in trouble:  # it would say so again
                     raise UserError(_explain(len(nodes), expected, timeout, trouble))
                 continue

@@ -19,6 +19,7 @@ from qmoe_fed.federated.host import Host, Kept
 from qmoe_fed.federated.mechanism import group_of, grouped
 from qmoe_fed.models import Parameters
 from qmoe_fed.results.checkpoint import host_file
+from qmoe_fed.results.forms import check_tensors
 from qmoe_fed.results.run_directory import read_tensors, write_tensors
 
 KEPT = "kept"
@@ -67,6 +68,11 @@ def restore(context: Context, host: Host, settings: Mapping[str, Any]) -> None:
             raise UserError(f"host {lost[0]} {told}; only a new run has them all")
         sources -= {*lost}
     files = {i: _read(host_file(folders[i], i), rounds[i]) for i in sources}
+    fresh = host.model.initial(host.model.local, range(1))
+    due = grouped({"local": {name: values[0] for name, values in fresh.items()}})
+    for source, tensors in files.items():
+        rows = len(range(source, host.model.config.federation.num_clients, hosts))
+        check_tensors(host_file(folders[source], source), tensors, due, (rows,))
     own = folders[host.number % hosts]
     read_memory(context, host, {i: folders[i] for i in sources}, own)
     like = {name: values[0] for tensors in files.values() for name, values in tensors.items()}
@@ -94,6 +100,7 @@ def folder_of(context: Context, run: str, folder: str) -> Path:
 def _read(file: Path, server_round: int) -> dict[str, Tensor]:
     hint = "a host goes on from what the hosts of its clients wrote: copy these files to it"
     tensors = read_tensors(file, f"; {hint} if they were on other machines")
+    check_tensors(file, tensors, {"round": torch.tensor(0)})
     if (written := int(tensors.pop("round"))) != server_round:
         raise UserError(f"{file} is of round {written}, but the checkpoint of round {server_round}")
     return tensors

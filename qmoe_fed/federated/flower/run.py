@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from flwr.serverapp import strategy as flower
-from safetensors.torch import load_file
 from torch import Tensor
 
 from qmoe_fed.config import Config
@@ -28,8 +27,9 @@ from qmoe_fed.federated.mechanism import Memory, group_of, grouped
 from qmoe_fed.federated.updates import ClientTable
 from qmoe_fed.results.checkpoint import SERVER, make_current, next_folder, read_current
 from qmoe_fed.results.events import Log
+from qmoe_fed.results.forms import check_tensors, damaged
 from qmoe_fed.results.progress import Show, say
-from qmoe_fed.results.run_directory import RunDirectory, write_tensors
+from qmoe_fed.results.run_directory import RunDirectory, read_tensors, write_tensors
 
 _NAMES = "Bulyan FedAvg FedMedian FedProx FedTrimmedAvg Krum MultiKrum QFedAvg"
 STATELESS = tuple(vars(flower)[name] for name in _NAMES.split())
@@ -151,18 +151,22 @@ def save_checkpoint(run: Run) -> bool:
 def go_on(run: Run) -> None:
     """Bring hosts, strategy, run and files to the last checkpoint; UserError if there is none."""
     folder, content = read_current(run.path)
-    number, tensors = content["round"], load_file(folder / SERVER)
+    number, tensors = content["round"], read_tensors(folder / SERVER)
+    check_tensors(folder / SERVER, tensors, grouped({"shared": run.state.shared}))
     run.transport.written = _written(run, content)
     if faults := run.transport.tell("query.restore", run.transport.written):
         raise UserError(f"cannot go on after round {number}: {told_of(faults)}")
     memory: Memory = {**group_of(tensors, "strategy"), **content["strategy"]}
-    if type(run.transport.strategy) not in STATELESS:
-        run.transport.strategy.load_state_dict(memory)  # type: ignore[attr-defined]
+    try:
+        if type(run.transport.strategy) not in STATELESS:
+            run.transport.strategy.load_state_dict(memory)  # type: ignore[attr-defined]
+        columns = {name: tensors[f"table.{name}"] for name in content["columns"]}
+        run.table, run.record = ClientTable(tensors["clients"], columns), content["record"]
+    except (LookupError, TypeError, ValueError, RuntimeError) as error:
+        raise damaged(folder / SERVER, repr(error)) from error
     device, shared = run.config.training.device, group_of(tensors, "shared")
     ordered = {name: shared[name].to(device) for name in run.state.shared}
     run.state = State(ordered, number, content["counted"])
-    columns = {name: tensors[f"table.{name}"] for name in content["columns"]}
-    run.table, run.record = ClientTable(tensors["clients"], columns), content["record"]
     run.started -= content["seconds"]
     run.directory.cut_rounds(number)
     (run.path / "summary.json").unlink(missing_ok=True)
