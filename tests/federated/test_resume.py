@@ -23,6 +23,9 @@ from qmoe_fed.results import checkpoint
 FEDAVG = "flwr.serverapp.strategy:FedAvg"
 
 
+PARTLY = {"keep_optimizer_state": True, "fraction_train": 0.2}
+
+
 @pytest.mark.parametrize(
     "settings",
     [
@@ -58,8 +61,9 @@ def test_stopped_and_gone_on_with_equals_never_stopped(tmp_path, settings):
         assert 0 < whole["summary"]["rounds"] < 6
 
 
-@pytest.mark.parametrize(("before", "after"), [(2, 3), (3, 1), (1, 8), (8, 2)])
-@pytest.mark.parametrize("settings", [{}, {"keep_optimizer_state": True, "fraction_train": 0.2}])
+@pytest.mark.parametrize(
+    ("before", "after", "settings"), [(3, 1, {}), (1, 8, {}), (2, 3, PARTLY), (8, 2, PARTLY)]
+)
 def test_another_number_of_supernodes_goes_on(tmp_path, before, after, settings):
     settings = {"num_server_rounds": 4, "checkpoint_every": 1, "execution": "serial", **settings}
     whole = timeless(federate(tmp_path / "whole", before, **settings)[1])

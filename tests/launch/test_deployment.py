@@ -47,7 +47,7 @@ class Site:
         address = {"address": f"localhost:{self.port}"}
         ends = {"site": {**address, "root-certificates": str(self.keys / "ca.crt")}}
         (scratch / "flwr" / "config.toml").write_text(tomli_w.dumps({"superlink": ends}))
-        self.app = new_app(folder / "my_app")
+        self.app = new_app(folder / "site_app")
         options = f"--host 127.0.0.1 --port {self.port} --ssl-ca-certfile keys/ca.crt "
         options += "--ssl-certfile keys/server.crt --ssl-keyfile keys/server.key "
         options += "--enable-supernode-auth --disable-runtime-dependency-installation"

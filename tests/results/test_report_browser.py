@@ -25,6 +25,13 @@ def address(run_path: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     columns["client"] = [*range(MANY)]
     columns["accuracy"] = [(37 * i % MANY) / MANY for i in range(MANY)]
     (copy / "clients.json").write_text(json.dumps(columns))
+    about, summary, unseen = (
+        json.loads((copy / f"{name}.json").read_text()) for name in ("config", "summary", "unseen")
+    )
+    about["settings"]["num-clients"] = summary["clients"] = MANY
+    unseen["client"] = [MANY + i for i in range(len(unseen["client"]))]
+    for name, content in (("config", about), ("summary", summary), ("unseen", unseen)):
+        (copy / f"{name}.json").write_text(json.dumps(content))
     return report([copy]).as_uri()
 
 
