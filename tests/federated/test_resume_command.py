@@ -42,7 +42,6 @@ def whole(tmp_path_factory):
     ("engine", "rounds", "number"),
     [
         ("local", 40, signal.SIGKILL),
-        ("local", 40, signal.SIGINT),
         pytest.param("flower", 15, signal.SIGINT, marks=pytest.mark.slow),
     ],
 )
