@@ -46,6 +46,7 @@ SUMMARY: Form = {
     "share": str,
     "unseen": {"*": {"*": {"mean": float}}},
     "hosts_missing?": [int],
+    "unseen_clients_scored?": int,
 }
 CHECKPOINT: Form = {
     **dict.fromkeys(("round", "counted"), int),

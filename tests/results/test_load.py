@@ -220,6 +220,7 @@ def test_damaged_experts_are_named_when_they_are_read(
         ("accuracy_mean", "high", "a number or null"),
         ("share", "all", "but router in config.json"),
         ("rounds", 10**12, "rounds is 1000000000000, more than there were to be"),
+        ("unseen_clients_scored", {}, "expected a whole number"),
     ],
 )
 def test_figures_of_a_summary_that_are_none(
