@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from qmoe_fed.federated.model import Model
+from qmoe_fed.federated.model import Model, threads_as_before
 
 Piece = tuple[Model, list[int]]
 """Clients, and the model that they run."""
@@ -56,10 +56,6 @@ def side_by_side(pieces: Sequence[Piece], work: Callable[[Model, list[int]], Mad
         own = models.setdefault((get_ident(), model.layers), replace(model, config=config))
         return work(own, ids)
 
-    before = torch.get_num_threads()
-    try:
+    with threads_as_before(), ThreadPoolExecutor(threads) as pool:
         torch.set_num_threads(1)
-        with ThreadPoolExecutor(threads) as pool:
-            return list(pool.map(run, pieces))
-    finally:
-        torch.set_num_threads(before)
+        return list(pool.map(run, pieces))

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from qmoe_fed import rng
-from qmoe_fed.federated.mechanism import Mechanism
+from qmoe_fed.federated.mechanism import Mechanism, protect
 from qmoe_fed.federated.rules import Rules, close_round, open_round
 from qmoe_fed.federated.updates import Cohort, Layout
 from strategies.audits.bounds import Bounds, lower_bounds, one_run_bound
@@ -87,9 +87,8 @@ def sent(
     rows = factors[:, None, None] * LENGTH * direction(size).expand(runs, -1)
     out = []
     for number, updates in enumerate(rows, 1):
-        for mechanism in deepcopy(tuple(mechanisms)):
-            updates = mechanism.on_client(updates, range(runs), number, seed)
-        out.append(updates.float().double())
+        sent = protect(tuple(mechanisms), updates, range(runs), number, seed)
+        out.append(sent.float().double())
     return torch.stack(out, 1)
 
 

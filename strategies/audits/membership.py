@@ -17,6 +17,7 @@ from qmoe_fed import rng
 from qmoe_fed.config import Config
 from qmoe_fed.data import Samples, shape_of
 from qmoe_fed.federated.build import make_rules
+from qmoe_fed.federated.mechanism import protect
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import StepState, close_round, open_round
 from qmoe_fed.federated.updates import Cohort
@@ -149,8 +150,7 @@ def changes(
         local = {name: trained.parameters[name] for name in model.local}
         updates = layout.flat(trained.parameters, len(ids)) - layout.flat(start, len(ids))
         updates = torch.where(layout.is_angle, wrap(updates), updates)
-        for mechanism in deepcopy(first.mechanisms):
-            updates = mechanism.on_client(updates, ids, number, config.federation.seed)
+        updates = protect(first.mechanisms, updates, ids, number, config.federation.seed)
         before, moved = shared, updates.float().double().view(worlds, count, -1)
         shared = before.clone()
         for row, own in enumerate(rules):

@@ -1,7 +1,6 @@
 """What an attacker on the server sees of clients: updates as they leave the hosts."""
 
 from collections.abc import Sequence
-from copy import deepcopy
 from dataclasses import replace
 
 import torch
@@ -11,7 +10,7 @@ from qmoe_fed.config import Config
 from qmoe_fed.data import Samples, fit_projection, load_clients, shape_of
 from qmoe_fed.federated import Federation
 from qmoe_fed.federated.build import make_mechanisms
-from qmoe_fed.federated.mechanism import Mechanism
+from qmoe_fed.federated.mechanism import Mechanism, protect
 from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.training import train_clients
 from qmoe_fed.models import Parameters
@@ -84,6 +83,5 @@ def sent_by(
     start = model.initial_shared() if shared is None else shared
     own = model.initial(model.local, clients)
     updates = train_clients(model, data, start, own, clients, 1).updates.cpu()
-    for mechanism in deepcopy(make_mechanisms(config)):
-        updates = mechanism.on_client(updates, clients, 1, config.federation.seed)
-    return updates.float().double()
+    seed = config.federation.seed
+    return protect(make_mechanisms(config), updates, clients, 1, seed).float().double()
