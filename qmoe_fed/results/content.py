@@ -47,8 +47,8 @@ def read_run(path: Path) -> Content:
             f"the run in {path} failed ({reason}) and has no final models to load; what it had "
             f"come to stands in metrics.jsonl and shared.safetensors{way_on}"
         )
-    for form in (SUMMARY, SPENT if summary.get("epsilon") is not None else {}):
-        read_json(path / "summary.json", form)
+    spent = SPENT if summary.get("epsilon") is not None else {}
+    read_json(path / "summary.json", {**SUMMARY, **spent})
     try:
         config = Config.from_flat(about["settings"])
     except UserError as error:

@@ -38,7 +38,7 @@ _COUNTS = "rounds_counted clients clients_scored unseen_clients seed router_para
 _NUMBERS = """accuracy_mean accuracy_std accuracy_worst10 routing_entropy epsilon delta
 routing_client_information routing_class_information routing_dead_experts unseen_accuracy_shared
 unseen_accuracy_scratch unseen_accuracy_random"""
-SUMMARY: Form = {
+SUMMARY: Mapping[str, Form] = {
     **ENDED,
     **dict.fromkeys(_COUNTS.split(), int),
     **dict.fromkeys(_NUMBERS.split(), float),
@@ -54,7 +54,7 @@ CHECKPOINT: Form = {
     **{"folder": str, "record": {"round": int}, "columns": [str]},
     **{"strategy": {"*": Real}, "seconds": Real},
 }
-SPENT: Form = {"delta": Real, "noise_source": str}
+SPENT: Mapping[str, Form] = {"delta": Real, "noise_source": str}
 _WORDS = {dict: "an object", int: "a whole number", float: "a number or null", str: "text"}
 _WORDS |= {Real: "a number"}
 

@@ -70,8 +70,6 @@ def _open(path: Path) -> Run:
     about, summary, rounds = read_about(path), path / "summary.json", path / "metrics.jsonl"
     if not summary.is_file() or (end := read_json(summary)).get("status") != "failed":
         return load_run(path)
-    if "settings" not in about:
-        raise UserError(f"the run in {path} is damaged: its config.json has no settings")
     records = read_lines(rounds) if rounds.exists() else []
     return Run(path, Config.from_flat(about["settings"]), end, records, RAW, {})
 
