@@ -38,10 +38,8 @@ def start(folder: Path, *more: str) -> subprocess.Popen[bytes]:
 
 
 def kind_of(process: psutil.Process) -> str:
-    line = " ".join(process.cmdline())
-    names = (
-        "ray:: gcs_server raylet dashboard runtime_env log_monitor launch.processes flower- flwr"
-    )
+    line, names = " ".join(process.cmdline()), "ClientAppActor ray::IDLE ray:: gcs_server raylet"
+    names += " dashboard runtime_env log_monitor launch.processes flower- flwr"
     return next((name for name in (*names.split(), "qmoe_fed.cli") if name in line), "other")
 
 
