@@ -1,9 +1,10 @@
 """Empirical ε: canaries through the real rounds of a server, or the real halves of clients.
 
-A canary is a client whose update is known and long. Who sees all releases of a run (``released``)
-or all that the canary sent (``sent``) tries to say whether it took part, or which of two updates it
-had. Three canaries are needed: one that is always the same finds noise that is too small, one that
-alternates finds noise that repeats itself, one of a single round finds rounds that differ.
+A canary is a client whose update is known and long. Who sees all releases of a run (``released``;
+``summed`` where the server sees only sums) or all that the canary sent (``sent``) tries to say
+whether it took part, or which of two updates it had. Three canaries are needed: one that is always
+the same finds noise that is too small, one that alternates finds noise that repeats itself, one of
+a single round finds rounds that differ.
 """
 
 from collections.abc import Sequence
@@ -15,7 +16,11 @@ import torch
 from torch import Tensor
 
 from qmoe_fed import rng
+from qmoe_fed.config import Config
+from qmoe_fed.federated.build import make_rules
+from qmoe_fed.federated.hidden import OneHost, Sum, Wire, hidden_cohort, hidden_sum
 from qmoe_fed.federated.mechanism import Mechanism, protect
+from qmoe_fed.federated.model import Model
 from qmoe_fed.federated.rules import Rules, close_round, open_round
 from qmoe_fed.federated.updates import Cohort, Layout
 from strategies.audits.bounds import Bounds, lower_bounds, one_run_bound
@@ -72,6 +77,38 @@ def released(
     return seen
 
 
+def summed(config: Config, factors: Tensor, present: bool, runs: int, seed: int = 0) -> Tensor:
+    """Return the mean that the server learns in each round of many runs, ``(runs, T, P)``.
+
+    As ``released``, through a mechanism that hides rows, all its cryptography done. An absent
+    canary takes part with a row of noughts; a round in which no sum is opened leaves noughts.
+    """
+    layout, clients = Model(config).layout, range(config.federation.num_clients)
+    seen = torch.zeros(runs, len(factors), layout.size).double()
+    rows = present * factors[:, None] * LENGTH * direction(layout.size)
+    seeds = rng.generator(seed, f"audit/{present}").integers(2**62, size=runs)
+    for run in range(runs):
+        federation = replace(config.federation, seed=int(seeds[run]))
+        rules, vault = make_rules(replace(config, federation=federation)), Wire()
+        hidden, shared = (
+            hidden_sum(rules.mechanisms),
+            layout.parameters(seen.new_zeros(layout.size)),
+        )
+        assert hidden is not None
+        for number in range(1, len(factors) + 1):
+            sampled = open_round(rules, number)
+            cohort = _cohort(sampled, layout.size)
+            if sampled and not sampled[0]:
+                cohort.updates[0] = rows[number - 1]
+            place = OneHost(hidden, vault, clients, (shared, cohort))
+            what = Sum("train", number, shared, sampled)
+            opened, _ = hidden_cohort(hidden, rules, what, layout, place)
+            vault = place.vault
+            if opened.clients:
+                seen[run, number - 1] = opened.updates[0]
+    return seen
+
+
 def _cohort(clients: Sequence[int], size: int) -> Cohort:
     ones = torch.ones(len(clients), dtype=torch.float64)
     return Cohort(tuple(clients), torch.zeros(len(clients), size).double(), ones, ones)
@@ -117,6 +154,25 @@ def audit_releases(
         for present in (False, True)
     )
     return lower_bounds(without, with_it, delta)
+
+
+def audit_sums(
+    config: Config, kind: str, rounds: int = 1, runs: int = 1000, seed: int = 0
+) -> Bounds:
+    """Return what ε is at least for who sees all sums: a client's update against noughts.
+
+    Args:
+        config: A run with a mechanism that hides rows.
+        kind: As the other arguments, of ``audit_releases``.
+        rounds: Of a run.
+        runs: With and without the canary.
+        seed: Of the audit.
+    """
+    factors = canary(kind, rounds)
+    without, with_it = (
+        matched(summed(config, factors, present, runs, seed), factors) for present in (False, True)
+    )
+    return lower_bounds(without, with_it, config.privacy.delta)
 
 
 def audit_sent(

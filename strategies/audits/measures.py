@@ -11,6 +11,7 @@ from qmoe_fed.config.settings import Scalar
 from qmoe_fed.errors import UserError
 from qmoe_fed.experiments.cells import Measured, Row
 from qmoe_fed.federated.build import make_rules
+from qmoe_fed.federated.hidden import hidden_sum
 from qmoe_fed.federated.model import Model
 from qmoe_fed.learning.routing import ROUTER
 from qmoe_fed.learning.solving import PRIOR, RIDGE, SCALE, SLOPE
@@ -95,7 +96,9 @@ def epsilons(settings: Settings, rounds: int, runs: int, canary: str) -> Measure
     config = Config.from_flat(settings)
     rules, delta, seed = make_rules(config), config.privacy.delta, config.federation.seed
     (mechanism,) = rules.mechanisms
-    if mechanism.has_server_half:
+    if hidden_sum(rules.mechanisms):
+        found = epsilon.audit_sums(config, canary, rounds, runs, seed)
+    elif mechanism.has_server_half:
         found = epsilon.audit_releases(rules, delta, canary, rounds, runs, seed)
     else:
         found = epsilon.audit_sent((mechanism,), delta, canary, rounds, runs, seed)

@@ -12,7 +12,14 @@ from qmoe_fed.config import Config
 from qmoe_fed.federated.build import make_rules
 from strategies import CentralDP, LocalDP, Mechanism
 from strategies.audits import epsilon as audits
-from strategies.audits.epsilon import CANARIES, audit_one_run, audit_releases, audit_sent
+from strategies.audits.epsilon import (
+    CANARIES,
+    audit_one_run,
+    audit_releases,
+    audit_sent,
+    audit_sums,
+)
+from strategies.audits.utility import stated
 from strategies.gaussian import GaussianAccountant, seeded_noise
 
 DELTA = 1e-5
@@ -113,6 +120,21 @@ def test_below_the_claim_with_an_adaptive_norm():
     for kind in ("constant", "alternating"):
         found = audit_releases(rules, DELTA, kind, rounds=2, runs=400)
         assert 4 <= found.gaussian <= 8
+
+
+def test_a_sum_is_as_private_as_its_noise():
+    none = {"corrupt-fraction": 0.0, "dropout-fraction": 0.0, "evaluate-every": 1000}
+    few = {"num-clients": 3, "num-unseen-clients": 0, "noise-source": "seed", "clip-norm": 0.3}
+    noisy = {"mechanisms": "distributed-dp", "score-noise": 1000.0, "noise-multiplier": 0.638}
+    config = Config.from_flat({**none, **few, **noisy})
+    assert stated(config, 1) == pytest.approx(8, abs=0.01)
+    found = audit_sums(config, "constant", runs=60)
+    assert 1.5 <= found.gaussian <= 8
+    exact = Config.from_flat({**none, **few, "mechanisms": "secure-sum", "quorum": 0.0})
+    seen = audits.summed(exact, audits.canary("alternating", 2), True, 1)
+    size = seen.shape[-1]
+    expected = torch.tensor([0.1, -0.1]).unsqueeze(1) * audits.direction(size)
+    torch.testing.assert_close(seen[0], expected, rtol=0, atol=1e-6)
 
 
 def test_a_sample_of_the_clients_hides_the_canary_as_is_claimed():
