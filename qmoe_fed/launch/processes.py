@@ -41,13 +41,14 @@ def scratch_directory() -> Iterator[Path]:
     directory = Path(tempfile.mkdtemp(prefix="qmoe-", dir=short))
     # does the same should this process be killed: its standard input ends then
     guard = [sys.executable, "-m", "qmoe_fed.launch.processes", str(directory)]
-    with subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True):
+    with subprocess.Popen(guard, stdin=subprocess.PIPE, start_new_session=True) as watching:
         try:
             yield directory
         finally:
             with _later_signals():
                 end_all(directory)
                 shutil.rmtree(directory)
+                watching.kill()  # it has nothing to do now, and may be frozen
 
 
 def belonging_to(directory: Path) -> list[psutil.Process]:
