@@ -26,6 +26,7 @@ test: install
 soak: install
 	SOAK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest --timeout 0 -s $(shell find tests -name 'test_soak_*.py')
 	$(BIN)/python tests/soak/killing.py
+	$(BIN)/python tests/soak/sites.py
 
 # What Ray and SuperNodes run in processes of their own is also run in this one by tests.
 coverage: install

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 from qmoe_fed import memory
@@ -136,6 +135,8 @@ def _from_arrow(path: Path, table: Any, label: str) -> Table:
         raise UserError(f"{path} has {table.num_rows} rows of {len(features)} features")
     for name in features:
         if (values := columns[name]).dtype.kind not in "biuf":
+            import pandas as pd  # half a second, which every process of a deployment would take
+
             row = pd.to_numeric(pd.Series(values), errors="coerce").isna().to_numpy().argmax()
             raise UserError(
                 f"{path}, row {row + 1}: {name} = {str(values[row])[:40]!r} is no number; expected "
