@@ -28,6 +28,7 @@ LEFT_BY_A_FAILED_START = {"summary.json", "flower.log", "superlink.log"}
 FOLDERS_OF_A_KILLED_RUN = {"checkpoint", events.FOLDER}
 LEFT_BY_A_KILLED_RUN = {"config.json", "projection.safetensors", "metrics.jsonl"}
 LEFT_BY_A_KILLED_RUN |= {"flower.log", "superlink.log"} | FOLDERS_OF_A_KILLED_RUN
+LEFT_BY_A_FAILED_RUN = {"summary.json", "report.html"}  # if it came to no round, not even its start
 # Flower's own rule: what --run-config means here, it also means to `flwr run`.
 PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
 
@@ -190,8 +191,10 @@ def make_directory(name: str, app: str) -> Path:
     except OSError as error:
         raise UserError(f"cannot make output-dir {error.filename}: {error.strerror}") from error
     found = {path.name for path in directory.iterdir()}
-    killed = "config.json" in found and found <= LEFT_BY_A_KILLED_RUN and not exists(directory)
-    if killed and "settings" in read_json(directory / "config.json"):
+    rounds = directory / "metrics.jsonl"
+    failed = set[str]() if rounds.exists() and rounds.stat().st_size else LEFT_BY_A_FAILED_RUN
+    over = "config.json" in found and found <= LEFT_BY_A_KILLED_RUN | failed
+    if over and not exists(directory) and "settings" in read_json(directory / "config.json"):
         with alone(directory):  # it cannot be gone on with, nor has it come to anything
             for name in FOLDERS_OF_A_KILLED_RUN:
                 shutil.rmtree(directory / name, ignore_errors=True)

@@ -131,6 +131,18 @@ def test_a_run_killed_before_its_first_checkpoint_blocks_nothing(
         settle(app, {}, "out")
     assert settle(app, {}, "out").output_dir == out
     assert not list(out.iterdir())
+    failed = ("config.json", "metrics.jsonl", "summary.json", "report.html")
+    for rounds in ("", "{}\n"):
+        for name in failed:
+            (out / name).write_text(rounds if name == "metrics.jsonl" else '{"settings": {}}\n')
+        if rounds:  # which somebody may want to read
+            with pytest.raises(UserError, match="already holds a run"):
+                settle(app, {}, "out")
+        else:
+            assert settle(app, {}, "out").output_dir == out
+            assert not list(out.iterdir())
+    for name in failed:
+        (out / name).unlink()
     for name in ("config.json", "thesis.pt"):
         (out / name).write_text("{}\n")
     with pytest.raises(UserError, match="already holds a run"):
