@@ -1,0 +1,153 @@
+"""Kills or freezes one process of a deployment at a random moment, again and again.
+
+python tests/soak/sites.py [COUNT] [SEED]     some minutes each; exit status 1 if one failed
+
+SuperNodes that die are started again; so is the SuperLink, with all else, and the run gone on with.
+A process that is still frozen when nothing has happened for PATIENCE seconds is killed. In the end
+the run is completed; bit for bit if no host was left out of a round. No process may be left.
+"""
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import psutil
+from deployed import Site
+from killing import compared
+
+from qmoe_fed.launch.processes import belonging_to, scratch_directory
+from qmoe_fed.results import checkpoint
+from qmoe_fed.results.run_directory import read_json
+
+PATIENCE, LONGEST = 150, 900  # seconds; Flower misses a frozen SuperNode after a minute
+ROUNDS = 4
+SETTINGS = {
+    "expert-fit": "gradient",
+    "num-server-rounds": ROUNDS,
+    "checkpoint-every": 1,
+    "round-timeout": 60.0,
+}
+
+
+class Machines:
+    """The processes of a site: the SuperLink and two SuperNodes."""
+
+    def __init__(self, site: Site) -> None:
+        self.site = site
+        self.running: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self) -> None:
+        """Start what is not running; a new SuperLink wants all SuperNodes anew."""
+        if not self.is_up("link"):
+            self.stop()
+            self.running = {"link": self.site.link(0, 1)}
+        for number in range(2):
+            if not self.is_up(f"node {number}"):
+                self.running[f"node {number}"] = self.site.node(number, number)
+
+    def is_up(self, name: str) -> bool:
+        return name in self.running and self.running[name].poll() is None
+
+    def stop(self) -> None:
+        for process in self.running.values():
+            process.terminate()
+            process.wait(60)
+
+    def victims(self) -> dict[str, list[psutil.Process]]:
+        """Return all living processes by what they are."""
+        found: dict[str, list[psutil.Process]] = {}
+        for name, process in self.running.items():
+            own = psutil.Process(process.pid)
+            for one in (own, *own.children(recursive=True)):
+                found.setdefault(f"{name.split()[0]}: {one.name()}", []).append(one)
+        return found
+
+
+def rounds_of(folder: Path) -> int:
+    lines = folder / "metrics.jsonl"
+    return lines.read_bytes().count(b"\n") if lines.exists() else 0
+
+
+def followed(run: subprocess.Popen[bytes], machines: Machines, folder: Path, frozen) -> str:
+    """Follow a run to its end, as who looks after the machines would; return what was done."""
+    began, last, rounds, told = time.monotonic(), time.monotonic(), rounds_of(folder), ""
+    while run.poll() is None and time.monotonic() < began + LONGEST:
+        time.sleep(0.5)
+        if rounds_of(folder) != rounds:
+            last, rounds = time.monotonic(), rounds_of(folder)
+        if frozen is not None and frozen.is_running() and time.monotonic() > last + PATIENCE:
+            frozen.kill()
+            told = "frozen; "
+        if not machines.is_up("link"):
+            break
+        machines.start()
+    if run.poll() is None and machines.is_up("link"):
+        return "HANGS"
+    run.kill()
+    return told + ("" if machines.is_up("link") else "no SuperLink; ")
+
+
+def trial(folder: Path, whole: Path, draw: random.Random) -> tuple[str, str]:
+    """Hurt one process once; return what was done, and how it ended."""
+    folder.mkdir()
+    with scratch_directory() as scratch:
+        site = Site(folder, scratch)
+        machines, results = Machines(site), folder / "run"
+        machines.start()
+        site.wait_for(2)
+        run, due = site.submit("run", **SETTINGS), draw.randrange(ROUNDS)
+        while rounds_of(results) < due and run.poll() is None:
+            time.sleep(0.1)
+        time.sleep(draw.uniform(0, 3))
+        by_kind = machines.victims()
+        victim = draw.choice(by_kind[kind := draw.choice(sorted(by_kind))])
+        number = draw.choice([signal.SIGKILL, signal.SIGSTOP])
+        what = f"{number.name} {kind} after {rounds_of(results)} rounds"
+        victim.send_signal(number)
+        ended = followed(run, machines, results, victim if number == signal.SIGSTOP else None)
+        summary = results / "summary.json"
+        if not summary.exists() or read_json(summary)["status"] != "completed":
+            machines.start()
+            site.wait_for(2)
+            resume = checkpoint.exists(results)
+            run = site.submit("run", **SETTINGS, resume=resume)
+            ended += f"{'resumed' if resume else 'run anew'}; "
+            ended += followed(run, machines, results, None)
+        machines.stop()
+        deadline = time.monotonic() + 20
+        while (left := belonging_to(scratch)) and time.monotonic() < deadline:
+            time.sleep(0.5)
+        if left:
+            return what, f"{ended}LEFT: {[one.name() for one in left]}"
+    return what, ended + compared(results, whole)
+
+
+def main(count: int, seed: int) -> int:
+    failed = 0
+    with TemporaryDirectory() as place:
+        whole = Path(place) / "whole"
+        whole.mkdir()
+        with scratch_directory() as scratch:
+            machines = Machines(Site(whole, scratch))
+            machines.start()
+            machines.site.wait_for(2)
+            assert machines.site.submit("run", **SETTINGS).wait(LONGEST) == 0
+            machines.stop()
+        for number in range(seed, seed + count):
+            folder = Path(place) / f"site-{number}"
+            what, ended = trial(folder, whole / "run", random.Random(number))
+            failed += (bad := any(word.isupper() and len(word) > 3 for word in ended.split()))
+            print(f"{number}: {what}: {ended}", flush=True)
+            if bad:
+                print((folder / "flwr.log").read_text()[-1500:], flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    given = [int(text) for text in sys.argv[1:]]
+    sys.exit(main(*given, *(20, 0)[len(given) :]))
