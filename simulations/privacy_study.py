@@ -1,6 +1,6 @@
 """What do a shared router and privacy mechanisms leak, and what does an ε cost?
 
-python simulations/privacy_study.py --data-dir DIR   two hours on 2 free cores; may be stopped
+python simulations/privacy_study.py --data-dir DIR   three hours on 2 free cores; may be stopped
 python simulations/privacy_study.py --quick          a first look, in less than two minutes
 python simulations/privacy_study.py --only utility   some of it: what is in "attack / router / …"
 python simulations/privacy_study.py --audit my_attack:attack --run my_run.toml

@@ -23,13 +23,13 @@ from qmoe_fed.launch.processes import belonging_to, scratch_directory
 from qmoe_fed.results import checkpoint
 from qmoe_fed.results.run_directory import read_json
 
-PATIENCE, LONGEST = 150, 900  # seconds; Flower misses a frozen SuperNode after a minute
+PATIENCE, LONGEST = 90, 600  # seconds; Flower misses a frozen SuperNode after a minute
 ROUNDS = 4
 SETTINGS = {
     "expert-fit": "gradient",
     "num-server-rounds": ROUNDS,
     "checkpoint-every": 1,
-    "round-timeout": 60.0,
+    "round-timeout": 20.0,
 }
 
 
