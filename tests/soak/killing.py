@@ -59,8 +59,7 @@ def trial(folder: Path, whole: Path, seconds: float, draw: random.Random) -> tup
     victim = draw.choice(by_kind[kind := draw.choice(sorted(by_kind))])
     number = draw.choice([signal.SIGKILL, signal.SIGSTOP])
     lines = folder / "metrics.jsonl"
-    done = lines.read_bytes().count(b"\n") if lines.exists() else 0
-    what = f"{number.name} {kind} ({victim.name()}) after {done} rounds"
+    what = f"{number.name} {kind} ({victim.name()}) after {rounds_of(folder)} rounds"
     victim.send_signal(number)
     frozen, since = "", time.monotonic()
     while run.poll() is None and time.monotonic() < since + LONGEST:
@@ -72,10 +71,7 @@ def trial(folder: Path, whole: Path, seconds: float, draw: random.Random) -> tup
     if run.poll() is None:
         run.kill()
         return what, "HANGS"
-    deadline = time.monotonic() + 20
-    while (left := belonging_to(scratch) if scratch else []) and time.monotonic() < deadline:
-        time.sleep(0.5)
-    if left:
+    if scratch and (left := left_of(scratch)):
         return what, f"{frozen}LEFT: {[kind_of(process) for process in left]}"
     ended = f"{frozen}exit status {run.returncode}"
     summary = folder / "summary.json"
@@ -88,6 +84,28 @@ def trial(folder: Path, whole: Path, seconds: float, draw: random.Random) -> tup
         if status:
             return what, f"{ended} FAILED"
     return what, f"{ended}; {compared(folder, whole)}"
+
+
+def rounds_of(folder: Path) -> int:
+    lines = folder / "metrics.jsonl"
+    return lines.read_bytes().count(b"\n") if lines.exists() else 0
+
+
+def left_of(scratch: Path) -> list[psutil.Process]:
+    """Return what is still there of a run that has ended, some seconds later."""
+    deadline = time.monotonic() + 20
+    while (left := belonging_to(scratch)) and time.monotonic() < deadline:
+        time.sleep(0.5)
+    return left
+
+
+def failed(number: int, what: str, ended: str, log: Path) -> bool:
+    """Print how a trial ended, with the end of its log if it failed; return whether it did."""
+    bad = any(word.isupper() and len(word) > 3 for word in ended.split())
+    print(f"{number}: {what}: {ended}", flush=True)
+    if bad:
+        print(log.read_text()[-1500:], flush=True)
+    return bad
 
 
 def compared(folder: Path, whole: Path) -> str:
@@ -103,7 +121,7 @@ def compared(folder: Path, whole: Path) -> str:
 
 
 def main(count: int, seed: int) -> int:
-    failed = 0
+    bad = 0
     with TemporaryDirectory(dir=os.environ.get("SOAK_DIR")) as place:
         whole, began = Path(place) / "whole", time.monotonic()
         whole.with_suffix(".toml").write_text(tomli_w.dumps(SETTINGS))
@@ -113,11 +131,8 @@ def main(count: int, seed: int) -> int:
         for number in range(count):
             folder = Path(place) / f"run-{seed + number}"
             what, ended = trial(folder, whole, seconds, random.Random(seed + number))
-            failed += (bad := any(word.isupper() and len(word) > 3 for word in ended.split()))
-            print(f"{seed + number}: {what}: {ended}", flush=True)
-            if bad:
-                print(folder.with_suffix(".log").read_text()[-1500:], flush=True)
-    return 1 if failed else 0
+            bad += failed(seed + number, what, ended, folder.with_suffix(".log"))
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":

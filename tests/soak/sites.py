@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 
 import psutil
 from deployed import Site
-from killing import compared
+from killing import compared, failed, left_of, rounds_of
 
-from qmoe_fed.launch.processes import belonging_to, scratch_directory
+from qmoe_fed.launch.processes import scratch_directory
 from qmoe_fed.results import checkpoint
 from qmoe_fed.results.run_directory import read_json
 
@@ -67,11 +67,6 @@ class Machines:
         return found
 
 
-def rounds_of(folder: Path) -> int:
-    lines = folder / "metrics.jsonl"
-    return lines.read_bytes().count(b"\n") if lines.exists() else 0
-
-
 def followed(run: subprocess.Popen[bytes], machines: Machines, folder: Path, frozen) -> str:
     """Follow a run to its end, as who looks after the machines would; return what was done."""
     began, last, rounds, told = time.monotonic(), time.monotonic(), rounds_of(folder), ""
@@ -109,6 +104,8 @@ def trial(folder: Path, whole: Path, draw: random.Random) -> tuple[str, str]:
         what = f"{number.name} {kind} after {rounds_of(results)} rounds"
         victim.send_signal(number)
         ended = followed(run, machines, results, victim if number == signal.SIGSTOP else None)
+        if victim.is_running():
+            victim.kill()  # frozen, and the run ended without it
         summary = results / "summary.json"
         if not summary.exists() or read_json(summary)["status"] != "completed":
             machines.start()
@@ -118,16 +115,13 @@ def trial(folder: Path, whole: Path, draw: random.Random) -> tuple[str, str]:
             ended += f"{'resumed' if resume else 'run anew'}; "
             ended += followed(run, machines, results, None)
         machines.stop()
-        deadline = time.monotonic() + 20
-        while (left := belonging_to(scratch)) and time.monotonic() < deadline:
-            time.sleep(0.5)
-        if left:
+        if left := left_of(scratch):
             return what, f"{ended}LEFT: {[one.name() for one in left]}"
     return what, ended + compared(results, whole)
 
 
 def main(count: int, seed: int) -> int:
-    failed = 0
+    bad = 0
     with TemporaryDirectory() as place:
         whole = Path(place) / "whole"
         whole.mkdir()
@@ -140,11 +134,8 @@ def main(count: int, seed: int) -> int:
         for number in range(seed, seed + count):
             folder = Path(place) / f"site-{number}"
             what, ended = trial(folder, whole / "run", random.Random(number))
-            failed += (bad := any(word.isupper() and len(word) > 3 for word in ended.split()))
-            print(f"{number}: {what}: {ended}", flush=True)
-            if bad:
-                print((folder / "flwr.log").read_text()[-1500:], flush=True)
-    return 1 if failed else 0
+            bad += failed(number, what, ended, folder / "flwr.log")
+    return 1 if bad else 0
 
 
 if __name__ == "__main__":
