@@ -16,8 +16,8 @@ from qmoe_fed.federated.unseen import check_unseen, fit_unseen
 from qmoe_fed.federated.updates import ClientTable, Cohort
 from qmoe_fed.federated.workers import in_pieces, side_by_side
 from qmoe_fed.learning import Scores
-from qmoe_fed.learning.optimizers import State
-from qmoe_fed.learning.replicas import join, rows_of
+from qmoe_fed.learning.optimizers import OPTIMIZERS, State
+from qmoe_fed.learning.replicas import expand, join, ravel, rows_of
 from qmoe_fed.learning.trainer import CHUNK
 from qmoe_fed.models import Parameters, wrap
 
@@ -144,12 +144,17 @@ class Host:
         """Return what is kept once some clients have trained."""
         optimizer: State = {}
         if self.model.config.training.keep_optimizer_state:
-            optimizer = _put(kept.optimizer or self._zeros(update.state), rows, update.state)
+            start = expand(self.fresh_state(), len(self.clients))
+            optimizer = _put(kept.optimizer or start, rows, update.state)
         return Kept(_put(kept.local, rows, update.local), optimizer)
 
-    def _zeros(self, like: State) -> State:
-        count = len(self.clients)
-        return {name: values.new_zeros(count, *values.shape[1:]) for name, values in like.items()}
+    def fresh_state(self) -> State:
+        """Return the state of a client's optimiser before its first step; empty if none is kept."""
+        if not self.model.config.training.keep_optimizer_state:
+            return {}
+        weights = ravel(self.model.initial(self.model.names, range(1)), 1)
+        state = OPTIMIZERS[self.model.config.training.optimizer].init(weights)
+        return {name: values[0] for name, values in state.items()}
 
     def private(self, kept: Kept, shared: Parameters) -> Parameters:
         """Return what belongs to the clients alone, one row each, with experts that are solved.

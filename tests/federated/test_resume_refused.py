@@ -8,9 +8,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 from small_federation import SpyGrid, federate
-from stopped_runs import (
-    SHORT,
-)
+from stopped_runs import SHORT, stop
 
 from qmoe_fed.errors import UserError
 from qmoe_fed.federated.flower.grid import FIRST_NODE
@@ -79,6 +77,27 @@ def test_what_is_damaged_or_cannot_go_on_is_refused(stopped, damage, message, ca
         federate(stopped, 2, Kept, resume=True, **SHORT)
     assert "Traceback" not in caplog.text
     assert not any(message.metadata.message_type == "train" for message in grids[0].sent)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda state: state | {"optimizer.mean": state["optimizer.mean"][:, :-1]}, r"\(3, 29\)"),
+        (lambda state: {n: v for n, v in state.items() if n != "optimizer.count"}, "is missing"),
+        (
+            lambda state: state | {"optimizer.square": state["local.experts.bias"]},
+            "optimizer.square",
+        ),
+    ],
+)
+def test_a_damaged_state_of_the_optimiser_is_refused(tmp_path, damage, message, caplog):
+    settings = {**SHORT, "keep_optimizer_state": True, "optimizer": "adam"}
+    stop(tmp_path / "run", 3, **settings)
+    file = tmp_path / "run/checkpoint/b/host-0.safetensors"
+    save_file(damage(load_file(file)), file)
+    with pytest.raises(UserError, match=f"host-0.*{message}"):
+        federate(tmp_path / "run", 2, resume=True, **settings)
+    assert "Traceback" not in caplog.text
 
 
 def test_opening_a_stopped_run_says_how_to_go_on(stopped):

@@ -2,7 +2,8 @@
 
 python tests/soak/sites.py [COUNT] [SEED]     some minutes each; exit status 1 if one failed
 
-SuperNodes that die are started again; so is the SuperLink, with all else, and the run gone on with.
+SuperNodes that die, or have no SuperExec any more, are started again; so is a SuperLink, with all
+else, and the run gone on with.
 A process that is still frozen when nothing has happened for PATIENCE seconds is killed. In the end
 the run is completed; bit for bit if no host was left out of a round. No process may be left.
 """
@@ -24,12 +25,14 @@ from qmoe_fed.results import checkpoint
 from qmoe_fed.results.run_directory import read_json
 
 PATIENCE, LONGEST = 90, 600  # seconds; Flower misses a frozen SuperNode after a minute
+START = 30  # seconds in which a SuperNode has started its SuperExec
 ROUNDS = 4
 SETTINGS = {
     "expert-fit": "gradient",
     "num-server-rounds": ROUNDS,
     "checkpoint-every": 1,
     "round-timeout": 20.0,
+    "supernode-timeout": 60.0,
 }
 
 
@@ -41,21 +44,35 @@ class Machines:
         self.running: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self) -> None:
-        """Start what is not running; a new SuperLink wants all SuperNodes anew."""
-        if not self.is_up("link"):
-            self.stop()
-            self.running = {"link": self.site.link(0, 1)}
+        """Start what does not work; a new SuperLink wants all SuperNodes anew."""
+        if not self.works("link"):
+            self.stop(*self.running)
+            self.running["link"] = self.site.link(0, 1)
+        self.mend()
+
+    def mend(self) -> None:
+        """Start SuperNodes that do not work."""
         for number in range(2):
-            if not self.is_up(f"node {number}"):
-                self.running[f"node {number}"] = self.site.node(number, number)
+            if not self.works(name := f"node {number}"):
+                self.stop(name)
+                self.running[name] = self.site.node(number, number)
 
     def is_up(self, name: str) -> bool:
         return name in self.running and self.running[name].poll() is None
 
-    def stop(self) -> None:
-        for process in self.running.values():
-            process.terminate()
-            process.wait(60)
+    def works(self, name: str) -> bool:
+        """Return whether a process is up and has its SuperExec, if it has had time to start it."""
+        if not self.is_up(name):
+            return False
+        own = psutil.Process(self.running[name].pid)
+        alive = [one for one in own.children() if one.status() != psutil.STATUS_ZOMBIE]
+        return bool(alive) or time.time() < own.create_time() + START
+
+    def stop(self, *names: str) -> None:
+        for name in names:
+            if process := self.running.pop(name, None):
+                process.terminate()
+                process.wait(60)
 
     def victims(self) -> dict[str, list[psutil.Process]]:
         """Return all living processes by what they are."""
@@ -79,7 +96,7 @@ def followed(run: subprocess.Popen[bytes], machines: Machines, folder: Path, fro
             told = "frozen; "
         if not machines.is_up("link"):
             break
-        machines.start()
+        machines.mend()
     if run.poll() is None and machines.is_up("link"):
         return "HANGS"
     run.kill()
@@ -114,7 +131,7 @@ def trial(folder: Path, whole: Path, draw: random.Random) -> tuple[str, str]:
             run = site.submit("run", **SETTINGS, resume=resume)
             ended += f"{'resumed' if resume else 'run anew'}; "
             ended += followed(run, machines, results, None)
-        machines.stop()
+        machines.stop(*machines.running)
         if left := left_of(scratch):
             return what, f"{ended}LEFT: {[one.name() for one in left]}"
     return what, ended + compared(results, whole)
@@ -130,7 +147,7 @@ def main(count: int, seed: int) -> int:
             machines.start()
             machines.site.wait_for(2)
             assert machines.site.submit("run", **SETTINGS).wait(LONGEST) == 0
-            machines.stop()
+            machines.stop(*machines.running)
         for number in range(seed, seed + count):
             folder = Path(place) / f"site-{number}"
             what, ended = trial(folder, whole / "run", random.Random(number))

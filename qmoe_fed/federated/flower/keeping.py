@@ -70,9 +70,13 @@ def restore(context: Context, host: Host, settings: Mapping[str, Any]) -> None:
     files = {i: _read(host_file(folders[i], i), rounds[i]) for i in sources}
     fresh = host.model.initial(host.model.local, range(1))
     due = grouped({"local": {name: values[0] for name, values in fresh.items()}})
+    state = grouped({"optimizer": host.fresh_state()})
     for source, tensors in files.items():
         rows = len(range(source, host.model.config.federation.num_clients, hosts))
-        check_tensors(host_file(folders[source], source), tensors, due, (rows,))
+        trained = group_of(tensors, "optimizer")  # there is none before a first round
+        check_tensors(
+            host_file(folders[source], source), tensors, due | state if trained else due, (rows,)
+        )
     own = folders[host.number % hosts]
     read_memory(context, host, {i: folders[i] for i in sources}, own)
     like = {name: values[0] for tensors in files.values() for name, values in tensors.items()}
