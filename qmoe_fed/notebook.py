@@ -37,9 +37,9 @@ from qmoe_fed.federated.flower import client_app
 from qmoe_fed.federated.flower.grid import LocalGrid, task_identity
 from qmoe_fed.federated.flower.server import run_federation
 from qmoe_fed.federated.model import threads_as_before
-from qmoe_fed.launch.app import make_directory
 from qmoe_fed.results.checkpoint import check_resumable
 from qmoe_fed.results.figures import charts, pictures
+from qmoe_fed.results.place import make_directory
 from qmoe_fed.results.summary import differing, figures_of, unseen_of, unseen_title
 
 FIGURES = (
@@ -131,7 +131,7 @@ def run(*, progress: bool = True, **settings: object) -> Run:
         temporary = name = mkdtemp(prefix="qmoe-fed-")
         flat |= {"figures": False, "checkpoint-every": 0}
     elif not config.results.resume:
-        name = str(make_directory(name, ""))
+        name = str(make_directory(name, Path.cwd()))
     try:
         _carry_out({**flat, "output-dir": name}, config.federation.num_server_rounds, progress)
         finished = replace(Run.load(name), samples=samples if isinstance(samples, Table) else None)

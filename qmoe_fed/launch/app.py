@@ -1,8 +1,6 @@
 """A Flower app directory, and the settings of one run of it, checked before anything starts."""
 
 import re
-import shutil
-import time
 import tomllib
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
@@ -12,10 +10,9 @@ from typing import Any
 from qmoe_fed.config import Config
 from qmoe_fed.config.settings import Scalar, expanded, read_toml
 from qmoe_fed.errors import UserError
-from qmoe_fed.results import events
-from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole, exists
+from qmoe_fed.results.checkpoint import alone, check_resumable, check_whole
 from qmoe_fed.results.events import check_log
-from qmoe_fed.results.run_directory import new_directory, read_json
+from qmoe_fed.results.place import make_directory
 
 REQUIRED = (
     "project.name",
@@ -24,11 +21,6 @@ REQUIRED = (
     "tool.flwr.app.components.serverapp",
     "tool.flwr.app.components.clientapp",
 )
-LEFT_BY_A_FAILED_START = {"summary.json", "flower.log", "superlink.log"}
-FOLDERS_OF_A_KILLED_RUN = {"checkpoint", events.FOLDER}
-LEFT_BY_A_KILLED_RUN = {"config.json", "projection.safetensors", "metrics.jsonl"}
-LEFT_BY_A_KILLED_RUN |= {"flower.log", "superlink.log"} | FOLDERS_OF_A_KILLED_RUN
-LEFT_BY_A_FAILED_RUN = {"summary.json", "report.html"}  # if it came to no round, not even its start
 # Flower's own rule: what --run-config means here, it also means to `flwr run`.
 PAIR = re.compile(r"(\S+?)=('[^']*'|\"[^\"]*\"|\S+)")
 
@@ -139,7 +131,8 @@ def settle(
     _refuse_unlisted(app, {*overrides, "output-dir"})
     if supernodes and supernodes > (clients := config.federation.num_clients):
         raise UserError(f"--supernodes {supernodes}: num-clients = {clients}, and each needs one")
-    directory = make_directory(output_dir or config.results.output_dir, app.name)
+    name = output_dir or config.results.output_dir
+    directory = make_directory(name, Path.cwd() / "runs", f"{app.name}-")
     overrides = {**overrides, "output-dir": str(directory)}
     if (data_dir := config.results.data_dir) or config.data.own:
         overrides["data-dir"] = str(expanded("data-dir", data_dir).absolute())
@@ -175,36 +168,3 @@ def _refuse_unlisted(app: FlowerApp, keys: Set[str]) -> None:
             f"{app.path / 'pyproject.toml'} must list {', '.join(unlisted)} in "
             "[tool.flwr.app.config]: Flower replaces only settings that stand there"
         )
-
-
-def make_directory(name: str, app: str) -> Path:
-    """Make the named directory, or a new one named after the app and the time.
-
-    Raises:
-        UserError: It holds a run or anything else, or cannot be made.
-    """
-    try:
-        if not name:
-            return new_directory(Path.cwd() / "runs" / f"{app}-{time.strftime('%Y%m%d-%H%M%S')}")
-        directory = expanded("output-dir", name).absolute()
-        directory.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make output-dir {error.filename}: {error.strerror}") from error
-    found = {path.name for path in directory.iterdir()}
-    rounds = directory / "metrics.jsonl"
-    failed = set[str]() if rounds.exists() and rounds.stat().st_size else LEFT_BY_A_FAILED_RUN
-    over = "config.json" in found and found <= LEFT_BY_A_KILLED_RUN | failed
-    if over and not exists(directory) and "settings" in read_json(directory / "config.json"):
-        with alone(directory):  # it cannot be gone on with, nor has it come to anything
-            for name in FOLDERS_OF_A_KILLED_RUN:
-                shutil.rmtree(directory / name, ignore_errors=True)
-            for name in found - FOLDERS_OF_A_KILLED_RUN:
-                (directory / name).unlink()
-        return directory
-    if "config.json" in found:
-        raise UserError(f"output-dir {directory} already holds a run; name another directory")
-    if strangers := sorted(found - LEFT_BY_A_FAILED_START):
-        raise UserError(
-            f"output-dir {directory} is not empty: {strangers[0]} is in it; name a new directory"
-        )
-    return directory

@@ -22,10 +22,8 @@ import os
 import platform
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import version
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +52,8 @@ class RunDirectory:
         """Make the directory and write into it the settings and the app, ``publisher/name``.
 
         Raises:
-            UserError: The directory already holds a run, or cannot be written.
+            UserError: The directory cannot be written.
         """
-        if (path / "config.json").exists():
-            raise UserError(f"output-dir {path} already holds a run; name another directory")
         about = {
             "app": app,
             "settings": config.to_flat(),
@@ -99,16 +95,6 @@ def _json(content: Any, indent: int | None = None) -> str:
     """Return content as JSON; NaN and infinity, which that does not know, become null."""
     finite = json.loads(json.dumps(content), parse_constant=lambda _: None)
     return json.dumps(finite, indent=indent, allow_nan=False)
-
-
-def new_directory(stem: Path) -> Path:
-    """Make a directory that was not there, ``stem`` or ``stem-2``, ``stem-3``, …"""
-    for number in count(1):
-        directory = stem if number == 1 else stem.with_name(f"{stem.name}-{number}")
-        with suppress(FileExistsError):
-            directory.mkdir(parents=True)
-            return directory
-    raise AssertionError
 
 
 def write_whole(path: Path, content: bytes) -> None:

@@ -83,6 +83,16 @@ def test_another_run_is_not_told_of(tmp_path):
     assert (tmp_path / "run" / "summary.json").read_bytes() == before
 
 
+@pytest.mark.parametrize("name", ["summary.json", "checkpoint/thesis.pt"])
+def test_files_of_somebody_else_stay_as_they_are(tmp_path, name):
+    (tmp_path / name).parent.mkdir(exist_ok=True)
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(UserError, match="is not empty"):
+        federate(tmp_path, num_server_rounds=1)
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == [tmp_path / name]
+    assert (tmp_path / name).read_text() == "mine"
+
+
 @pytest.mark.parametrize("output_dir", ["", None, 3, "/proc/nowhere"])
 def test_where_nothing_can_be_written_the_failure_stays_what_it_was(output_dir):
     with pytest.raises(ZeroDivisionError), told(output_dir):

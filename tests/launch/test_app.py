@@ -1,4 +1,3 @@
-import os
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from tiny_app import write_tiny_app
 
 from qmoe_fed.errors import UserError
 from qmoe_fed.launch.app import FlowerApp, parse_run_config, settle
-from qmoe_fed.results.checkpoint import alone
 
 KEYS = st.from_regex(r"[a-z][a-z0-9-]{0,8}", fullmatch=True)
 TEXT = st.text("abz09 .:/=,{}#é", max_size=8).map(lambda text: f"'{text}'")
@@ -76,17 +74,6 @@ def test_a_run_is_never_overwritten(tmp_path: Path) -> None:
         settle(app, {}, str(tmp_path / "old"))
 
 
-def test_what_is_not_ours_is_left_alone(tmp_path: Path) -> None:
-    app = FlowerApp.read(write_tiny_app(tmp_path / "tiny"))
-    for name in ("summary.json", "flower.log", "superlink.log"):
-        (tmp_path / "out" / name).parent.mkdir(exist_ok=True)
-        (tmp_path / "out" / name).touch()
-    assert settle(app, {}, str(tmp_path / "out")).output_dir == tmp_path / "out"
-    (tmp_path / "out" / "thesis.tex").touch()
-    with pytest.raises(UserError, match=r"out is not empty: thesis\.tex is in it; name a new"):
-        settle(app, {}, str(tmp_path / "out"))
-
-
 def test_only_listed_settings_can_be_replaced(tmp_path: Path) -> None:
     path = write_tiny_app(tmp_path / "tiny")
     app = FlowerApp.read(path)
@@ -117,33 +104,3 @@ def test_incomplete_apps_are_refused(missing: str, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text(tomli_w.dumps(content))
     with pytest.raises(UserError, match=f"lacks {missing}"):
         FlowerApp.read(tmp_path)
-
-
-def test_a_run_killed_before_its_first_checkpoint_blocks_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    app, out = FlowerApp.read(write_tiny_app(tmp_path / "tiny")), tmp_path / "out"
-    (out / "checkpoint" / "a").mkdir(parents=True)
-    for name in ("config.json", "metrics.jsonl", "flower.log"):
-        (out / name).write_text('{"settings": {}}\n')
-    with alone(out), pytest.raises(UserError, match=rf"still going on .*process {os.getpid()}\)"):
-        settle(app, {}, "out")
-    assert settle(app, {}, "out").output_dir == out
-    assert not list(out.iterdir())
-    failed = ("config.json", "metrics.jsonl", "summary.json", "report.html")
-    for rounds in ("", "{}\n"):
-        for name in failed:
-            (out / name).write_text(rounds if name == "metrics.jsonl" else '{"settings": {}}\n')
-        if rounds:  # which somebody may want to read
-            with pytest.raises(UserError, match="already holds a run"):
-                settle(app, {}, "out")
-        else:
-            assert settle(app, {}, "out").output_dir == out
-            assert not list(out.iterdir())
-    for name in failed:
-        (out / name).unlink()
-    for name in ("config.json", "thesis.pt"):
-        (out / name).write_text("{}\n")
-    with pytest.raises(UserError, match="already holds a run"):
-        settle(app, {}, "out")

@@ -123,7 +123,8 @@ def test_local_engine_runs_in_this_process(
     def run_app(*arguments: Any) -> None:
         calls.append(arguments)
         if len(calls) == 1:
-            Path(arguments[1]["output-dir"], "summary.json").touch()
+            summary = Path(arguments[1]["output-dir"], "summary.json")
+            summary.write_text('{"error": "", "reason": ""}')
         if len(calls) == 2:
             raise UserError("too small")
         if len(calls) == 3:

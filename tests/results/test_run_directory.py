@@ -23,11 +23,6 @@ def test_the_settings_are_written_first(directory: RunDirectory) -> None:
     assert content["versions"].keys() >= {"flwr", "torch", "qmoe-fed"}
 
 
-def test_a_run_is_never_written_over(directory: RunDirectory) -> None:
-    with pytest.raises(UserError, match="already holds a run; name another"):
-        RunDirectory.create(directory.path, Config())
-
-
 def test_a_place_that_cannot_be_written_to(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"cannot write .*file/run/config\.json: Not a directory"):

@@ -30,12 +30,13 @@ from qmoe_fed.federated.flower.transport import FlowerTransport
 from qmoe_fed.federated.model import Model
 from qmoe_fed.results.checkpoint import alone, check_resumable
 from qmoe_fed.results.events import check_log, event_log
+from qmoe_fed.results.place import make_directory, strangers_in
 from qmoe_fed.results.progress import Progress, Show, say
-from qmoe_fed.results.run_directory import RunDirectory, new_directory, write_tensors
+from qmoe_fed.results.run_directory import RunDirectory, write_tensors
 from qmoe_fed.results.summary import spread
 
 DRAWING = ("qmoe_fed.results.report", "pandas")
-DEFAULT_OUTPUT = "~/.qmoe_fed/runs"
+DEFAULT_OUTPUT = Path("~/.qmoe_fed/runs")
 
 
 def server_app() -> ServerApp:
@@ -78,14 +79,14 @@ def run_federation(grid: Grid, settings: Mapping[str, Any], show: Show | None = 
 
 @contextmanager
 def told(output_dir: object) -> Iterator[None]:
-    """Write down in ``output-dir`` why the block fails, unless it holds a run already."""
+    """Write down in ``output-dir`` why the block fails, unless it holds something already."""
     try:
         yield
     except BaseException as error:
         if isinstance(output_dir, str) and output_dir:
             with suppress(UserError, ValueError):  # it may be what is wrong
                 path = expanded("output-dir", output_dir).absolute()
-                if not (path / "config.json").exists():
+                if not strangers_in(path):
                     _write_failure(RunDirectory(path), error, 0)
         raise
 
@@ -98,13 +99,10 @@ def _write_failure(directory: RunDirectory, error: BaseException, rounds: int) -
 
 def _open_directory(config: Config, app: str) -> RunDirectory:
     """Make the directory of a run, or open that of the one to go on with."""
-    path = expanded("output-dir", config.results.output_dir).absolute()
+    name = config.results.output_dir
     if not config.results.resume:
-        if not config.results.output_dir:
-            path = new_directory(Path(DEFAULT_OUTPUT).expanduser() / time.strftime("%Y%m%d-%H%M%S"))
-        directory = RunDirectory.create(path, config, app)
-        (path / "summary.json").unlink(missing_ok=True)  # of a run that could not start
-        return directory
+        return RunDirectory.create(make_directory(name, DEFAULT_OUTPUT.expanduser()), config, app)
+    path = expanded("output-dir", name).absolute()
     recorded = Config.from_flat(check_resumable(path)["settings"]).to_flat()
     free = ("resume", "output-dir")
     if changed := [k for k, v in config.to_flat().items() if v != recorded[k] and k not in free]:
