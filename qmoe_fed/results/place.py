@@ -73,9 +73,10 @@ def _new(stem: Path) -> Path:
 def _clear(directory: Path) -> None:
     """Remove a run that cannot be gone on with, nor has come to anything; UserError if it has."""
     found, rounds = {path.name for path in directory.iterdir()}, directory / "metrics.jsonl"
-    failed = set[str]() if rounds.exists() and rounds.stat().st_size else OF_A_FAILED_RUN
+    trained = rounds.exists() and rounds.read_bytes().count(b"\n") > 1  # the first line: round 0
     kinds = {name.removeprefix(".") for name in found}  # a file that was not whole yet has a dot
-    over = kinds <= OF_A_KILLED_RUN | failed and not exists(directory)
+    ours = OF_A_KILLED_RUN if trained else OF_A_KILLED_RUN | OF_A_FAILED_RUN
+    over = kinds <= ours and not exists(directory)
     if not over or "settings" not in read_json(directory / "config.json"):
         raise UserError(f"output-dir {directory} already holds a run; name another directory")
     with alone(directory):

@@ -75,8 +75,12 @@ def test_a_run_is_never_written_over(tmp_path: Path, left: list[str]) -> None:
 
 
 def test_rounds_of_a_run_that_failed_are_kept(tmp_path: Path) -> None:
-    fill(tmp_path, "config.json", "summary.json")
-    (tmp_path / "metrics.jsonl").write_text("{}\n")  # which somebody may want to read
+    for rounds in ("{}\n", "{}\n{}\n"):  # round 0 alone; a round that somebody may want to read
+        fill(tmp_path, "config.json", "summary.json")
+        (tmp_path / "metrics.jsonl").write_text(rounds)
+        if rounds == "{}\n":
+            assert make_directory(str(tmp_path), Path("unused")) == tmp_path
+            assert not list(tmp_path.iterdir())
     with pytest.raises(UserError, match="already holds a run"):
         make_directory(str(tmp_path), Path("unused"))
 
