@@ -94,13 +94,12 @@ def followed(run: subprocess.Popen[bytes], machines: Machines, folder: Path, fro
         if frozen is not None and frozen.is_running() and time.monotonic() > last + PATIENCE:
             frozen.kill()
             told = "frozen; "
-        if not machines.is_up("link"):
-            break
+        lost = not (machines.is_up("link") if folder.exists() else machines.works("link"))
+        if lost:  # one that lost its SuperExec starts no run; one that has begun goes on
+            run.kill()
+            return f"{told}no SuperLink; "
         machines.mend()
-    if run.poll() is None and machines.is_up("link"):
-        return "HANGS"
-    run.kill()
-    return told + ("" if machines.is_up("link") else "no SuperLink; ")
+    return told if run.poll() is not None else "HANGS"
 
 
 def trial(folder: Path, whole: Path, draw: random.Random) -> tuple[str, str]:
