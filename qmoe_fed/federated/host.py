@@ -144,8 +144,8 @@ class Host:
         """Return what is kept once some clients have trained."""
         optimizer: State = {}
         if self.model.config.training.keep_optimizer_state:
-            start = expand(self.fresh_state(), len(self.clients))
-            optimizer = _put(kept.optimizer or start, rows, update.state)
+            old = kept.optimizer or expand(self.fresh_state(), len(self.clients))
+            optimizer = _put(old, rows, update.state)
         return Kept(_put(kept.local, rows, update.local), optimizer)
 
     def fresh_state(self) -> State:
