@@ -82,6 +82,6 @@ def _clear(directory: Path) -> None:
     with alone(directory):
         for name in found:
             if name in FOLDERS_OF_A_KILLED_RUN:
-                shutil.rmtree(directory / name)
+                shutil.rmtree(directory / name, ignore_errors=True)
             else:
                 (directory / name).unlink()
